@@ -1,0 +1,29 @@
+//! The `staunch` command.
+//!
+//! Reads like its table of contents: parse the arguments, do what they say, turn the outcome
+//! into an exit code. 0: all went well. 1: something was left, or failed while running. 2: it
+//! could not start, and the message says why.
+
+mod args;
+mod check;
+mod outcome;
+mod run;
+mod service;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Args, Command};
+
+/// Gives freed pages back to the system and can be profiled; see `docs/decisions/`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match args.command {
+        Command::Run(run) => run::run(&run),
+        Command::Check(check) => check::check(&check),
+    }
+}

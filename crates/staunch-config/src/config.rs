@@ -1,0 +1,81 @@
+//! The configuration as a whole.
+
+use std::path::Path;
+
+use crate::admin::Admin;
+use crate::error::ConfigErrors;
+use crate::file;
+use crate::listener::Listener;
+use crate::log::Log;
+use crate::overlap::Claims;
+use crate::process::{Drain, Memory, Runtime};
+use crate::reader::{self, Section};
+
+/// What `staunch run` runs on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The admin endpoint; `None` if it is switched off.
+    pub admin: Option<Admin>,
+    /// What is logged, and how.
+    pub log: Log,
+    /// Threads.
+    pub runtime: Runtime,
+    /// How the process stops.
+    pub drain: Drain,
+    /// Memory shared by all connections.
+    pub memory: Memory,
+    /// What is served; at least one, each with its own name and address.
+    pub listeners: Vec<Listener>,
+}
+
+impl Config {
+    /// The configuration that `staunch run` uses when it is given no file, with every key, its
+    /// default and the reason for it.
+    pub fn default_text() -> &'static str {
+        include_str!("default.toml")
+    }
+
+    /// Reads a configuration from `text`. `name` is the name of its file: it stands in front of
+    /// each mistake, and relative paths in the text are resolved against its folder.
+    ///
+    /// # Errors
+    /// Every mistake in the text.
+    pub fn parse(name: &str, text: &str) -> Result<Self, ConfigErrors> {
+        Self::parse_in(folder_of(Path::new(name)), name, text)
+    }
+
+    /// Reads a configuration from the file at `path`, which may hold 1 MiB of UTF-8 at most.
+    ///
+    /// # Errors
+    /// Why the file cannot be read, or every mistake in it.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigErrors> {
+        let path = path.as_ref();
+        let text = file::read(path)?;
+        Self::parse_in(folder_of(path), &path.display().to_string(), &text)
+    }
+
+    fn parse_in(folder: &Path, name: &str, text: &str) -> Result<Self, ConfigErrors> {
+        reader::read(name, folder, text, Self::read)
+    }
+
+    fn read(section: &mut Section<'_>) -> Option<Self> {
+        let mut claims = Claims::default();
+        let admin = section.table("admin", |admin| Admin::read(admin, &mut claims));
+        let log = section.table("log", Log::read);
+        let runtime = section.table("runtime", Runtime::read);
+        let drain = section.table("drain", Drain::read);
+        let memory = section.table("memory", Memory::read);
+        if !section.has("listener") {
+            section.missing("listener", "nothing would be served; write a [[listener]]".to_owned());
+        }
+        let listeners =
+            section.tables("listener", |listener| Listener::read(listener, &memory, &mut claims));
+        claims.report_overlaps(section);
+        let listeners = listeners.into_iter().collect::<Option<_>>()?;
+        Some(Self { admin, log, runtime, drain, memory, listeners })
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
+}

@@ -1,0 +1,52 @@
+//! The configuration of `staunch run`: one TOML file, read once, every mistake reported.
+//!
+//! There are two steps with a type each. What the user wrote is a TOML table with spans, and
+//! stays inside this crate; what the program runs on is a [`Config`] of plain values, all of
+//! them checked: a [`Config`] that exists can be run. What only the machine can tell (a port in
+//! use, a missing certificate, a token file too short) is left to the start.
+//!
+//! - **All mistakes in one run**: syntax, unknown keys (with the nearest right name), wrong
+//!   types and values, missing keys, duplicates, contradictions between keys. See
+//!   [`ConfigErrors`].
+//! - **No limit is infinite unless the file says so**: a limit that may be lifted takes the word
+//!   `"unlimited"` and is an `Option` here, with `None` for that word. Every default is finite.
+//! - **No key is silently without effect**: one that cannot act where it stands is refused.
+//!
+//! ```
+//! use staunch_config::Config;
+//!
+//! let errors = Config::parse("t.toml", "
+//!     [[listener]]
+//!     name = \"echo\"
+//!     protocol = \"echo\"
+//!     lisen = \"127.0.0.1:9000\"
+//! ").unwrap_err();
+//! assert_eq!(
+//!     errors.iter().last().map(ToString::to_string).as_deref(),
+//!     Some("t.toml:5:5: unknown key `lisen` in [[listener]] \"echo\": did you mean `listen`?"),
+//! );
+//! ```
+
+mod admin;
+mod config;
+mod duration;
+mod error;
+mod file;
+mod listener;
+mod log;
+mod overlap;
+mod process;
+mod reader;
+mod size;
+
+pub use self::admin::Admin;
+pub use self::config::Config;
+pub use self::duration::{HumanDuration, ParseDurationError};
+pub use self::error::{ConfigError, ConfigErrors, Position};
+pub use self::listener::{
+    DatagramLimits, DatagramListener, DatagramProtocol, Linger, Listener, SocketOptions,
+    StreamAddress, StreamLimits, StreamListener, StreamProtocol, Tls,
+};
+pub use self::log::{Log, LogFilter, LogFormat};
+pub use self::process::{Drain, Memory, Runtime};
+pub use self::size::{ByteSize, ParseByteSizeError};

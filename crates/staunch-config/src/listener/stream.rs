@@ -1,0 +1,82 @@
+//! A listener for connections.
+
+use std::num::NonZeroU32;
+
+use super::address::{StreamAddress, stream_address};
+use super::limits::StreamLimits;
+use super::socket::SocketOptions;
+use super::tls::Tls;
+use crate::overlap::Claims;
+use crate::process::Memory;
+use crate::reader::Section;
+use crate::reader::kinds::{boolean, count};
+
+/// Something that is served over connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamListener {
+    /// Its name: 1 to 32 of a-z, 0-9 and -; no other listener has it.
+    pub name: String,
+    /// What is spoken.
+    pub protocol: StreamProtocol,
+    /// Where it listens; no other listener does.
+    pub listen: StreamAddress,
+    /// How many connections the kernel keeps until they are accepted. \[1024: what a burst of
+    /// a busy second needs; the kernel lowers it to `net.core.somaxconn`\]
+    pub backlog: NonZeroU32,
+    /// Whether other processes may listen on the same address, each with its share of the
+    /// connections. \[false: a second server started by mistake then fails, and is noticed\]
+    pub reuse_port: bool,
+    /// What its connections may take.
+    pub limits: StreamLimits,
+    /// How its connections' sockets are set up; nothing of it applies to Unix sockets.
+    pub socket: SocketOptions,
+    /// TLS, if its connections speak it. \[none\]
+    pub tls: Option<Tls>,
+}
+
+/// What is spoken over a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamProtocol {
+    /// Lines: `Echo: ` and the line, trimmed, come back.
+    Echo,
+    /// A small HTTP service.
+    Http,
+}
+
+const BACKLOG: NonZeroU32 = NonZeroU32::new(1_024).unwrap();
+const BACKLOG_MAX: usize = 65_535;
+
+impl StreamListener {
+    pub(super) fn read(
+        section: &mut Section<'_>,
+        name: Option<String>,
+        protocol: StreamProtocol,
+        memory: &Memory,
+        claims: &mut Claims,
+    ) -> Option<Self> {
+        let kind = stream_address(section.source());
+        let listen = section.required("listen", "\"127.0.0.1:9000\"", kind);
+        if let Some(listen) = &listen {
+            claims.add(section, listen.transport());
+        }
+        let backlog = section.optional("backlog", count(1..=BACKLOG_MAX), BACKLOG);
+        let reuse_port = section.optional("reuse_port", boolean, false);
+        let limits = section.table("limits", |limits| StreamLimits::read(limits, memory));
+        let socket = section.table("socket", SocketOptions::read);
+        let tls = section.table_if_written("tls", |tls| Tls::read(tls, protocol));
+        if let Some(StreamAddress::Unix(_)) = listen {
+            section.refuse("reuse_port", "a Unix socket has no port");
+            section.refuse("socket", "these are options of TCP, and this is a Unix socket");
+        }
+        Some(Self {
+            name: name?,
+            protocol,
+            listen: listen?,
+            backlog,
+            reuse_port,
+            limits,
+            socket,
+            tls,
+        })
+    }
+}

@@ -1,0 +1,50 @@
+//! `[listener.tls]`: the files and the protocols of a TLS listener.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::stream::StreamProtocol;
+use crate::reader::Section;
+use crate::reader::kinds::{duration, path, texts};
+
+/// What a TLS listener shows its clients. The files are read at the start, not here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// The file with the certificate chain, in PEM.
+    pub certificate: PathBuf,
+    /// The file with the private key, in PEM.
+    pub key: PathBuf,
+    /// The protocols offered by ALPN, the best first. \[`h2` and `http/1.1` for HTTP, as
+    /// browsers ask; nothing for others\]
+    pub alpn: Vec<String>,
+    /// How often the files are looked at for a new certificate. \[30s: a look costs two system
+    /// calls, and nobody waits long after a renewal\]
+    pub reload: Duration,
+}
+
+const RELOAD: Duration = Duration::from_secs(30);
+const RELOAD_MIN: Duration = Duration::from_secs(1);
+const RELOAD_MAX: Duration = Duration::from_hours(24);
+/// What the length byte of TLS can say.
+const ALPN_BYTES_MAX: usize = 255;
+
+impl Tls {
+    pub(super) fn read(section: &mut Section<'_>, protocol: StreamProtocol) -> Option<Self> {
+        let source = section.source();
+        let certificate = section.required("certificate", "\"cert.pem\"", path(source));
+        let key = section.required("key", "\"key.pem\"", path(source));
+        let alpn_kind = texts("a list of names such as [\"h2\", \"http/1.1\"]", |name| {
+            (1..=ALPN_BYTES_MAX).contains(&name.len())
+        });
+        let alpn = section.optional("alpn", alpn_kind, default_alpn(protocol));
+        let reload = section.optional("reload", duration(RELOAD_MIN..=RELOAD_MAX), RELOAD);
+        Some(Self { certificate: certificate?, key: key?, alpn, reload })
+    }
+}
+
+fn default_alpn(protocol: StreamProtocol) -> Vec<String> {
+    match protocol {
+        StreamProtocol::Http => vec!["h2".to_owned(), "http/1.1".to_owned()],
+        StreamProtocol::Echo => Vec::new(),
+    }
+}

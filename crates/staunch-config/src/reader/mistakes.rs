@@ -1,0 +1,91 @@
+//! Where every part of the reader reports what is wrong.
+
+use std::cell::{Cell, RefCell};
+
+use super::{Source, Span};
+use crate::error::{ConfigError, ConfigErrors};
+
+/// How many mistakes are kept. Nobody reads more, and a hostile file holds a hundred thousand.
+const MISTAKES_MAX: usize = 100;
+
+/// The mistakes found so far, and the text they are about.
+///
+/// Nested sections report while their parents are borrowed, hence the interior mutability.
+pub(crate) struct Mistakes<'t> {
+    source: Source<'t>,
+    found: RefCell<Vec<ConfigError>>,
+    left_out: Cell<usize>,
+    /// A part of the text was left out: what seems to be missing may stand in it.
+    partial: Cell<bool>,
+}
+
+impl<'t> Mistakes<'t> {
+    pub(crate) fn new(source: Source<'t>) -> Self {
+        Self {
+            source,
+            found: RefCell::default(),
+            left_out: Cell::new(0),
+            partial: Cell::new(false),
+        }
+    }
+
+    pub(crate) fn source(&self) -> &Source<'t> {
+        &self.source
+    }
+
+    /// Reports something wrong at `span`. `key` is the path of the key, if one is to blame.
+    pub(crate) fn add(&self, span: &Span, key: &str, message: String) {
+        self.push(|source| ConfigError {
+            excerpt: Some(source.excerpt(span)),
+            ..error_at(source, span, key, message)
+        });
+    }
+
+    /// The same, but the line is never shown.
+    pub(crate) fn add_unshown(&self, span: &Span, key: &str, message: String) {
+        self.push(|source| error_at(source, span, key, message));
+    }
+
+    /// Reports something missing in the table at `span`, unless it may have been left out.
+    pub(crate) fn add_missing(&self, span: &Span, key: &str, message: String) {
+        if !self.partial.get() {
+            self.add(span, key, message);
+        }
+    }
+
+    /// Reports something wrong with the text as a whole.
+    pub(crate) fn add_without_place(&self, message: String) {
+        self.push(|source| ConfigError::about_file(source.name.to_owned(), message));
+    }
+
+    pub(crate) fn mark_partial(&self) {
+        self.partial.set(true);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.found.borrow().is_empty()
+    }
+
+    pub(crate) fn into_errors(self) -> ConfigErrors {
+        ConfigErrors::new(self.found.into_inner(), self.left_out.get())
+    }
+
+    fn push(&self, error: impl FnOnce(&Source<'t>) -> ConfigError) {
+        let mut found = self.found.borrow_mut();
+        if found.len() < MISTAKES_MAX {
+            found.push(error(&self.source));
+        } else {
+            self.left_out.set(self.left_out.get() + 1);
+        }
+    }
+}
+
+fn error_at(source: &Source<'_>, span: &Span, key: &str, message: String) -> ConfigError {
+    ConfigError {
+        file: source.name.to_owned(),
+        position: Some(source.position(span.start)),
+        key: key.to_owned(),
+        message,
+        excerpt: None,
+    }
+}

@@ -1,0 +1,80 @@
+//! Keys that are right each and wrong together.
+
+use super::{check_listener, check_top};
+
+#[test]
+fn overlapping_addresses() {
+    let other = |protocol: &str, listen: &str| {
+        format!("[[listener]]\nname = 'b'\nprotocol = '{protocol}'\nlisten = '{listen}'")
+    };
+    check_listener(
+        &other("http", "127.0.0.1:9000"),
+        &["8:10: `listen` in [[listener]] \"b\" is 127.0.0.1:9000: [[listener]] \"a\" has \
+           127.0.0.1:9000 (line 4); choose another"],
+    );
+    check_listener(
+        &other("http", "0.0.0.0:9000"),
+        &["8:10: `listen` in [[listener]] \"b\" is 0.0.0.0:9000: [[listener]] \"a\" has \
+           127.0.0.1:9000 (line 4); choose another"],
+    );
+    check_listener(
+        &other("http", "127.0.0.1:6060"),
+        &["8:10: `listen` in [[listener]] \"b\" is 127.0.0.1:6060: [admin] has 127.0.0.1:6060 \
+           (by default); choose another"],
+    );
+    check_top(
+        "[admin]\nlisten = '127.0.0.1:9000'",
+        &["6:10: `listen` in [[listener]] \"a\" is 127.0.0.1:9000: [admin] has 127.0.0.1:9000 \
+           (line 2); choose another"],
+    );
+    check_top("[admin]\nenabled = false\nlisten = '127.0.0.1:9000'", &[]);
+    check_listener(&other("udp-echo", "127.0.0.1:9000"), &[]);
+    check_listener(&other("http", "127.0.0.2:9000"), &[]);
+}
+
+#[test]
+fn contradictions() {
+    check_listener(
+        "[listener.limits]\nhandshake = '1m'\nlifetime = '30s'",
+        &["6:13: `handshake` in [listener.limits] of \"a\" is \"1m\": must not exceed \
+           `lifetime`, which is 30s"],
+    );
+    check_listener(
+        "limits = { idle = '25h', connections = 5, connections_per_ip = 6 }",
+        &[
+            "5:19: `idle` in [listener.limits] of \"a\" is \"25h\": must not exceed `lifetime`, \
+             which is 24h",
+            "5:64: `connections_per_ip` in [listener.limits] of \"a\" is 6: must not exceed \
+             `connections`, which is 5",
+        ],
+    );
+    // A wrong limit is one mistake; nothing is held against it.
+    check_listener(
+        "limits = { idle = '25h', lifetime = '1d' }",
+        &["5:37: `lifetime` in [listener.limits] of \"a\" is \"1d\": must be a duration such as \
+           \"10s\" or \"1m30s\" (`d` is no unit: h, m, s, ms, us or ns), or \"unlimited\""],
+    );
+    check_listener(
+        "limits.buffer = '2MiB'\n[memory]\nbuffers = '1MiB'",
+        &[
+            "5:17: `buffer` in [listener.limits] of \"a\" is \"2MiB\": must not exceed `buffers` in \
+           [memory], which is 1MiB",
+        ],
+    );
+}
+
+#[test]
+fn tokens() {
+    check_top(
+        "[admin]\nlisten = '0.0.0.0:6060'",
+        &["1:1: `token_file` is missing in [admin]: 0.0.0.0:6060 is reachable beyond this machine"],
+    );
+    check_top("[admin]\nlisten = '0.0.0.0:6060'\ntoken_file = 'token'", &[]);
+    check_top("[admin]\nlisten = '[::1]:6060'", &[]);
+    check_top("[admin]\nlisten = '[::ffff:127.0.0.1]:6060'", &[]);
+    check_top(
+        "[admin]\ntoken = 'secret'",
+        &["2:1: `token` in [admin]: it does not belong in here; put it in a file, and name that \
+           in `token_file`"],
+    );
+}

@@ -1,0 +1,48 @@
+//! What `Config::parse` gives, and what it says about what people get wrong.
+
+mod between;
+mod defaults;
+mod keys;
+mod robustness;
+mod text;
+mod values;
+
+use staunch_config::Config;
+
+/// A listener with nothing wrong.
+const LISTENER: &str = "
+[[listener]]
+name = 'a'
+protocol = 'echo'
+listen = '127.0.0.1:9000'
+";
+
+/// The mistakes in `text`, one a line, without the name of the file.
+fn mistakes(text: &str) -> Vec<String> {
+    let Err(errors) = Config::parse("t", text) else { return Vec::new() };
+    errors.iter().map(|error| error.to_string().trim_start_matches("t:").to_owned()).collect()
+}
+
+#[track_caller]
+fn check(text: &str, expected: &[&str]) {
+    assert_eq!(mistakes(text), expected, "\n{text}");
+}
+
+/// Checks `text` with a faultless listener below it.
+#[track_caller]
+fn check_top(text: &str, expected: &[&str]) {
+    check(&format!("{text}{LISTENER}"), expected);
+}
+
+/// Checks `text` as the end of a faultless listener: its first line is line 5.
+#[track_caller]
+fn check_listener(text: &str, expected: &[&str]) {
+    check(&format!("{}{text}", LISTENER.trim_start()), expected);
+}
+
+/// Checks `text` as the end of a faultless listener for datagrams: its first line is line 5.
+#[track_caller]
+fn check_datagram(text: &str, expected: &[&str]) {
+    let listener = LISTENER.replace("'echo'", "'udp-echo'");
+    check(&format!("{}{text}", listener.trim_start()), expected);
+}

@@ -1,0 +1,133 @@
+//! Values of the wrong type or out of bounds.
+
+use super::{LISTENER, check, check_listener, check_top, mistakes};
+
+#[test]
+fn wrong_types() {
+    check_top(
+        "[drain]\ngrace = 10",
+        &["2:9: `grace` in [drain] is 10: must be a duration such as \"10s\" or \"1m30s\", in \
+           quotes"],
+    );
+    check_top(
+        "[runtime]\nworkers = '2'",
+        &["2:11: `workers` in [runtime] is \"2\": must be a whole number from 1 to 1024"],
+    );
+    check_top(
+        "[admin]\nenabled = 1979-05-27",
+        &["2:11: `enabled` in [admin] is 1979-05-27: must be true or false"],
+    );
+    check_top("log = 'info'", &["1:7: `log` at the top level is \"info\": must be a table, [log]"]);
+    check_listener(
+        "tls = true",
+        &["5:7: `tls` in [[listener]] \"a\" is true: must be a table, [listener.tls]"],
+    );
+    check(
+        "listener = 3",
+        &["1:12: `listener` at the top level is 3: must be an array of tables, [[listener]]"],
+    );
+    check(
+        "listener = [3]",
+        &["1:13: entry #1 of `listener` is 3: must be an array of tables, [[listener]]"],
+    );
+    check(
+        "[listener]\nname = 'a'\nprotocol = 'echo'\nlisten = 3",
+        &[
+            "1:1: `listener` at the top level is a table: must be an array of tables, \
+             [[listener]]",
+            "4:10: `listen` in [[listener]] \"a\" is 3: must be an IP address and port such as \
+             \"127.0.0.1:9000\", in quotes, or \"unix:/path\"",
+        ],
+    );
+    check_listener(
+        "[listener.tls]\ncertificate = 'c'\nkey = ''\nalpn = ['h2', 2]",
+        &[
+            "7:7: `key` in [listener.tls] of \"a\" is \"\": must be the path of a file",
+            "8:8: `alpn` in [listener.tls] of \"a\" is an array: must be a list of names such as \
+             [\"h2\", \"http/1.1\"]",
+        ],
+    );
+}
+
+#[test]
+fn bad_values() {
+    check_listener(
+        "backlog = 0x1_0000",
+        &["5:11: `backlog` in [[listener]] \"a\" is 0x10000: must be a whole number from 1 to \
+           65535"],
+    );
+    check_listener(
+        "backlog = -1",
+        &["5:11: `backlog` in [[listener]] \"a\" is -1: must be a whole number from 1 to 65535"],
+    );
+    check_listener(
+        "limits.idle = '10x'",
+        &["5:15: `idle` in [listener.limits] of \"a\" is \"10x\": must be a duration such as \
+           \"10s\" or \"1m30s\" (`x` is no unit: h, m, s, ms, us or ns), or \"unlimited\""],
+    );
+    check_listener(
+        "limits.idle = '0s'",
+        &["5:15: `idle` in [listener.limits] of \"a\" is \"0s\": must be a duration from 1ms to \
+           8760h, or \"unlimited\""],
+    );
+    check_listener(
+        "limits.buffer = '16'",
+        &["5:17: `buffer` in [listener.limits] of \"a\" is \"16\": must be a size such as \
+           \"512B\" or \"16KiB\" (`16` has no unit: B, KiB, MiB, GiB, TiB, or decimal KB, MB, GB, \
+           TB)"],
+    );
+    check_listener(
+        "limits.buffer = '1GiB'",
+        &["5:17: `buffer` in [listener.limits] of \"a\" is \"1GiB\": must be a size from 512B to \
+           16MiB"],
+    );
+    check_listener(
+        "limits.buffer = 'unlimited'",
+        &["5:17: `buffer` in [listener.limits] of \"a\" is \"unlimited\": must be a size such as \
+           \"512B\" or \"16KiB\" (a number is missing)"],
+    );
+    check_listener(
+        "socket.linger = '5s'",
+        &["5:17: `linger` in [listener.socket] of \"a\" is \"5s\": must be one of `off`, `0s`; \
+           did you mean `0s`?"],
+    );
+    check_top(
+        "log.level = 'inof'",
+        &["1:13: `level` in [log] is \"inof\": must be off, error, warn, info, debug, trace, or \
+           directives such as \"info,staunch_net=debug\" (`inof` is no level)"],
+    );
+    check_top(
+        "[log]\nformat = 'jsn'",
+        &["2:10: `format` in [log] is \"jsn\": must be one of `text`, `json`; did you mean \
+           `json`?"],
+    );
+}
+
+#[test]
+fn bad_addresses_and_names() {
+    let listen = |address: &str| LISTENER.trim_start().replace("127.0.0.1:9000", address);
+    for address in ["localhost:9000", ":9000", "127.0.0.1", "127.0.0.1:99999", "[::1:80"] {
+        check(
+            &listen(address),
+            &[&format!(
+                "4:10: `listen` in [[listener]] \"a\" is \"{address}\": must be an IP address \
+                 and port such as \"127.0.0.1:9000\", or \"unix:/path\""
+            )],
+        );
+    }
+    check(
+        &listen("unix:"),
+        &["4:10: `listen` in [[listener]] \"a\" is \"unix:\": must name a path of 1 to 107 bytes"],
+    );
+    assert_eq!(mistakes(&listen(&format!("unix:{}", "x".repeat(107)))).len(), 0);
+    assert_eq!(mistakes(&listen(&format!("unix:{}", "x".repeat(108)))).len(), 1);
+    for name in ["", "A", "a b", "é", &"x".repeat(33)] {
+        check(
+            &LISTENER.trim_start().replace("'a'", &format!("'{name}'")),
+            &[&format!(
+                "2:8: `name` in [[listener]] \"{name}\" is \"{name}\": must be 1 to 32 of a-z, \
+                 0-9 and -"
+            )],
+        );
+    }
+}

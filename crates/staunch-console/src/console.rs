@@ -1,0 +1,196 @@
+//! The console: checks who asks, finds the page, has it made, answers.
+//!
+//! Pages read `/proc`, walk the whole ledger or sample for seconds, so each is an ordinary
+//! function that may block, and runs on a blocking thread as the child of the request. At most
+//! [`PAGES_AT_ONCE`] run at a time, which bounds the memory of all pages together; the others
+//! wait for a turn.
+
+use std::{net::IpAddr, pin::pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::Request;
+use staunch_ledger::Ledger;
+use staunch_net::{Connection, Limits};
+use staunch_scope::{Blocking, Context, JoinChildError, ScopeError, scope};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::{
+    access::Access,
+    http::{self, HttpLimits, RequestBody, ServeHttpError},
+    query::Query,
+    readiness::Readiness,
+    refusal::Refusal,
+    reply::Reply,
+    route::{Page, ROUTES, Route, Visit},
+};
+
+/// The admin endpoint. Clones are the same console.
+///
+/// # Examples
+/// ```no_run
+/// use staunch_console::{Access, Console, ConsoleOptions, Phase, Readiness};
+/// use staunch_net::{Endpoint, Listener, SocketOptions};
+/// use staunch_scope::Context;
+///
+/// # async fn run(context: Context) -> Result<(), Box<dyn std::error::Error>> {
+/// let address = "127.0.0.1:6060".parse()?;
+/// let readiness = Readiness::default();
+/// let console = Console::new(ConsoleOptions {
+///     access: Access::new(address, None)?,
+///     readiness: readiness.clone(),
+/// });
+/// let endpoint = Endpoint::Tcp(address);
+/// let listener = Listener::bind(&endpoint, &SocketOptions::default(), Console::limits())?;
+/// readiness.advance(Phase::Ready);
+/// let served = listener.serve(&context, move |peer| console.clone().serve(peer)).await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Console {
+    shared: Arc<Shared>,
+}
+
+/// What a console needs to know.
+#[derive(Debug)]
+#[must_use]
+pub struct ConsoleOptions {
+    /// Who may ask.
+    pub access: Access,
+    /// What `/readyz` answers.
+    pub readiness: Readiness,
+}
+
+/// Pages that are made at a time. Four: a CPU profile, a scrape, a person, and one to spare.
+const PAGES_AT_ONCE: usize = 4;
+
+/// Bytes of a request body: Go's tools send the addresses of a profile, some 16 bytes each.
+const BODY_BYTES_MAX: usize = 256 << 10;
+/// Time for a whole request body.
+const BODY_TIME: Duration = Duration::from_secs(10);
+
+/// A page in the making shows that it lives at least this often: far below any idle limit.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    access: Access,
+    pub(crate) readiness: Readiness,
+    pub(crate) ledger: Ledger,
+    http: HttpLimits,
+    turns: Arc<Semaphore>,
+}
+
+impl Console {
+    /// A console that shows the current ledger ([`Ledger::current`]).
+    pub fn new(options: ConsoleOptions) -> Console {
+        let ConsoleOptions { access, readiness } = options;
+        Console {
+            shared: Arc::new(Shared {
+                access,
+                readiness,
+                ledger: Ledger::current(),
+                http: HttpLimits { body_bytes: BODY_BYTES_MAX, ..HttpLimits::default() },
+                turns: Arc::new(Semaphore::new(PAGES_AT_ONCE)),
+            }),
+        }
+    }
+
+    /// Limits for the listener of a console: 64 connections, since those who look after a
+    /// service are few, and a console under attack must not take the service's files.
+    pub fn limits() -> Limits {
+        Limits { connections: Some(64), connections_per_ip: Some(64), ..Limits::default() }
+    }
+
+    /// Answers the requests of one connection; for [`Listener::serve`](staunch_net::Listener::serve).
+    ///
+    /// # Errors
+    /// [`ServeHttpError`], when the connection ended in the middle of something.
+    ///
+    /// # Cancel safety
+    /// Dropping it closes the connection; a page in the making is asked to stop.
+    pub async fn serve(self, connection: Connection) -> Result<(), ServeHttpError> {
+        let Ok(peer) = connection.peer() else { return Ok(()) }; // it has left already
+        let peer = peer.map(|peer| peer.ip());
+        let answer = |request| answer(Arc::clone(&self.shared), peer, request);
+        http::serve(connection, &self.shared.http, answer).await
+    }
+}
+
+async fn answer(shared: Arc<Shared>, peer: Option<IpAddr>, request: Request<RequestBody>) -> Reply {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let reply = find(shared, peer, request).await.unwrap_or_else(|refusal| refusal.reply());
+    tracing::debug!(%method, path, status = reply.status().as_u16(), "admin request");
+    reply
+}
+
+async fn find(
+    shared: Arc<Shared>,
+    peer: Option<IpAddr>,
+    request: Request<RequestBody>,
+) -> Result<Reply, Refusal> {
+    let path = request.uri().path();
+    let route = Route::find(path);
+    if !route.is_some_and(|route| matches!(route.page, Page::Open(_))) {
+        shared.access.check(peer, request.headers())?;
+    }
+    let route = route.ok_or_else(|| Refusal::NoPage { path: path.to_owned(), routes: ROUTES })?;
+    let method = request.method().clone();
+    if !route.takes(&method) {
+        return Err(Refusal::Method { route, method });
+    }
+    let query = Query::parse(request.uri().query(), route.parameters)?;
+    match route.page {
+        Page::Open(page) => Ok(page(&shared)),
+        Page::Guarded(page) => {
+            let body = receive(request.into_body()).await?;
+            let context = Context::current();
+            let turn = Arc::clone(&shared.turns).acquire_owned();
+            let turn = context.run(turn).await.map_err(|_| Refusal::Ending)?;
+            let turn = turn.map_err(Refusal::failed)?;
+            let make = move |work: &Blocking| {
+                page(&Visit { shared: &shared, query: &query, method: &method, body, work })
+            };
+            on_a_thread(&context, turn, make).await
+        }
+    }
+}
+
+/// The whole body of a request, which has its bytes limited already.
+async fn receive(body: RequestBody) -> Result<Bytes, Refusal> {
+    match tokio::time::timeout(BODY_TIME, body.collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) => Err(Refusal::Body(error.to_string())),
+        Err(_) => Err(Refusal::Body(format!("it did not arrive within {BODY_TIME:?}"))),
+    }
+}
+
+/// Has a page made where it may block. The turn ends with the work, not with the wait for it:
+/// a client that leaves does not make room for another before its page has stopped.
+async fn on_a_thread(
+    context: &Context,
+    turn: OwnedSemaphorePermit,
+    make: impl FnOnce(&Blocking) -> Result<Reply, Refusal> + Send + 'static,
+) -> Result<Reply, Refusal> {
+    let made = scope(context, |s| async move {
+        let page = s.blocking(move |work| {
+            let _turn = turn;
+            Ok::<_, JoinChildError>(make(work))
+        });
+        let mut page = pin!(page.join());
+        loop {
+            tokio::select! {
+                biased;
+                made = &mut page => break made,
+                // Being polled is the sign of life: see `http::serve`.
+                () = tokio::time::sleep(SIGN_OF_LIFE) => {}
+            }
+        }
+    });
+    match made.await {
+        Ok(page) => page,
+        Err(ScopeError::Cancelled(_)) => Err(Refusal::Ending),
+        Err(error) => Err(Refusal::failed(error)),
+    }
+}

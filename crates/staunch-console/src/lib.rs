@@ -1,0 +1,53 @@
+//! The admin endpoint of a service, and its log lines.
+//!
+//! A [`Console`] answers, on a listener of its own, what the process holds right now. What it
+//! shows is read from the ledger and the kernel when it is asked; nobody pays for it otherwise.
+//!
+//! | path | what |
+//! | --- | --- |
+//! | `/debug/pprof/goroutine` | the tasks, as goroutines, for `go tool pprof` or as text |
+//! | `/debug/pprof/heap`, `allocs` | jemalloc's heap profile (feature `jemalloc`) |
+//! | `/debug/pprof/profile` | where CPU time goes |
+//! | `/debug/ledger` | everything live, filtered and paged, and what rules saw happen |
+//! | `/debug/ledger/sites` | the lines that open entries; switches their backtraces |
+//! | `/debug/sockets` | the sockets as the kernel sees them, with their entries |
+//! | `/metrics` | for Prometheus |
+//! | `/healthz`, `/readyz` | for probes |
+//!
+//! [`log::init`] sets up log lines that carry the trace and connection they belong to. The
+//! small HTTP/1 server below the console is public too, in [`http`].
+//!
+//! # Bounds
+//! A request's head, headers and time are limited ([`http::HttpLimits`]), bodies are refused,
+//! four pages are made at a time, listings end at 64 MiB or are paged, one CPU profile of at
+//! most 300 s is taken at a time.
+//!
+//! # Heap profiles
+//! Build with the feature `jemalloc`, make `tikv_jemallocator::Jemalloc` the global allocator,
+//! and switch profiling on: jemalloc reads its options when the process starts, from
+//! `_RJEM_MALLOC_CONF` in the environment or, built in, from `JEMALLOC_SYS_WITH_MALLOC_CONF` in
+//! the environment of the build. `prof:true,prof_accum:true` is needed; sampling once in 512 KiB,
+//! the default, costs next to nothing.
+
+mod access;
+mod console;
+mod health;
+pub mod http;
+mod index;
+mod ledger;
+pub mod log;
+mod metrics;
+mod owners;
+mod profiles;
+mod query;
+mod readiness;
+mod refusal;
+mod reply;
+mod route;
+mod sockets;
+
+pub use crate::{
+    access::{Access, OpenAccessError, Secret, SecretError},
+    console::{Console, ConsoleOptions},
+    readiness::{Phase, Readiness},
+};

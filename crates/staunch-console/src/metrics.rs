@@ -1,0 +1,87 @@
+//! `/metrics`: the ledger and the process in the OpenMetrics text format, as Prometheus scrapes
+//! it (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
+//!
+//! Nothing is counted for the sake of metrics: each scrape reads what the ledger and the kernel
+//! know anyway. Labels are kinds, states and rules, which are few, and never peers or routes.
+
+mod process;
+
+use std::{collections::HashMap, sync::atomic::AtomicU64};
+
+use prometheus_client::{
+    encoding::text::encode,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+use staunch_ledger::{Detector, Kind, Ledger, State};
+
+use crate::{
+    refusal::Refusal,
+    reply::{self, Reply},
+    route::Visit,
+};
+
+/// Names and values of a metric's labels.
+type Labels = Vec<(&'static str, &'static str)>;
+
+pub(crate) fn metrics(visit: &Visit<'_>) -> Result<Reply, Refusal> {
+    let mut registry = Registry::default();
+    ledger(&mut registry, visit.shared.ledger);
+    process::process(&mut registry);
+    let mut text = String::new();
+    encode(&mut text, &registry).map_err(Refusal::failed)?;
+    Ok(reply::metrics(text))
+}
+
+fn ledger(registry: &mut Registry, ledger: Ledger) {
+    let snapshot = ledger.snapshot();
+    let (overdue, detector) = snapshot.overdue();
+    let mut live: HashMap<(Kind, State), (i64, i64)> = HashMap::new();
+    for entry in snapshot.entries() {
+        let (count, bytes) = live.entry((entry.kind(), entry.state())).or_default();
+        *count += 1;
+        *bytes += entry.bytes().cast_signed();
+    }
+    let entries = gauges(registry, "staunch_entries", "Live entries of the ledger");
+    let held = gauges(registry, "staunch_bytes", "Bytes that live entries hold");
+    for ((kind, state), (count, bytes)) in live {
+        let labels = vec![("kind", kind.name()), ("state", state.name())];
+        held.get_or_create(&vec![("kind", kind.name())]).inc_by(bytes);
+        entries.get_or_create(&labels).set(count);
+    }
+    let late = gauges(registry, "staunch_overdue", "Live entries that broke their promise");
+    let births = counters(registry, "staunch_births", "Entries ever opened");
+    for kind in Kind::all() {
+        let labels = vec![("kind", kind.name())];
+        let count = overdue.iter().filter(|entry| entry.kind() == kind).count();
+        late.get_or_create(&labels).set(count as i64);
+        births.get_or_create(&labels).inc_by(ledger.births(kind));
+    }
+    let seen = counters(registry, "staunch_observations", "What rules saw happen");
+    for (rule, count) in ledger.observation_counts() {
+        seen.get_or_create(&vec![("rule", rule)]).inc_by(count);
+    }
+    let unrecorded: Counter = Counter::default();
+    unrecorded.inc_by(ledger.unrecorded());
+    registry.register("staunch_unrecorded", "Births without room on the ledger", unrecorded);
+    let awake: Gauge = Gauge::default();
+    awake.set((detector == Detector::Awake).into());
+    registry.register("staunch_detector_awake", "Whether the search for leaks works", awake);
+}
+
+fn gauges(registry: &mut Registry, name: &str, help: &str) -> Family<Labels, Gauge> {
+    let family = Family::default();
+    registry.register(name, help, family.clone());
+    family
+}
+
+/// The name gets its `_total` when it is written.
+fn counters(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+) -> Family<Labels, Counter<u64, AtomicU64>> {
+    let family = Family::default();
+    registry.register(name, help, family.clone());
+    family
+}

@@ -1,0 +1,117 @@
+//! The console's table of contents: every path, what it takes and what makes its page.
+
+use bytes::Bytes;
+use hyper::Method;
+use staunch_scope::Blocking;
+
+use crate::{
+    console::Shared, health, index, ledger, metrics, profiles, query::Query, refusal::Refusal,
+    reply::Reply, sockets,
+};
+
+/// A path of the console.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(crate) path: &'static str,
+    /// What it shows, for people.
+    pub(crate) about: &'static str,
+    /// The names of its query's parameters.
+    pub(crate) parameters: &'static [&'static str],
+    /// Whether it takes POST too.
+    posts: bool,
+    pub(crate) page: Page,
+}
+
+/// How the page of a route is made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Page {
+    /// At once, and for everybody: for probes, which have no token.
+    Open(fn(&Shared) -> Reply),
+    /// On a thread where it may block.
+    Guarded(fn(&Visit<'_>) -> Result<Reply, Refusal>),
+}
+
+/// One request for a guarded page.
+pub(crate) struct Visit<'v> {
+    pub(crate) shared: &'v Shared,
+    pub(crate) query: &'v Query,
+    pub(crate) method: &'v Method,
+    pub(crate) body: Bytes,
+    /// The work on the page; asked to stop when the client has left.
+    pub(crate) work: &'v Blocking,
+}
+
+/// In the order in which they are shown.
+pub(crate) static ROUTES: &[Route] = &[
+    get("/", "this list", &[], index::index),
+    get("/debug/pprof/", "the profiles", &[], profiles::index),
+    get("/debug/pprof/goroutine", "the tasks, as goroutines", &["debug"], profiles::goroutine),
+    get("/debug/pprof/heap", "memory in use", &["gc"], profiles::heap),
+    get("/debug/pprof/allocs", "all memory ever allocated", &[], profiles::allocs),
+    get(
+        "/debug/pprof/profile",
+        "where CPU time goes, for some seconds",
+        &["seconds"],
+        profiles::profile,
+    ),
+    get("/debug/pprof/cmdline", "the command line", &[], profiles::cmdline),
+    post("/debug/pprof/symbol", "the names of addresses", &[], profiles::symbol),
+    get("/debug/ledger", "everything live: groups and entries", ledger::PARAMETERS, ledger::ledger),
+    post(
+        "/debug/ledger/sites",
+        "the lines that open entries; POST ?at=FILE:LINE&escalate=1 records backtraces there",
+        ledger::SITES_PARAMETERS,
+        ledger::sites,
+    ),
+    get(
+        "/debug/sockets",
+        "the sockets, as the kernel sees them",
+        sockets::PARAMETERS,
+        sockets::sockets,
+    ),
+    get("/metrics", "metrics for Prometheus", &[], metrics::metrics),
+    open("/healthz", "whether the process answers", health::healthz),
+    open("/readyz", "whether it wants traffic", health::readyz),
+];
+
+const fn get(
+    path: &'static str,
+    about: &'static str,
+    parameters: &'static [&'static str],
+    page: fn(&Visit<'_>) -> Result<Reply, Refusal>,
+) -> Route {
+    Route { path, about, parameters, posts: false, page: Page::Guarded(page) }
+}
+
+const fn post(
+    path: &'static str,
+    about: &'static str,
+    parameters: &'static [&'static str],
+    page: fn(&Visit<'_>) -> Result<Reply, Refusal>,
+) -> Route {
+    Route { path, about, parameters, posts: true, page: Page::Guarded(page) }
+}
+
+const fn open(path: &'static str, about: &'static str, page: fn(&Shared) -> Reply) -> Route {
+    Route { path, about, parameters: &[], posts: false, page: Page::Open(page) }
+}
+
+impl Route {
+    pub(crate) fn find(path: &str) -> Option<&'static Route> {
+        ROUTES.iter().find(|route| route.path == path)
+    }
+
+    /// The methods it takes, as the `Allow` header lists them.
+    pub(crate) fn methods(&self) -> &'static str {
+        if self.posts { "GET, HEAD, POST" } else { "GET, HEAD" }
+    }
+
+    pub(crate) fn takes(&self, method: &Method) -> bool {
+        matches!(*method, Method::GET | Method::HEAD) || self.posts && method == Method::POST
+    }
+
+    /// Its line in a list.
+    pub(crate) fn line(&self) -> String {
+        format!("  {:<24} {}\n", self.path, self.about)
+    }
+}

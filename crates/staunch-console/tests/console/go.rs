@@ -1,0 +1,86 @@
+//! Go's own tool reads the profiles, where there is one.
+
+use std::{
+    hint::black_box,
+    net::SocketAddr,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use staunch::{BoxError, Context, scope, sleep};
+
+use crate::support::{CPU_PROFILES, command, with_console};
+
+/// What `go tool pprof -top` says of a profile; `None` without Go.
+pub(crate) async fn top(console: SocketAddr, target: &str, more: &[&str]) -> Option<String> {
+    let target = format!("http://{console}{target}");
+    let arguments = ["tool", "pprof", "-traces"].iter().chain(more).copied().map(str::to_owned);
+    let output = command("go", arguments.chain([target]).collect()).await;
+    let Some(output) = output else {
+        eprintln!("skipped: there is no `go` on the PATH");
+        return None;
+    };
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    println!("{text}");
+    Some(text)
+}
+
+#[staunch::test]
+async fn go_reads_the_tasks() {
+    with_console(async |console| {
+        let ended = scope(&Context::current(), |s| async move {
+            let line = line!() + 2;
+            for _ in 0..5 {
+                s.spawn(async { Ok(sleep(Duration::from_secs(60)).await?) });
+            }
+            tokio::task::yield_now().await;
+            for query in ["", "?debug=1"] {
+                let target = format!("/debug/pprof/goroutine{query}");
+                let Some(top) = top(console, &target, &[]).await else { continue };
+                assert!(top.contains("Type: goroutine"), "{top}");
+                let ours = format!(" task@{}:{line}", file!());
+                let ours = top.lines().find(|row| row.ends_with(&ours));
+                let ours = ours.unwrap_or_else(|| panic!("{top}"));
+                assert!(ours.trim_start().starts_with("5 "), "five tasks of one line: {ours}");
+            }
+            s.stop();
+            Ok::<_, BoxError>(())
+        });
+        ended.await.unwrap();
+    })
+    .await;
+}
+
+#[staunch::test]
+async fn go_reads_where_cpu_time_goes() {
+    let _alone = CPU_PROFILES.lock().await;
+    with_console(async |console| {
+        let ended = scope(&Context::current(), |s| async move {
+            static ENOUGH: AtomicBool = AtomicBool::new(false);
+            let burning = s.blocking(|_| {
+                burn(&ENOUGH);
+                Ok(())
+            });
+            let top = top(console, "/debug/pprof/profile?seconds=2", &[]).await;
+            ENOUGH.store(true, Ordering::Relaxed);
+            burning.join().await?;
+            if let Some(top) = top {
+                assert!(top.contains("Type: cpu"), "{top}");
+                assert!(top.contains("burn"), "{top}");
+                assert!(!top.contains("perf_signal_handler"), "{top}");
+            }
+            Ok::<_, BoxError>(())
+        });
+        ended.await.unwrap();
+    })
+    .await;
+}
+
+#[inline(never)]
+fn burn(enough: &AtomicBool) {
+    let mut number = 1_u64;
+    while !enough.load(Ordering::Relaxed) {
+        number = black_box(number.wrapping_mul(6_364_136_223_846_793_005) >> 1 | 1);
+    }
+}

@@ -1,0 +1,142 @@
+//! What a client can cost: nothing is without a bound.
+
+use std::time::{Duration, Instant};
+
+use staunch::{BoxError, Context, scope};
+use staunch_console::{
+    Access, Console, Readiness,
+    http::{self, HttpLimits},
+};
+use staunch_net::{Endpoint, Limits, Listener, SocketOptions};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::support::{
+    CPU_PROFILES, ask, get, parse, profiling, send, wait_for, with, with_console,
+};
+
+#[staunch::test]
+async fn heads_and_bodies_over_their_limits_are_refused() {
+    with_console(async |console| {
+        let large = format!("X-Large: {}\r\n", "x".repeat(20 << 10));
+        let large = ask(console, &format!("GET / HTTP/1.1\r\nHost: localhost\r\n{large}")).await;
+        assert_eq!(large.status, 431);
+        let many: String = (0..100).map(|n| format!("X-{n}: 1\r\n")).collect();
+        let many = ask(console, &format!("GET / HTTP/1.1\r\nHost: localhost\r\n{many}")).await;
+        assert_eq!(many.status, 431);
+        let body =
+            "POST /debug/ledger/sites HTTP/1.1\r\nHost: localhost\r\nContent-Length: 300000\r\n";
+        let body = ask(console, body).await;
+        assert_eq!(body.status, 413);
+        assert!(body.text().contains("at most 262144 are taken"), "{}", body.text());
+        let not_http = send(console, b"\x16\x03\x01 this is TLS\r\n\r\n").await;
+        assert_eq!(not_http.status, 400);
+    })
+    .await;
+}
+
+#[staunch::test]
+async fn a_client_that_drips_its_head_is_cut() {
+    let limits = HttpLimits { head_time: Duration::from_millis(300), ..HttpLimits::default() };
+    let endpoint = Endpoint::Tcp("127.0.0.1:0".parse().unwrap());
+    let options = SocketOptions::default();
+    let listener = Listener::bind(&endpoint, &options, Limits::default()).unwrap();
+    let &Endpoint::Tcp(address) = listener.endpoint() else { panic!("a TCP listener") };
+    let (told, mut ended) = tokio::sync::mpsc::channel(1);
+    let served = scope(&Context::current(), |s| async move {
+        let context = s.context().clone();
+        s.spawn(async move {
+            let serve = move |connection| {
+                let (limits, told) = (limits.clone(), told.clone());
+                async move {
+                    let handler = |_| async { panic!("no request ever comes") };
+                    let ended = http::serve::<_, _, http_body_util::Empty<bytes::Bytes>>(
+                        connection, &limits, handler,
+                    )
+                    .await;
+                    told.send(ended.unwrap_err().to_string()).await.map_err(BoxError::from)
+                }
+            };
+            let _ = listener.serve(&context, serve).await;
+            Ok(())
+        });
+        let begun = Instant::now();
+        let mut client = TcpStream::connect(address).await?;
+        let mut drip = tokio::time::interval(Duration::from_millis(50));
+        let why = loop {
+            tokio::select! {
+                why = ended.recv() => break why,
+                _ = drip.tick() => {
+                    let _ = client.write_all(b"GET").await; // until it is cut
+                }
+            }
+        };
+        assert_eq!(why.as_deref(), Some("no whole request head within 300ms (`head_time`)"));
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        s.stop();
+        Ok::<_, BoxError>(())
+    });
+    served.await.unwrap();
+}
+
+#[staunch::test]
+async fn a_page_in_the_making_is_not_idle() {
+    let _alone = CPU_PROFILES.lock().await;
+    let limits = Limits { idle: Some(Duration::from_millis(300)), ..Console::limits() };
+    with(Access::Loopback, Readiness::default(), limits, async |console| {
+        let profile = get(console, "/debug/pprof/profile?seconds=2").await;
+        assert_eq!(profile.status, 200, "cut while the page was made");
+    })
+    .await;
+}
+
+#[staunch::test]
+async fn several_requests_share_a_connection_until_the_drain_closes_it() {
+    let mut idle = None;
+    with_console(async |console| {
+        let mut client = TcpStream::connect(console).await.unwrap();
+        for _ in 0..2 {
+            client.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+            let mut answer = vec![0; 1024];
+            let count = client.read(&mut answer).await.unwrap();
+            assert_eq!(parse(&answer[..count]).text(), "ok\n");
+        }
+        idle = Some(client);
+    })
+    .await;
+    // `with_console` has checked that nobody had to be cut.
+    assert_eq!(idle.unwrap().read(&mut [0; 16]).await.unwrap(), 0);
+}
+
+#[staunch::test]
+async fn a_client_that_leaves_takes_its_profile_along() {
+    let _alone = CPU_PROFILES.lock().await;
+    with_console(async |console| {
+        let mut client = TcpStream::connect(console).await.unwrap();
+        let request = b"GET /debug/pprof/profile?seconds=300 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        client.write_all(request).await.unwrap();
+        wait_for("the profile to begin", || profiling() == 1).await;
+        drop(client);
+        wait_for("the profile to end", || profiling() == 0).await;
+    })
+    .await;
+}
+
+#[staunch::test]
+async fn the_end_of_the_service_is_the_end_of_a_profile() {
+    let _alone = CPU_PROFILES.lock().await;
+    let mut client = None;
+    with_console(async |console| {
+        let mut asking = TcpStream::connect(console).await.unwrap();
+        let request = b"GET /debug/pprof/profile?seconds=300 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        asking.write_all(request).await.unwrap();
+        wait_for("the profile to begin", || profiling() == 1).await;
+        client = Some(asking);
+    })
+    .await;
+    let mut answer = Vec::new();
+    client.unwrap().read_to_end(&mut answer).await.unwrap();
+    assert_eq!((parse(&answer).status, parse(&answer).text()), (503, "The service is ending.\n"));
+}

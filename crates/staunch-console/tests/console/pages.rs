@@ -1,0 +1,117 @@
+//! What every page has in common, and the small ones.
+
+use staunch_console::{Access, Console, Phase, Readiness};
+
+use crate::support::{ask, get, with, with_console};
+
+#[staunch::test]
+async fn pages_are_listed_and_missing_ones_say_what_there_is() {
+    with_console(async |console| {
+        let index = get(console, "/").await;
+        assert_eq!(index.status, 200);
+        assert!(index.headers.contains("content-type: text/html"));
+        for path in ["/debug/pprof/", "/debug/ledger", "/debug/sockets", "/metrics", "/readyz"] {
+            assert!(index.text().contains(&format!("href=\"{path}\"")), "{path}");
+        }
+        let missing = get(console, "/debug/pprof").await;
+        assert_eq!(missing.status, 404);
+        assert!(missing.text().starts_with("There is no `/debug/pprof` here. There is:\n"));
+        assert!(missing.text().contains("/debug/ledger/sites"));
+        let profiles = get(console, "/debug/pprof/").await;
+        assert!(profiles.text().contains("href=\"/debug/pprof/goroutine?debug=2\""));
+        assert!(profiles.text().contains("the tasks, as goroutines ("), "with their count");
+    })
+    .await;
+}
+
+#[staunch::test]
+async fn other_methods_are_refused_with_those_that_are_taken() {
+    with_console(async |console| {
+        let host = "HTTP/1.1\r\nHost: localhost\r\n";
+        let post = ask(console, &format!("POST /metrics {host}Content-Length: 0\r\n")).await;
+        assert_eq!(post.status, 405);
+        assert!(post.headers.contains("\r\nallow: get, head\r\n"), "{}", post.headers);
+        assert_eq!(post.text(), "`/metrics` takes GET, HEAD, not POST.\n");
+        let delete = ask(console, &format!("DELETE /debug/ledger/sites {host}")).await;
+        assert_eq!(delete.text(), "`/debug/ledger/sites` takes GET, HEAD, POST, not DELETE.\n");
+    })
+    .await;
+}
+
+#[staunch::test]
+async fn head_answers_as_get_without_the_body() {
+    with_console(async |console| {
+        for path in ["/healthz", "/debug/pprof/cmdline", "/debug/none"] {
+            let get = get(console, path).await;
+            let head = ask(console, &format!("HEAD {path} HTTP/1.1\r\nHost: localhost\r\n")).await;
+            assert_eq!(head.status, get.status);
+            assert!(head.body.is_empty());
+            let length = format!("\r\ncontent-length: {}\r\n", get.body.len());
+            assert!(head.headers.contains(&length), "{}", head.headers);
+        }
+    })
+    .await;
+}
+
+#[staunch::test]
+async fn probes_follow_the_phase_of_the_service() {
+    let readiness = Readiness::default();
+    let handle = readiness.clone();
+    with(Access::Loopback, readiness, Console::limits(), async |console| {
+        let check = async |status, text: &str| {
+            let ready = get(console, "/readyz").await;
+            assert_eq!((ready.status, ready.text()), (status, text));
+            assert_eq!(get(console, "/healthz").await.text(), "ok\n");
+        };
+        check(503, "starting\n").await;
+        handle.advance(Phase::Ready);
+        check(200, "ready\n").await;
+        handle.advance(Phase::Draining);
+        check(503, "draining\n").await;
+    })
+    .await;
+}
+
+#[staunch::test]
+async fn the_command_line_is_separated_by_nul_as_in_go() {
+    with_console(async |console| {
+        let expected: Vec<String> = std::env::args().collect();
+        assert_eq!(get(console, "/debug/pprof/cmdline").await.text(), expected.join("\0"));
+        assert_eq!(get(console, "/debug/pprof/symbol").await.text(), "num_symbols: 1\n");
+    })
+    .await;
+}
+
+#[staunch::test]
+async fn metrics_are_in_the_openmetrics_format() {
+    with_console(async |console| {
+        let metrics = get(console, "/metrics").await;
+        assert!(metrics.headers.contains("application/openmetrics-text"));
+        let text = metrics.text();
+        assert!(text.ends_with("# EOF\n"));
+        let line = |start: &str| text.lines().any(|line| line.starts_with(start));
+        for start in [
+            "staunch_entries{kind=\"listener\",state=\"accept\"} 1",
+            "staunch_births_total{kind=\"connection\"} ",
+            "staunch_overdue{kind=\"task\"} 0",
+            "staunch_bytes{kind=\"listener\"} 0",
+            "staunch_unrecorded_total 0",
+            "staunch_detector_awake 1",
+            "process_resident_memory_bytes ",
+            "process_open_fds ",
+            "process_max_fds ",
+            "process_cpu_seconds_total ",
+            "process_start_time_seconds ",
+        ] {
+            assert!(line(start), "{start} in:\n{text}");
+        }
+        let value = |name: &str| -> f64 {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.trim().parse().unwrap()
+        };
+        let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
+        let age = now - value("process_start_time_seconds ");
+        assert!((-1.0..3_600.0).contains(&age), "started {age} s ago");
+    })
+    .await;
+}

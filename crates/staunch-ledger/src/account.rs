@@ -1,0 +1,218 @@
+//! The right to an entry: held by whoever holds the resource.
+
+use std::{fmt, net::SocketAddr, panic::Location};
+
+use crate::{
+    arena::{Arena, Cell},
+    kind::Kind,
+    label::{self, CellRef, Decoded, LabelWord},
+    ledger::{EntryId, Ledger, pack, unpack},
+    obligation::Obligation,
+    shard::{self, Shard},
+    slot::Slot,
+    state::State,
+};
+
+/// An open entry on a ledger. Keep it with the resource it stands for; dropping it closes the
+/// entry. 16 bytes; may be dropped on any thread.
+///
+/// # Examples
+/// ```
+/// use staunch_ledger::{Kind, Ledger, Obligation, State};
+/// use std::time::Duration;
+///
+/// let ledger = Ledger::new();
+/// let body = ledger.open(Kind::BODY, Obligation::ProgressWithin(Duration::from_secs(30)));
+/// body.label("GET /export");
+/// body.add_bytes(4096);
+/// body.set_state(State::Read);
+/// assert_eq!(ledger.snapshot().entries()[0].bytes(), 4096);
+/// drop(body);
+/// assert_eq!(ledger.live(), 0);
+/// ```
+#[must_use = "dropping an account closes its entry: keep it with the resource it stands for"]
+pub struct Account {
+    shard: &'static Shard,
+    index: u32,
+    generation: u32,
+}
+
+/// The index of an account that found no room on the ledger.
+const UNRECORDED: u32 = u32::MAX;
+
+impl Account {
+    #[inline]
+    pub(crate) fn new(shard: &'static Shard, index: u32, generation: u32) -> Account {
+        Account { shard, index, generation }
+    }
+
+    pub(crate) fn unrecorded(shard: &'static Shard) -> Account {
+        Account { shard, index: UNRECORDED, generation: 0 }
+    }
+
+    /// The slot, unless the ledger had no room for this entry.
+    #[inline]
+    fn slot(&self) -> Option<&Slot> {
+        (self.index != UNRECORDED).then(|| self.shard.slots.cell(self.index))
+    }
+
+    /// The ledger it is on.
+    pub fn ledger(&self) -> Ledger {
+        Ledger { inner: self.shard.ledger }
+    }
+
+    /// Its name in reports.
+    #[inline]
+    pub fn id(&self) -> EntryId {
+        EntryId::new(self.generation, self.shard.number, self.index)
+    }
+
+    /// Progress was made: bytes moved, a message was handled.
+    #[inline]
+    pub fn touch(&self) {
+        if let Some(slot) = self.slot() {
+            slot.touch(self.ledger().now());
+        }
+    }
+
+    /// When progress was made last.
+    pub fn progress(&self) -> crate::Stamp {
+        self.slot().map_or_else(|| self.ledger().now(), Slot::progress)
+    }
+
+    /// When the entry was opened.
+    pub fn born(&self) -> crate::Stamp {
+        self.slot().map_or_else(|| self.ledger().now(), Slot::born)
+    }
+
+    /// Says what the resource is doing.
+    #[inline]
+    pub fn set_state(&self, state: State) {
+        if let Some(slot) = self.slot() {
+            slot.set_state(state);
+        }
+    }
+
+    /// What was said last.
+    pub fn state(&self) -> State {
+        self.slot().map_or(State::Open, Slot::state)
+    }
+
+    /// For a task: it is being polled. Counts the poll and makes it the latest progress.
+    #[inline]
+    pub fn begin_poll(&self) -> crate::Stamp {
+        let now = self.ledger().now();
+        if let Some(slot) = self.slot() {
+            slot.count_poll();
+            slot.touch(now);
+            slot.set_state(State::Running);
+        }
+        now
+    }
+
+    /// The resource holds `bytes` more.
+    #[inline]
+    pub fn add_bytes(&self, bytes: u64) {
+        if let Some(slot) = self.slot() {
+            slot.add_amount(bytes);
+        }
+    }
+
+    /// The resource holds `bytes` less.
+    #[inline]
+    pub fn sub_bytes(&self, bytes: u64) {
+        if let Some(slot) = self.slot() {
+            slot.sub_amount(bytes);
+        }
+    }
+
+    /// Labels the entry; text beyond [`MAX_LABEL_BYTES`](crate::MAX_LABEL_BYTES) is cut. Never
+    /// put a secret here: labels are shown.
+    pub fn label(&self, text: &str) {
+        let text = label::cut(text);
+        let word = |slot: &Slot| {
+            let previous = slot.label();
+            let packed = shard::with_own(self.shard.ledger, |own| {
+                let (index, cell) = own.labels.take()?;
+                cell.write(&text);
+                Some(pack(own.number, index))
+            });
+            packed.flatten().map_or(LabelWord::NONE, |cell| {
+                LabelWord::text(CellRef { cell, length: text.len() }, previous)
+            })
+        };
+        if let Some(slot) = self.slot() {
+            let new = if text.is_empty() { LabelWord::NONE } else { word(slot) };
+            self.free_label(slot.swap_label(new));
+        }
+    }
+
+    /// Labels the entry with the address of its peer.
+    pub fn peer(&self, peer: SocketAddr) {
+        match peer {
+            SocketAddr::V4(peer) => {
+                if let Some(slot) = self.slot() {
+                    self.free_label(slot.swap_label(LabelWord::peer(peer)));
+                }
+            }
+            SocketAddr::V6(peer) => self.label(&peer.to_string()),
+        }
+    }
+
+    /// Names the file descriptor that the resource is, for
+    /// [`Ledger::reconcile`](crate::Ledger::reconcile).
+    pub fn set_fd(&self, fd: std::os::fd::RawFd) {
+        if let (Some(slot), Ok(fd)) = (self.slot(), u32::try_from(fd)) {
+            slot.set_fd(fd);
+        }
+    }
+
+    /// Changes the promise, for instance when a stream turns out to be endless.
+    pub fn set_obligation(&self, obligation: Obligation) {
+        if let Some(slot) = self.slot() {
+            slot.set_obligation(obligation, self.ledger().now());
+        }
+    }
+
+    /// Opens an entry owned by this one, born on the caller's line.
+    #[track_caller]
+    #[inline]
+    pub fn child(&self, kind: Kind, obligation: Obligation) -> Account {
+        self.ledger().open_at(Location::caller(), kind, obligation, Some(self.id()))
+    }
+
+    fn free_label(&self, word: LabelWord) {
+        let Decoded::Text(at) = word.decode() else { return };
+        let (shard, index) = unpack(at.cell);
+        let Some(shard) = self.shard.ledger.shard(shard) else { return };
+        give_back(shard, &shard.labels, index, shard.labels.cell(index));
+    }
+}
+
+/// Gives a cell of one of `shard`'s arenas back, on whatever thread this is.
+#[inline]
+fn give_back<C: Cell>(shard: &Shard, arena: &Arena<C>, index: u32, cell: &C) {
+    if shard.is_hot() {
+        arena.give_back(index, cell);
+    } else {
+        arena.give_back_remote(index, cell);
+    }
+}
+
+impl Drop for Account {
+    #[inline]
+    fn drop(&mut self) {
+        let Some(slot) = self.slot() else { return };
+        let label = slot.close();
+        if label != LabelWord::NONE {
+            self.free_label(label);
+        }
+        give_back(self.shard, &self.shard.slots, self.index, slot);
+    }
+}
+
+impl fmt::Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Account").field("id", &self.id()).field("state", &self.state()).finish()
+    }
+}

@@ -1,0 +1,176 @@
+//! What an entry is about, in words: a peer address, a route, an SQL statement.
+//!
+//! An IPv4 peer fits into the slot's label word. Text goes into a cell of 128 bytes beside the
+//! slots, taken from the shard of the thread that sets it; longer text is cut. The label word
+//! names the cell and carries a version, so that a reader who copied the text while it was
+//! replaced notices: it reads the word again after the text ([`LabelCell::read`], behind an
+//! acquire fence that meets the release fence of [`LabelCell::write`]).
+
+use std::{
+    borrow::Cow,
+    fmt,
+    net::{Ipv4Addr, SocketAddrV4},
+};
+
+use crate::{
+    arena::Cell,
+    sync::{AtomicU32, AtomicU64, Ordering, fence},
+};
+
+/// Bytes of text a label keeps; what is longer is cut at a character and ends in `…`.
+pub const MAX_LABEL_BYTES: usize = 128;
+
+/// The label of an entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Label {
+    /// None was set.
+    #[default]
+    None,
+    /// An IPv4 peer.
+    Peer(SocketAddrV4),
+    /// Text of at most [`MAX_LABEL_BYTES`] bytes.
+    Text(Box<str>),
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Label::None => Ok(()),
+            Label::Peer(peer) => peer.fmt(f),
+            Label::Text(text) => f.pad(text),
+        }
+    }
+}
+
+/// `text`, or as much of it as a label keeps.
+pub(crate) fn cut(text: &str) -> Cow<'_, str> {
+    const ELLIPSIS: &str = "…";
+    if text.len() <= MAX_LABEL_BYTES {
+        return text.into();
+    }
+    let end = text.floor_char_boundary(MAX_LABEL_BYTES - ELLIPSIS.len());
+    format!("{}{ELLIPSIS}", &text[..end]).into()
+}
+
+/// The label as the slot holds it.
+///
+/// Bits 60–63: what it is. Peer: bits 0–47 address and port. Text: bits 0–31 the cell (shard
+/// and index), 32–39 the length, 40–59 a version.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LabelWord(pub(crate) u64);
+
+/// Where a text label's cell is.
+#[derive(Clone, Copy)]
+pub(crate) struct CellRef {
+    pub(crate) cell: u32,
+    pub(crate) length: usize,
+}
+
+pub(crate) enum Decoded {
+    None,
+    Peer(SocketAddrV4),
+    Text(CellRef),
+}
+
+const TAG_SHIFT: u32 = 60;
+const PEER: u64 = 1;
+const TEXT: u64 = 2;
+
+impl LabelWord {
+    pub(crate) const NONE: LabelWord = LabelWord(0);
+
+    pub(crate) fn peer(peer: SocketAddrV4) -> LabelWord {
+        let address = u64::from(peer.ip().to_bits()) << 16 | u64::from(peer.port());
+        LabelWord(PEER << TAG_SHIFT | address)
+    }
+
+    /// `previous` is the word it replaces: the version goes on from there.
+    pub(crate) fn text(at: CellRef, previous: LabelWord) -> LabelWord {
+        let version = (previous.0 >> 40).wrapping_add(1) & 0xF_FFFF;
+        let length = at.length as u64 - 1;
+        LabelWord(TEXT << TAG_SHIFT | version << 40 | length << 32 | u64::from(at.cell))
+    }
+
+    pub(crate) fn decode(self) -> Decoded {
+        match self.0 >> TAG_SHIFT {
+            PEER => {
+                let ip = Ipv4Addr::from_bits((self.0 >> 16) as u32);
+                Decoded::Peer(SocketAddrV4::new(ip, self.0 as u16))
+            }
+            TEXT => Decoded::Text(CellRef {
+                cell: self.0 as u32,
+                length: (self.0 >> 32 & 0xFF) as usize + 1,
+            }),
+            _ => Decoded::None,
+        }
+    }
+}
+
+const WORDS: usize = MAX_LABEL_BYTES / 8;
+
+/// The text of one label.
+pub(crate) struct LabelCell {
+    next: AtomicU32,
+    words: [AtomicU64; WORDS],
+}
+
+impl Cell for LabelCell {
+    fn new() -> Self {
+        LabelCell { next: AtomicU32::new(0), words: std::array::from_fn(|_| AtomicU64::new(0)) }
+    }
+
+    fn next(&self) -> &AtomicU32 {
+        &self.next
+    }
+}
+
+impl LabelCell {
+    /// Fills a cell that only the caller has. `text` is not empty and at most
+    /// [`MAX_LABEL_BYTES`] long.
+    pub(crate) fn write(&self, text: &str) {
+        fence(Ordering::Release);
+        for (word, chunk) in self.words.iter().zip(text.as_bytes().chunks(8)) {
+            let mut bytes = [0; 8];
+            bytes[..chunk.len()].copy_from_slice(chunk);
+            word.store(u64::from_le_bytes(bytes), Ordering::Relaxed);
+        }
+    }
+
+    /// Copies the text out; the caller then checks that the label word is still the same.
+    pub(crate) fn read(&self, length: usize) -> [u8; MAX_LABEL_BYTES] {
+        let mut bytes = [0; MAX_LABEL_BYTES];
+        let words = self.words.iter().take(length.div_ceil(8));
+        for (chunk, word) in bytes.chunks_mut(8).zip(words) {
+            chunk.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
+        }
+        bytes
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_decode_to_what_was_encoded() {
+        let peer: SocketAddrV4 = "203.0.113.255:65535".parse().unwrap();
+        assert!(matches!(LabelWord::peer(peer).decode(), Decoded::Peer(p) if p == peer));
+        let at = CellRef { cell: u32::MAX, length: MAX_LABEL_BYTES };
+        let mut word = LabelWord::NONE;
+        for _ in 0..3 {
+            let next = LabelWord::text(at, word);
+            assert!(next != word, "each replacement changes the word");
+            let Decoded::Text(back) = next.decode() else { panic!("a text") };
+            assert_eq!((back.cell, back.length), (at.cell, at.length));
+            word = next;
+        }
+    }
+
+    #[test]
+    fn long_text_is_cut_at_a_character() {
+        let text = "ü".repeat(100);
+        let kept = cut(&text);
+        assert!(kept.len() <= MAX_LABEL_BYTES && kept.ends_with("ü…"), "{kept}");
+    }
+}

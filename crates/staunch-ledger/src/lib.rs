@@ -1,0 +1,58 @@
+//! The ledger of everything live.
+//!
+//! Every connection, task, lease, body, buffer, stream, timer and file of a service has an
+//! entry here: what it is, the line it was born on, who owns it, what it is doing, when it last
+//! made progress, how many bytes it holds, and how it has promised to end. Opening and closing
+//! an entry together cost about as much as one allocation, so the ledger is always on and
+//! complete; a [`Snapshot`] neither stops nor wakes anybody.
+//!
+//! ```
+//! use staunch_ledger::{Kind, Ledger, Obligation};
+//!
+//! let ledger = Ledger::global();
+//! let account = ledger.open(Kind::FILE, Obligation::EndsWithParent);
+//! account.label("/var/lib/service/state");
+//! println!("{:#?}", ledger.snapshot().groups());
+//! # drop(account);
+//! ```
+//!
+//! # The parts
+//! [`Ledger`] hands out [`Account`]s; an account is kept with its resource and closes its entry
+//! when dropped. An [`Obligation`] tells slow from leaked. [`Snapshot::overdue`] lists what
+//! broke its promise and says whether the search was awake ([`Detector`]). A [`Site`] under
+//! suspicion can be told to record full backtraces. [`Ledger::reconcile`] asks the kernel
+//! whether it agrees. There is no asynchronous runtime in here and no `unsafe`.
+//!
+//! # Bounds
+//! 64 bytes an entry (and 136 for a text label), one million live entries a thread, 1024
+//! threads at once; births beyond that work but are only counted ([`Ledger::unrecorded`]).
+//! Memory follows the most entries ever live at once, never the number of births.
+
+mod account;
+mod arena;
+mod canary;
+mod clock;
+mod kind;
+mod label;
+mod ledger;
+mod obligation;
+mod observation;
+mod shard;
+mod site;
+mod slot;
+mod snapshot;
+mod state;
+mod sync;
+
+pub use crate::{
+    account::Account,
+    clock::Stamp,
+    kind::{Kind, RegisterKindError},
+    label::{Label, MAX_LABEL_BYTES},
+    ledger::{Entered, EntryId, Ledger, OwnedLedger},
+    obligation::{Deadline, Obligation},
+    observation::{MAX_OBSERVATIONS, Observation},
+    site::{MAX_BACKTRACES_PER_SITE, Site, sites},
+    snapshot::{Detector, Entry, Group, Snapshot},
+    state::State,
+};

@@ -1,0 +1,400 @@
+//! A connection: a socket, its entry on the ledger, and nothing else while it is idle.
+//!
+//! The socket and what belongs to it live in one shared [`Core`] of about 100 bytes, so that a
+//! task holds 8 bytes of it in each state of its future, and the watchdog can reach it. Bytes
+//! are read only when the kernel has some: the buffer is taken then, and given back when it is
+//! used up.
+//!
+//! What the core says on the ledger decides which limit the watchdog applies: `Open` before the
+//! first byte, `Idle` between messages, `ReadRest` within one, `Write` while the peer does not
+//! take what it is sent, `Running` while the handler works.
+
+use std::{
+    io::{self, IoSlice},
+    net::{IpAddr, Shutdown, SocketAddr},
+    os::fd::AsRawFd,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, AtomicU32, Ordering},
+    },
+    task::{Context as Poller, Poll, ready},
+};
+
+use staunch_ledger::{Account, EntryId, State};
+use staunch_scope::{Wait, with_current_account};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::{
+    admission::Admitted,
+    buffer::{Buffer, Ticket},
+    lines::Lines,
+    listening::Listening,
+    socket::Socket,
+    watchdog::CutReason,
+};
+
+/// A connection that a listener accepted, or that was dialled.
+///
+/// One task reads and one writes at a time; both may be the same. Dropping it closes the
+/// socket, the ledger entry, and its place in the listener's limits.
+#[derive(Debug)]
+pub struct Connection {
+    core: Arc<Core>,
+}
+
+/// Dropped from top to bottom: the entry closes after its socket.
+#[derive(Debug)]
+pub(crate) struct Core {
+    socket: Socket,
+    account: Account,
+    listening: Arc<Listening>,
+    /// Whom the listener's limits count it for.
+    ip: Option<IpAddr>,
+    key: u32,
+    /// Bytes written, wrapping: for the send rate.
+    sent: AtomicU32,
+    cut: AtomicU8,
+}
+
+impl Core {
+    pub(crate) fn account(&self) -> &Account {
+        &self.account
+    }
+
+    pub(crate) fn sent(&self) -> u32 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Ends the connection, once; the task that waits on it is woken by the kernel.
+    ///
+    /// A peer between messages sees an orderly end. One in the middle of something sees a
+    /// reset, so that it cannot take half an answer for a whole one.
+    pub(crate) fn cut(&self, reason: CutReason) -> bool {
+        if self.cut.compare_exchange(0, reason.number(), Ordering::Release, Ordering::Relaxed).is_err() {
+            return false;
+        }
+        // Neither can fail in a way that matters: the peer may have gone meanwhile.
+        let _ = match reason {
+            CutReason::FirstByte | CutReason::Idle => self.socket.shutdown(Shutdown::Both),
+            _ => self.socket.abort(),
+        };
+        true
+    }
+
+    /// The error of a cut connection.
+    fn check_cut(&self) -> io::Result<()> {
+        match CutReason::from_number(self.cut.load(Ordering::Acquire)) {
+            None => Ok(()),
+            Some(reason) => {
+                let cut = reason.cut(self.listening.limits());
+                Err(io::Error::new(io::ErrorKind::TimedOut, cut))
+            }
+        }
+    }
+
+    /// Reads into `spare` when the kernel has bytes; 0 is the end.
+    fn poll_read(&self, spare: &mut [u8], cx: &mut Poller<'_>) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.socket.poll_read_ready(cx))?;
+            match self.socket.try_read(spare) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(self.check_cut().and(Err(error))),
+                Ok(0) => return Poll::Ready(self.check_cut().map(|()| 0)),
+                Ok(count) => {
+                    self.moved();
+                    return Poll::Ready(Ok(count));
+                }
+            }
+        }
+    }
+
+    fn poll_write(
+        &self,
+        parts: &[IoSlice<'_>],
+        cx: &mut Poller<'_>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let ready = self.socket.poll_write_ready(cx);
+            if ready.is_pending() {
+                self.account.set_state(State::Write);
+            }
+            ready!(ready)?;
+            match self.socket.try_write(parts) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(self.check_cut().and(Err(error))),
+                Ok(count) => {
+                    let sent = self.sent.load(Ordering::Relaxed);
+                    self.sent.store(sent.wrapping_add(count as u32), Ordering::Relaxed);
+                    self.moved();
+                    return Poll::Ready(Ok(count));
+                }
+            }
+        }
+    }
+
+    /// Bytes moved: progress, and the handler works again.
+    fn moved(&self) {
+        self.account.touch();
+        self.account.set_state(State::Running);
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.listening.watchdog().release(self.key);
+        self.listening.admission().leave(self.ip);
+        if self.account.state() == State::Write || std::thread::panicking() {
+            let _ = self.socket.reset_on_close(); // half an answer must not look like a whole one
+        }
+    }
+}
+
+impl Connection {
+    /// Wraps an accepted socket: from here on it is owned, counted and watched.
+    pub(crate) fn new(
+        socket: Socket,
+        account: Account,
+        listening: &Arc<Listening>,
+        admitted: Admitted,
+    ) -> Connection {
+        account.set_fd(socket.as_raw_fd());
+        let core = Arc::new_cyclic(|core| Core {
+            socket,
+            account,
+            key: listening.watchdog().watch(core.clone(), listening.limits()),
+            listening: Arc::clone(listening),
+            ip: admitted.keep(),
+            sent: AtomicU32::new(0),
+            cut: AtomicU8::new(0),
+        });
+        Connection { core }
+    }
+
+    /// Its entry on the ledger; also its id in log lines.
+    pub fn id(&self) -> EntryId {
+        self.core.account.id()
+    }
+
+    /// Its account, for labels and children.
+    pub fn account(&self) -> &Account {
+        &self.core.account
+    }
+
+    /// The peer's address; for a Unix socket `None`.
+    ///
+    /// # Errors
+    /// When the peer is gone (`ENOTCONN`).
+    pub fn peer(&self) -> io::Result<Option<SocketAddr>> {
+        match &self.core.socket {
+            Socket::Tcp(stream) => stream.peer_addr().map(Some),
+            Socket::Unix(_) => Ok(None),
+        }
+    }
+
+    /// The peer's IP address, as far as it is known.
+    pub fn peer_ip(&self) -> Option<IpAddr> {
+        self.peer().ok().flatten().map(|peer| peer.ip())
+    }
+
+    /// Reads it line by line, each at most as long as the listener's buffer.
+    pub fn lines(&self) -> Lines<'_> {
+        Lines::new(self)
+    }
+
+    /// Writes all of `parts`, one after the other, with as few system calls as the kernel
+    /// allows.
+    ///
+    /// # Errors
+    /// Those of the socket; [`Cut`](crate::Cut) inside `TimedOut` when the watchdog cut it.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: a part may have been written. A task that is asked to stop goes on
+    /// writing until it is done or forced, so that no answer is cut in half.
+    pub fn write_all<'a, const N: usize>(&'a self, parts: [&'a [u8]; N]) -> WriteAll<'a, N> {
+        WriteAll { connection: self, parts, written: 0 }
+    }
+
+    /// Tells the peer that no more bytes will come.
+    ///
+    /// # Errors
+    /// Those of `shutdown(2)`.
+    pub fn shutdown_write(&self) -> io::Result<()> {
+        self.core.socket.shutdown(Shutdown::Write)
+    }
+
+    /// Makes the coming close a reset (`SO_LINGER` of 0).
+    ///
+    /// # Errors
+    /// Those of `setsockopt(2)`.
+    pub fn reset_on_close(&self) -> io::Result<()> {
+        self.core.socket.reset_on_close()
+    }
+
+    /// Reads more bytes into `held`, taking a buffer only when there are bytes for it. Between
+    /// messages (`held` is empty) it holds none and a task that is asked to stop stops here;
+    /// within a message the task may finish it first.
+    pub(crate) fn poll_fill(
+        &self,
+        held: &mut Option<Buffer>,
+        ticket: &mut Option<Ticket>,
+        wait: &mut Wait,
+        cx: &mut Poller<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if held.as_ref().is_some_and(|buffer| !buffer.is_empty()) {
+            return self.poll_fill_rest(held, cx);
+        }
+        *held = None;
+        let core = &*self.core;
+        loop {
+            let ready = wait.poll(cx, State::Read, |cx| core.socket.poll_read_ready(cx));
+            if ready.is_pending() && core.account.state() != State::Open {
+                core.account.set_state(State::Idle);
+            }
+            ready!(ready).map_err(io::Error::other)??;
+            let buffer = core.listening.buffers().poll_take(ticket, cx);
+            if buffer.is_pending() {
+                core.account.set_state(State::Waiting); // for us, not for the peer
+            }
+            let mut buffer = ready!(buffer);
+            match core.poll_read(buffer.spare(), cx) {
+                Poll::Pending => {} // a false alarm: wait again, without the buffer
+                Poll::Ready(result) => {
+                    let count = result?;
+                    buffer.fill(count);
+                    *held = Some(buffer).filter(|buffer| !buffer.is_empty());
+                    return Poll::Ready(Ok(count));
+                }
+            }
+        }
+    }
+
+    fn poll_fill_rest(
+        &self,
+        held: &mut Option<Buffer>,
+        cx: &mut Poller<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let Some(buffer) = held else { return Poll::Ready(Ok(0)) };
+        let polled = self.core.poll_read(buffer.spare(), cx);
+        if polled.is_pending() {
+            self.core.account.set_state(State::ReadRest);
+            with_current_account(|task| task.set_state(State::ReadRest));
+        }
+        let count = ready!(polled)?;
+        buffer.fill(count);
+        Poll::Ready(Ok(count))
+    }
+}
+
+/// Writes several parts as one; made by [`Connection::write_all`].
+#[derive(Debug)]
+#[must_use = "nothing is written until it is awaited"]
+pub struct WriteAll<'a, const N: usize> {
+    connection: &'a Connection,
+    parts: [&'a [u8]; N],
+    /// Bytes of the parts, taken together, that are written.
+    written: usize,
+}
+
+/// Parts that together are no longer than this are copied together: a `send` of one piece costs
+/// the kernel less than a `writev` of several.
+const COPIED: usize = 512;
+
+impl<const N: usize> WriteAll<'_, N> {
+    /// What is not written yet.
+    fn left(&self) -> [&[u8]; N] {
+        let mut skip = self.written;
+        self.parts.map(|part| {
+            let (_, left) = part.split_at(skip.min(part.len()));
+            skip -= part.len() - left.len();
+            left
+        })
+    }
+
+    fn poll_write(&self, cx: &mut Poller<'_>) -> Poll<io::Result<usize>> {
+        let core = &self.connection.core;
+        let left = self.left();
+        let length = left.iter().map(|part| part.len()).sum::<usize>();
+        if N == 1 || length > COPIED {
+            return core.poll_write(&left.map(IoSlice::new), cx);
+        }
+        let mut piece = [0; COPIED];
+        let mut end = 0;
+        for part in left {
+            piece[end..end + part.len()].copy_from_slice(part);
+            end += part.len();
+        }
+        core.poll_write(&[IoSlice::new(&piece[..end])], cx)
+    }
+}
+
+impl<const N: usize> Future for WriteAll<'_, N> {
+    type Output = io::Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<io::Result<()>> {
+        let length = self.parts.iter().map(|part| part.len()).sum::<usize>();
+        while self.written < length {
+            let polled = self.poll_write(cx);
+            if polled.is_pending() {
+                with_current_account(|task| task.set_state(State::Write));
+            }
+            match ready!(polled)? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                count => self.written += count,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Poller<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let polled = self.core.poll_read(buffer.initialize_unfilled(), cx);
+        if polled.is_pending() {
+            if self.core.account.state() != State::Open {
+                self.core.account.set_state(State::Read);
+            }
+            with_current_account(|task| task.set_state(State::Read));
+        }
+        let count = ready!(polled)?;
+        buffer.advance(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Poller<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.core.poll_write(&[IoSlice::new(bytes)], cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Poller<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.core.poll_write(parts, cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Poller<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Poller<'_>) -> Poll<io::Result<()>> {
+        match self.shutdown_write() {
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
+            result => Poll::Ready(result),
+        }
+    }
+}

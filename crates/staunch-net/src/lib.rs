@@ -1,0 +1,46 @@
+//! Sockets that cannot leak.
+//!
+//! A [`Listener`] accepts within [`Limits`], runs a handler for each [`Connection`] as the
+//! child of a scope, cuts peers that stall, and drains when its context is cancelled. Every
+//! socket is on the ledger with the line of whoever called [`Listener::serve`], its peer, what
+//! it waits for and when it last moved bytes.
+//!
+//! An idle connection holds its socket and its entry: buffers are taken when bytes arrive and
+//! go back when they are used up.
+
+mod admission;
+mod buffer;
+mod chunks;
+mod connection;
+mod dial;
+mod limit;
+mod limits;
+mod line_reader;
+mod lines;
+mod listener;
+mod listening;
+mod observe;
+mod options;
+mod read_to_end;
+mod socket;
+mod splitter;
+mod tls;
+mod watchdog;
+mod wheel;
+mod window;
+
+pub use crate::{
+    chunks::{Chunks, chunks},
+    connection::{Connection, WriteAll},
+    dial::{DialError, DialOptions, Dialer, dial_tcp, dial_tls, dial_unix},
+    limit::{Limited, limit},
+    limits::Limits,
+    line_reader::LineReader,
+    lines::{Lines, NextLine, ReadLineError},
+    listener::{BindError, Endpoint, Listener, Served},
+    options::SocketOptions,
+    read_to_end::{ReadToEndError, read_to_end},
+    splitter::{FoundLine, LineSplitter},
+    tls::{HandshakeError, LoadTlsError, TlsConfig, TlsConnection, TlsTrust},
+    watchdog::{Cut, CutReason},
+};

@@ -1,0 +1,473 @@
+//! Listeners: bind, accept, serve, drain.
+
+use std::{
+    convert::Infallible,
+    fmt,
+    future::{Future, poll_fn},
+    io,
+    net::SocketAddr,
+    os::{fd::AsRawFd, unix::fs::FileTypeExt},
+    panic::Location,
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::Arc,
+    task::{Context as Poller, Poll, ready},
+    time::Duration,
+};
+
+use pin_project_lite::pin_project;
+use socket2::{Domain, Protocol, SockAddr, Socket as RawSocket, Type};
+use staunch_ledger::{Account, EntryId, Kind, Ledger, Obligation, State};
+use staunch_scope::{
+    Context, Forced, Isolate, Scope, ScopeBuilder, Wait, serve_subject, with_current_account,
+};
+
+use crate::{
+    admission::Admitted, connection::Connection, limits::Limits, listening::Listening,
+    observe::observe, options::SocketOptions, socket::Socket,
+};
+
+/// Where a listener listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// A TCP address; port 0 lets the system choose.
+    Tcp(SocketAddr),
+    /// The path of a Unix socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Endpoint::Tcp(address) => address.fmt(f),
+            Endpoint::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A listener could not be bound.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// Somebody listens there.
+    #[error("{endpoint}: already in use; find the other process with `ss -lptn`, or choose another address")]
+    InUse {
+        /// Where.
+        endpoint: Endpoint,
+    },
+    /// The port is below 1024 and this process may not use it.
+    #[error("{endpoint}: not permitted; ports below 1024 need CAP_NET_BIND_SERVICE, or choose another port")]
+    NotPermitted {
+        /// Where.
+        endpoint: Endpoint,
+    },
+    /// No interface has the address.
+    #[error("{endpoint}: no interface of this machine has that address; `ip addr` lists them")]
+    NotAvailable {
+        /// Where.
+        endpoint: Endpoint,
+    },
+    /// Anything else.
+    #[error("{endpoint}: cannot listen: {source}")]
+    Io {
+        /// Where.
+        endpoint: Endpoint,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl BindError {
+    fn new(endpoint: &Endpoint, source: io::Error) -> BindError {
+        let endpoint = endpoint.clone();
+        match source.kind() {
+            io::ErrorKind::AddrInUse => BindError::InUse { endpoint },
+            io::ErrorKind::PermissionDenied => BindError::NotPermitted { endpoint },
+            io::ErrorKind::AddrNotAvailable => BindError::NotAvailable { endpoint },
+            _ => BindError::Io { endpoint, source },
+        }
+    }
+}
+
+/// A bound socket that connections can be accepted from.
+///
+/// # Examples
+/// ```
+/// use staunch_net::{Endpoint, Limits, Listener, SocketOptions};
+/// use staunch_scope::Context;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let endpoint = Endpoint::Tcp("127.0.0.1:0".parse()?);
+/// let listener = Listener::bind(&endpoint, &SocketOptions::default(), Limits::default())?;
+/// let (context, cancel) = Context::background().with_cancel();
+/// cancel.cancel(); // at once, since this is an example
+/// let served = listener
+///     .serve(&context, |connection| async move {
+///         let mut lines = connection.lines();
+///         while let Some(line) = lines.next().await? {
+///             connection.write_all([b"Echo: ", line.trim_ascii(), b"\n"]).await?;
+///         }
+///         Ok::<_, staunch_net::ReadLineError>(())
+///     })
+///     .await;
+/// assert_eq!(served.accepted, 0);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Listener {
+    socket: ListenerSocket,
+    endpoint: Endpoint,
+    account: Account,
+    listening: Arc<Listening>,
+}
+
+#[derive(Debug)]
+enum ListenerSocket {
+    Tcp(tokio::net::TcpListener),
+    Unix(tokio::net::UnixListener, #[expect(dead_code, reason = "held for its drop")] UnlinkOnDrop),
+}
+
+/// Removes the socket's file with its listener.
+#[derive(Debug)]
+struct UnlinkOnDrop(PathBuf);
+
+impl Drop for UnlinkOnDrop {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0); // somebody may have been quicker
+    }
+}
+
+/// What a listener did, once it is drained.
+#[derive(Debug)]
+#[must_use]
+#[non_exhaustive]
+pub struct Served {
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Connections reset because their address had too many.
+    pub refused: u64,
+    /// Connections that did not end within the drain deadline and were cut.
+    pub cut: Vec<Forced>,
+}
+
+impl Listener {
+    /// Binds and listens.
+    ///
+    /// # Errors
+    /// [`BindError`], one line that says what to do.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    #[track_caller]
+    pub fn bind(
+        endpoint: &Endpoint,
+        options: &SocketOptions,
+        limits: Limits,
+    ) -> Result<Listener, BindError> {
+        let account = Ledger::current()
+            .open(Kind::LISTENER, Obligation::Perpetual("accepts until it is drained"));
+        let bound = match endpoint {
+            Endpoint::Tcp(address) => bind_tcp(*address, options),
+            Endpoint::Unix(path) => bind_unix(path, options),
+        };
+        let socket = bound.map_err(|error| BindError::new(endpoint, error))?;
+        let endpoint = match &socket {
+            ListenerSocket::Tcp(listener) => {
+                account.set_fd(listener.as_raw_fd());
+                Endpoint::Tcp(listener.local_addr().map_err(|e| BindError::new(endpoint, e))?)
+            }
+            ListenerSocket::Unix(listener, _) => {
+                account.set_fd(listener.as_raw_fd());
+                endpoint.clone()
+            }
+        };
+        account.label(&endpoint.to_string());
+        account.set_state(State::Accept);
+        Ok(Listener { socket, endpoint, account, listening: Arc::new(Listening::new(limits)) })
+    }
+
+    /// Its entry on the ledger.
+    pub fn id(&self) -> EntryId {
+        self.account.id()
+    }
+
+    /// Where it listens, with the port that the system chose.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Accepts connections and runs `handler` for each, until `context` is cancelled; then
+    /// drains: stops accepting, asks the handlers to stop, waits up to the drain deadline, cuts
+    /// who is left, and says whom.
+    ///
+    /// An error of a handler is logged and is the connection's own affair; so is a panic.
+    ///
+    /// # Cancel safety
+    /// Dropping it closes the listener at once and leaves the connections the drain deadline.
+    #[track_caller]
+    pub fn serve<H, F, E>(
+        self,
+        context: &Context,
+        handler: H,
+    ) -> impl Future<Output = Served> + use<H, F, E>
+    where
+        H: Fn(Connection) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: fmt::Display + Send + 'static,
+    {
+        let nothing_else = |_| std::future::pending();
+        serve(self, context.clone(), Location::caller(), Arc::new(handler), nothing_else)
+    }
+}
+
+/// `meanwhile` is what else there is to do as long as connections are accepted.
+pub(crate) async fn serve<H, F, E, M>(
+    listener: Listener,
+    context: Context,
+    born_at: &'static Location<'static>,
+    handler: Arc<H>,
+    meanwhile: impl FnOnce(Scope<Infallible>) -> M,
+) -> Served
+where
+    H: Fn(Connection) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<(), E>> + Send + 'static,
+    E: fmt::Display + Send + 'static,
+    M: Future<Output = ()>,
+{
+    let listening = Arc::clone(&listener.listening);
+    let mut counts = (0, 0);
+    let ended = ScopeBuilder::<Infallible>::new(&context)
+        .policy(Isolate)
+        .grace(listening.limits().drain)
+        .run(async |scope| {
+            let mut accepting = Accepting { listener, pause: None, accepted: 0, refused: 0 };
+            let watched = Arc::clone(&listening);
+            let work = async {
+                while let Ok((socket, peer)) = accepting.next().await {
+                    let Some(admitted) = accepting.admit(peer) else {
+                        let _ = socket.abort(); // the peer may have gone meanwhile
+                        continue;
+                    };
+                    let connection = accepting.own(&scope, born_at, socket, peer, admitted);
+                    start(&scope, born_at, connection, &handler);
+                }
+            };
+            tokio::select! {
+                biased;
+                () = work => {}
+                () = watched.watch() => {}
+                () = meanwhile(scope.clone()) => {}
+            }
+            counts = (accepting.accepted, accepting.refused);
+            drop(accepting); // stops accepting before the handlers are asked
+            Ok(())
+        })
+        .await;
+    Served { accepted: counts.0, refused: counts.1, cut: ended.forced }
+}
+
+/// Starts the handler of one connection.
+fn start<H, F, E>(
+    scope: &Scope<Infallible>,
+    born_at: &'static Location<'static>,
+    connection: Connection,
+    handler: &Arc<H>,
+) where
+    H: Fn(Connection) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<(), E>> + Send + 'static,
+    E: fmt::Display + Send + 'static,
+{
+    let handler = Arc::clone(handler);
+    scope.spawn_at(born_at, Serving::Accepted { connection: Some(connection), handler });
+}
+
+pin_project! {
+    /// The task of one connection. By hand, since an `async` block would hold room for the
+    /// connection, the handler and the handler's future all the time.
+    #[project = ServingProjection]
+    enum Serving<H, F> {
+        Accepted { connection: Option<Connection>, handler: Arc<H> },
+        Handled { #[pin] handling: F },
+    }
+}
+
+impl<H, F, E> Future for Serving<H, F>
+where
+    H: Fn(Connection) -> F,
+    F: Future<Output = Result<(), E>>,
+    E: fmt::Display,
+{
+    type Output = Result<(), Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<Self::Output> {
+        if let ServingProjection::Accepted { connection, handler } = self.as_mut().project() {
+            let Some(connection) = connection.take() else { return Poll::Ready(Ok(())) };
+            serve_subject(connection.id());
+            if let Ok(Some(peer)) = connection.peer() {
+                with_current_account(|task| task.peer(peer));
+            }
+            let handling = handler(connection);
+            self.set(Serving::Handled { handling });
+        }
+        if let ServingProjection::Handled { handling } = self.project()
+            && let Err(error) = ready!(handling.poll(cx))
+        {
+            tracing::debug!(%error, "connection ended");
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The accept loop's own state.
+struct Accepting {
+    listener: Listener,
+    /// The pause after the last failure; doubles while accepting fails.
+    pause: Option<Duration>,
+    accepted: u64,
+    refused: u64,
+}
+
+/// Pauses while the process or the system is out of file descriptors: long enough not to burn a
+/// core, short enough to be back at once.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+impl Accepting {
+    /// The next connection; an error once the task is asked to stop.
+    async fn next(&mut self) -> Result<(Socket, Option<SocketAddr>), staunch_scope::Cancelled> {
+        let mut wait = Wait::new();
+        let listening = Arc::clone(&self.listener.listening);
+        loop {
+            let mut room = std::pin::pin!(
+                listening.admission().room(listening.limits().connections)
+            );
+            poll_fn(|cx| wait.poll(cx, State::Accept, |cx| room.as_mut().poll(cx))).await?;
+            match poll_fn(|cx| wait.poll(cx, State::Accept, |cx| self.listener.poll_accept(cx)))
+                .await?
+            {
+                Ok(accepted) => {
+                    self.pause = None;
+                    return Ok(accepted);
+                }
+                Err(error) if out_of_resources(&error) => self.back_off(&mut wait, &error).await?,
+                // The peer left before it was accepted: its affair (accept(2)).
+                Err(error) => tracing::debug!(%error, "a connection ended before it was accepted"),
+            }
+        }
+    }
+
+    async fn back_off(
+        &mut self,
+        wait: &mut Wait,
+        error: &io::Error,
+    ) -> Result<(), staunch_scope::Cancelled> {
+        if self.pause.is_none() {
+            let endpoint = &self.listener.endpoint;
+            tracing::error!(%endpoint, %error, "cannot accept: backing off; raise the limit of open files (ulimit -n) or lower `connections`");
+            let listener = &self.listener.account;
+            let text = format!("{error} on {endpoint}");
+            observe(listener.ledger(), listener.id(), "cannot-accept", text);
+        }
+        let pause = self.pause.map_or(FIRST_PAUSE, |pause| (pause * 2).min(LONGEST_PAUSE));
+        self.pause = Some(pause);
+        let mut sleep = std::pin::pin!(tokio::time::sleep(pause));
+        poll_fn(|cx| wait.poll(cx, State::Sleep, |cx| sleep.as_mut().poll(cx))).await
+    }
+
+    /// A place in the counts; `None` refuses the connection.
+    fn admit(&mut self, peer: Option<SocketAddr>) -> Option<Admitted> {
+        let listening = &self.listener.listening;
+        let most = listening.limits().connections_per_ip;
+        let admitted = listening.admission().admit(peer.map(|peer| peer.ip()), most);
+        match admitted {
+            Some(_) => self.accepted += 1,
+            None => {
+                self.refused += 1;
+                tracing::debug!(peer = ?peer, "refused: too many connections from this address");
+            }
+        }
+        admitted
+    }
+
+    /// From here on the socket is a connection: owned, counted, watched.
+    fn own(
+        &self,
+        scope: &Scope<Infallible>,
+        born_at: &'static Location<'static>,
+        socket: Socket,
+        peer: Option<SocketAddr>,
+        admitted: Admitted,
+    ) -> Connection {
+        let listening = &self.listener.listening;
+        let obligation = listening.limits().obligation();
+        let ledger = self.listener.account.ledger();
+        let account = ledger.open_at(born_at, Kind::CONNECTION, obligation, Some(scope.id()));
+        if let Some(peer) = peer {
+            account.peer(peer);
+        }
+        Connection::new(socket, account, listening, admitted)
+    }
+}
+
+impl Listener {
+    fn poll_accept(
+        &self,
+        cx: &mut Poller<'_>,
+    ) -> Poll<io::Result<(Socket, Option<SocketAddr>)>> {
+        match &self.socket {
+            ListenerSocket::Tcp(listener) => listener
+                .poll_accept(cx)
+                .map_ok(|(stream, peer)| (Socket::Tcp(stream), Some(peer))),
+            ListenerSocket::Unix(listener, _) => {
+                listener.poll_accept(cx).map_ok(|(stream, _)| (Socket::Unix(stream), None))
+            }
+        }
+    }
+}
+
+/// Whether nobody can accept for the moment: out of file descriptors or memory.
+fn out_of_resources(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|errno| exhausted.contains(&errno))
+}
+
+fn bind_tcp(address: SocketAddr, options: &SocketOptions) -> io::Result<ListenerSocket> {
+    let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?; // connections in TIME_WAIT do not block a restart
+    socket.set_reuse_port(options.reuse_port)?;
+    options.apply(&socket)?;
+    socket.bind(&SockAddr::from(address))?;
+    socket.listen(options.backlog.cast_signed())?;
+    socket.set_nonblocking(true)?;
+    tokio::net::TcpListener::from_std(socket.into()).map(ListenerSocket::Tcp)
+}
+
+fn bind_unix(path: &Path, options: &SocketOptions) -> io::Result<ListenerSocket> {
+    remove_stale(path)?;
+    let socket = RawSocket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    let unlink = UnlinkOnDrop(path.to_owned());
+    socket.listen(options.backlog.cast_signed())?;
+    socket.set_nonblocking(true)?;
+    let listener = tokio::net::UnixListener::from_std(socket.into())?;
+    Ok(ListenerSocket::Unix(listener, unlink))
+}
+
+/// Removes the file of a Unix socket that nobody listens on any more. `connect(2)` refuses an
+/// ordinary file as it refuses a dead socket, so the file is looked at first.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    if !std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket()) {
+        return Ok(()); // nothing there, or none of ours: `bind` will tell
+    }
+    let socket = RawSocket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?; // a full backlog must not hold us up
+    match socket.connect(&SockAddr::unix(path)?) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path)
+        }
+        _ => Ok(()), // alive: `bind` will tell
+    }
+}

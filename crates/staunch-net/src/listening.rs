@@ -1,0 +1,46 @@
+//! What all connections of a listener, or of a dialer, share.
+
+use std::sync::Arc;
+
+use crate::{admission::Admission, buffer::BufferPool, limits::Limits, watchdog::Watchdog};
+
+#[derive(Debug)]
+pub(crate) struct Listening {
+    limits: Limits,
+    buffers: Arc<BufferPool>,
+    watchdog: Watchdog,
+    admission: Arc<Admission>,
+}
+
+impl Listening {
+    #[track_caller]
+    pub(crate) fn new(limits: Limits) -> Listening {
+        Listening {
+            buffers: Arc::new(BufferPool::new(limits.buffer, limits.buffers)),
+            watchdog: Watchdog::new(&limits),
+            admission: Arc::default(),
+            limits,
+        }
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(crate) fn buffers(&self) -> &Arc<BufferPool> {
+        &self.buffers
+    }
+
+    pub(crate) fn watchdog(&self) -> &Watchdog {
+        &self.watchdog
+    }
+
+    pub(crate) fn admission(&self) -> &Arc<Admission> {
+        &self.admission
+    }
+
+    /// Looks after the connections until dropped.
+    pub(crate) async fn watch(&self) {
+        self.watchdog.run(&self.limits, || self.buffers.trim()).await;
+    }
+}

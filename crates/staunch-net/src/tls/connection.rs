@@ -1,0 +1,233 @@
+//! The stream that handlers of a TLS listener get.
+
+use std::{
+    fmt,
+    io::{self, IoSlice},
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    task::{Context as Poller, Poll},
+};
+
+use staunch_ledger::{Account, EntryId, State};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio_rustls::TlsStream;
+
+use crate::connection::Connection;
+
+/// A [`Connection`] with a TLS session around it.
+///
+/// Bytes go through [`AsyncRead`] and [`AsyncWrite`]; to read and write at the same time, split
+/// it with [`tokio::io::split`]. End it with [`shutdown`](AsyncWriteExt::shutdown): without the
+/// goodbye that it sends, the peer cannot tell the end from an attack.
+///
+/// # Examples
+/// ```
+/// use staunch_net::{LineReader, ReadLineError, TlsConnection};
+/// use tokio::io::AsyncWriteExt;
+///
+/// async fn echo(connection: TlsConnection) -> Result<(), ReadLineError> {
+///     let (reader, mut writer) = tokio::io::split(connection);
+///     let mut lines = LineReader::new(reader, 16 << 10);
+///     while let Some(line) = lines.next().await? {
+///         writer.write_all(&[b"Echo: ", line, b"\n"].concat()).await?;
+///         writer.flush().await?;
+///     }
+///     writer.shutdown().await?;
+///     Ok(())
+/// }
+/// ```
+pub struct TlsConnection {
+    stream: TlsStream<Wire>,
+}
+
+/// What carries the session: the connection, which during the handshake is in the state
+/// `Handshake` whatever it waits for.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    connection: Connection,
+    in_handshake: bool,
+}
+
+impl Wire {
+    /// For a handshake to come.
+    pub(crate) fn new(connection: Connection) -> Wire {
+        let wire = Wire { connection, in_handshake: true };
+        wire.say_handshake();
+        wire
+    }
+
+    fn say_handshake(&self) {
+        if self.in_handshake {
+            self.connection.account().set_state(State::Handshake);
+        }
+    }
+}
+
+impl TlsConnection {
+    /// After the handshake; from here on it is in the state `next`.
+    pub(crate) fn new(stream: impl Into<TlsStream<Wire>>, next: State) -> TlsConnection {
+        let mut stream = stream.into();
+        let (wire, _) = stream.get_mut();
+        wire.in_handshake = false;
+        wire.connection.account().set_state(next);
+        TlsConnection { stream }
+    }
+
+    fn connection(&self) -> &Connection {
+        &self.stream.get_ref().0.connection
+    }
+
+    /// The protocol that both sides agreed on (ALPN, RFC 7301), for instance `h2`.
+    pub fn alpn(&self) -> Option<&[u8]> {
+        self.stream.get_ref().1.alpn_protocol()
+    }
+
+    /// The name that a client asked for (SNI, RFC 6066); `None` on a dialled connection.
+    pub fn server_name(&self) -> Option<&str> {
+        match &self.stream {
+            TlsStream::Server(stream) => stream.get_ref().1.server_name(),
+            TlsStream::Client(_) => None,
+        }
+    }
+
+    /// Its entry on the ledger; also its id in log lines.
+    pub fn id(&self) -> EntryId {
+        self.connection().id()
+    }
+
+    /// Its account, for labels and children.
+    pub fn account(&self) -> &Account {
+        self.connection().account()
+    }
+
+    /// The peer's address; for a Unix socket `None`.
+    ///
+    /// # Errors
+    /// When the peer is gone (`ENOTCONN`).
+    pub fn peer(&self) -> io::Result<Option<SocketAddr>> {
+        self.connection().peer()
+    }
+
+    /// The peer's IP address, as far as it is known.
+    pub fn peer_ip(&self) -> Option<IpAddr> {
+        self.connection().peer_ip()
+    }
+
+    /// Writes all of `parts`, one after the other, in as few TLS records as they fit into, and
+    /// flushes them.
+    ///
+    /// # Errors
+    /// Those of the socket; [`Cut`](crate::Cut) inside `TimedOut` when the watchdog cut it.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: a part may have been written. A task that is asked to stop goes on
+    /// writing until it is done or forced, so that no answer is cut in half.
+    pub async fn write_all<const N: usize>(&mut self, parts: [&[u8]; N]) -> io::Result<()> {
+        let mut slices = parts.map(IoSlice::new);
+        let mut left = &mut slices[..];
+        IoSlice::advance_slices(&mut left, 0); // skips empty parts
+        while !left.is_empty() {
+            let count = self.stream.write_vectored(left).await?;
+            if count == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            IoSlice::advance_slices(&mut left, count);
+        }
+        self.stream.flush().await
+    }
+}
+
+impl fmt::Debug for TlsConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsConnection")
+            .field("connection", self.connection())
+            .field("alpn", &self.alpn().map(<[u8]>::escape_ascii))
+            .finish()
+    }
+}
+
+impl AsyncRead for TlsConnection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Poller<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for TlsConnection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Poller<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Poller<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Poller<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.connection).poll_read(cx, buffer);
+        self.say_handshake();
+        polled
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Poller<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.connection).poll_write(cx, bytes);
+        self.say_handshake();
+        polled
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Poller<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.connection).poll_write_vectored(cx, parts);
+        self.say_handshake();
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.connection.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.connection).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.connection).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,80 @@
+//! From a connection to a TLS connection, on either side.
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::pin,
+    sync::Arc,
+};
+
+use rustls::{ClientConfig, InvalidMessage, ServerConfig, pki_types::ServerName};
+use staunch_scope::{Cancelled, State, Wait};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use crate::{
+    connection::Connection,
+    tls::connection::{TlsConnection, Wire},
+};
+
+/// The two sides did not come to speak TLS with each other.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HandshakeError {
+    /// What came is no TLS.
+    #[error("the peer does not speak TLS: plain HTTP to a TLS port, or a TLS client to a plain one?")]
+    NotTls,
+    /// One side did not accept the other.
+    #[error("TLS handshake failed: {0}")]
+    Failed(rustls::Error),
+    /// The connection ended before they had agreed.
+    #[error("the connection ended during the TLS handshake: {0}")]
+    Io(io::Error),
+    /// The task was asked to stop.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+impl From<io::Error> for HandshakeError {
+    fn from(error: io::Error) -> HandshakeError {
+        match error.downcast::<rustls::Error>() {
+            Ok(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
+                HandshakeError::NotTls
+            }
+            Ok(error) => HandshakeError::Failed(error),
+            Err(error) => HandshakeError::Io(error),
+        }
+    }
+}
+
+/// The server's side.
+///
+/// # Cancel safety
+/// Not cancel safe: the connection is lost with the future.
+pub(crate) async fn accept(
+    connection: Connection,
+    config: Arc<ServerConfig>,
+) -> Result<TlsConnection, HandshakeError> {
+    let accept = TlsAcceptor::from(config).accept(Wire::new(connection));
+    // As after accepting: what comes next is the first byte.
+    Ok(TlsConnection::new(until_stop(accept).await??, State::Open))
+}
+
+/// The client's side, with a server that must prove to be `name`.
+///
+/// # Cancel safety
+/// Not cancel safe: the connection is lost with the future.
+pub(crate) async fn connect(
+    connection: Connection,
+    name: ServerName<'static>,
+    config: Arc<ClientConfig>,
+) -> Result<TlsConnection, HandshakeError> {
+    let connect = TlsConnector::from(config).connect(name, Wire::new(connection));
+    Ok(TlsConnection::new(until_stop(connect).await??, State::Idle))
+}
+
+/// Runs the handshake unless the task is asked to stop.
+async fn until_stop<F: Future>(handshake: F) -> Result<F::Output, Cancelled> {
+    let mut handshake = pin!(handshake);
+    let mut wait = Wait::new();
+    poll_fn(|cx| wait.poll(cx, State::Handshake, |cx| handshake.as_mut().poll(cx))).await
+}

@@ -1,0 +1,323 @@
+//! The stall watchdog: cuts peers that stop without closing.
+//!
+//! It works below the protocol. Each connection says on the ledger what it waits for and when
+//! it last moved bytes; both are single stores. The watchdog keeps every connection of its
+//! listener on one coarse wheel and looks at each when it could first be too late: no timer per
+//! operation, nothing to re-arm when bytes move. A connection that is too late is *cut*: its
+//! socket is shut down, the kernel wakes the task that waits on it, and the task finds out why
+//! ([`Cut`]).
+//!
+//! How often it looks: when the state that a connection is in would be too late, or after the
+//! shortest of the limits, whichever is sooner. A state that begins right after a look has at
+//! least the shortest limit to run, so no cut comes later than its limit by more than a tick.
+
+use std::{
+    fmt,
+    num::NonZeroU32,
+    sync::{Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use staunch_ledger::{Kind, Observation, Stamp, State};
+use tokio::sync::Notify;
+
+use crate::{
+    connection::Core,
+    limits::{Limits, RATE_WINDOW},
+    wheel::Wheel,
+};
+
+/// Why the watchdog cut a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CutReason {
+    /// No first byte in time.
+    FirstByte,
+    /// No byte between messages.
+    Idle,
+    /// No byte in the middle of a message.
+    ReadStall,
+    /// The peer took nothing of what waits for it.
+    WriteStall,
+    /// The peer takes what waits for it too slowly.
+    SendRate,
+    /// The connection's whole time is over.
+    Lifetime,
+    /// The handshake took too long.
+    Handshake,
+}
+
+/// A connection was cut by the watchdog; the error of whatever its task was doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("connection cut: {reason} (limit {limit})")]
+pub struct Cut {
+    reason: CutReason,
+    limit: Limit,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Limit {
+    Time(Duration),
+    BytesPerSecond(u32),
+}
+
+impl Cut {
+    /// Why.
+    pub fn reason(&self) -> CutReason {
+        self.reason
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Limit::Time(limit) => write!(f, "{limit:?}"),
+            Limit::BytesPerSecond(rate) => write!(f, "{rate} bytes a second"),
+        }
+    }
+}
+
+impl CutReason {
+    const ALL: [CutReason; 7] = [
+        CutReason::FirstByte,
+        CutReason::Idle,
+        CutReason::ReadStall,
+        CutReason::WriteStall,
+        CutReason::SendRate,
+        CutReason::Lifetime,
+        CutReason::Handshake,
+    ];
+
+    /// Its number in an atomic; 0 is "not cut".
+    pub(crate) fn number(self) -> u8 {
+        self as u8 + 1
+    }
+
+    pub(crate) fn from_number(number: u8) -> Option<CutReason> {
+        CutReason::ALL.get(usize::from(number).checked_sub(1)?).copied()
+    }
+
+    /// The rule's name in observations and metrics.
+    pub fn rule(self) -> &'static str {
+        match self {
+            CutReason::FirstByte => "cut-first-byte",
+            CutReason::Idle => "cut-idle",
+            CutReason::ReadStall => "cut-read-stall",
+            CutReason::WriteStall => "cut-write-stall",
+            CutReason::SendRate => "cut-send-rate",
+            CutReason::Lifetime => "cut-lifetime",
+            CutReason::Handshake => "cut-handshake",
+        }
+    }
+
+    /// The error that tells it, with the limit that was passed.
+    pub(crate) fn cut(self, limits: &Limits) -> Cut {
+        let time = match self {
+            CutReason::FirstByte => limits.first_byte,
+            CutReason::Idle => limits.idle,
+            CutReason::ReadStall => limits.read_stall,
+            CutReason::WriteStall => limits.write_stall,
+            CutReason::Lifetime => limits.lifetime,
+            CutReason::Handshake => Some(limits.handshake),
+            CutReason::SendRate => None,
+        };
+        let limit = time.map_or(Limit::BytesPerSecond(limits.min_send_rate), Limit::Time);
+        Cut { reason: self, limit }
+    }
+}
+
+impl fmt::Display for CutReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            CutReason::FirstByte => "no first byte",
+            CutReason::Idle => "idle",
+            CutReason::ReadStall => "the peer stopped in the middle of a message",
+            CutReason::WriteStall => "the peer stopped reading",
+            CutReason::SendRate => "the peer reads too slowly",
+            CutReason::Lifetime => "its lifetime is over",
+            CutReason::Handshake => "no handshake",
+        })
+    }
+}
+
+/// A connection on the wheel.
+#[derive(Debug)]
+struct Watched {
+    core: Weak<Core>,
+    sending: Sending,
+}
+
+/// While a connection waits for its peer to read: since when it was seen waiting, in
+/// milliseconds and never 0, and how many bytes it had sent then. Both wrap; only differences
+/// count. Small, since every connection has one.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sending {
+    since: Option<NonZeroU32>,
+    sent: u32,
+}
+
+/// What to do with a connection that was looked at.
+enum Verdict {
+    LookAgain(Duration),
+    Cut(CutReason),
+}
+
+/// Looks after the connections of one listener.
+#[derive(Debug)]
+pub(crate) struct Watchdog {
+    tick: Duration,
+    wheel: Mutex<Wheel<Watched>>,
+    /// The first connection after none.
+    occupied: Notify,
+}
+
+impl Watchdog {
+    pub(crate) fn new(limits: &Limits) -> Watchdog {
+        const FINEST: Duration = Duration::from_millis(20);
+        const COARSEST: Duration = Duration::from_millis(500);
+        let shortest = limits.shortest().unwrap_or(COARSEST);
+        let tick = (shortest / 8).clamp(FINEST, COARSEST);
+        Watchdog { tick, wheel: Mutex::new(Wheel::new()), occupied: Notify::new() }
+    }
+
+    fn wheel(&self) -> MutexGuard<'_, Wheel<Watched>> {
+        self.wheel.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ticks(&self, time: Duration) -> u32 {
+        let ticks = time.as_millis() / self.tick.as_millis();
+        u32::try_from(ticks).unwrap_or(u32::MAX).saturating_add(1)
+    }
+
+    /// Watches a new connection; it leaves by [`Watchdog::release`] with the key.
+    pub(crate) fn watch(&self, core: Weak<Core>, limits: &Limits) -> u32 {
+        let first = limits.shortest().unwrap_or(RATE_WINDOW);
+        let mut wheel = self.wheel();
+        let key = wheel.insert(Watched { core, sending: Sending::default() }, self.ticks(first));
+        let first = wheel.len() == 1;
+        drop(wheel);
+        if first {
+            self.occupied.notify_one();
+        }
+        key
+    }
+
+    pub(crate) fn release(&self, key: u32) {
+        let watched = self.wheel().remove(key);
+        drop(watched);
+    }
+
+    /// Looks, tick by tick, until dropped. `idle` is called once a second or so, for what else
+    /// wants doing now and then.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(crate) async fn run(&self, limits: &Limits, mut now_and_then: impl FnMut()) {
+        let often = (1_000 / self.tick.as_millis()).max(1);
+        let mut ticker = tokio::time::interval(self.tick);
+        ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut ticks = 0;
+        loop {
+            ticker.tick().await;
+            self.look(limits);
+            ticks += 1;
+            if ticks % often == 0 {
+                now_and_then();
+                if self.wheel().len() == 0 {
+                    self.occupied.notified().await;
+                }
+            }
+        }
+    }
+
+    fn look(&self, limits: &Limits) {
+        // Kept until the wheel is unlocked: the last reference to a connection must not be
+        // dropped under the lock, since a connection's drop takes it.
+        let mut looked_at = Vec::new();
+        let mut wheel = self.wheel();
+        wheel.tick(|watched| {
+            let Some(core) = watched.core.upgrade() else { return 1 };
+            let verdict = watched.judge(&core, limits);
+            looked_at.push(core);
+            match verdict {
+                Verdict::LookAgain(after) => self.ticks(after),
+                Verdict::Cut(reason) => {
+                    cut(looked_at.last(), reason, limits);
+                    self.ticks(RATE_WINDOW)
+                }
+            }
+        });
+        drop(wheel);
+    }
+}
+
+fn cut(core: Option<&std::sync::Arc<Core>>, reason: CutReason, limits: &Limits) {
+    let Some(core) = core else { return };
+    if !core.cut(reason) {
+        return;
+    }
+    let account = core.account();
+    let ledger = account.ledger();
+    let Some(entry) = ledger.entry(account.id()) else { return };
+    tracing::info!(conn = %entry.id(), peer = %entry.label(), "{}", reason.cut(limits));
+    ledger.observe(Observation {
+        rule: reason.rule(),
+        kind: Kind::CONNECTION,
+        born_at: entry.born_at(),
+        text: format!("{} from {}", reason.cut(limits), entry.label()),
+        at: ledger.now(),
+    });
+}
+
+impl Watched {
+    fn judge(&mut self, core: &Core, limits: &Limits) -> Verdict {
+        let account = core.account();
+        let now = account.ledger().now();
+        let age = now.since(account.born());
+        let still = now.since(account.progress());
+        let state = account.state();
+        if limits.lifetime.is_some_and(|limit| age >= limit) {
+            return Verdict::Cut(CutReason::Lifetime);
+        }
+        let (limit, reason) = match state {
+            State::Open | State::Accept => (limits.first_byte, CutReason::FirstByte),
+            State::Handshake => (Some(limits.handshake), CutReason::Handshake),
+            State::Idle | State::Read => (limits.idle, CutReason::Idle),
+            State::ReadRest => (limits.read_stall, CutReason::ReadStall),
+            State::Write => (limits.write_stall, CutReason::WriteStall),
+            _ => (None, CutReason::Idle),
+        };
+        let still = if state == State::Handshake { age } else { still };
+        if limit.is_some_and(|limit| still >= limit) {
+            return Verdict::Cut(reason);
+        }
+        if self.sends_too_slowly(core, state, now, limits) {
+            return Verdict::Cut(CutReason::SendRate);
+        }
+        let shortest = limits.shortest().unwrap_or(RATE_WINDOW);
+        let left = limit.map_or(shortest, |limit| limit.saturating_sub(still));
+        Verdict::LookAgain(left.min(shortest))
+    }
+
+    fn sends_too_slowly(&mut self, core: &Core, state: State, now: Stamp, limits: &Limits) -> bool {
+        if state != State::Write || limits.min_send_rate == 0 {
+            self.sending = Sending::default();
+            return false;
+        }
+        let now = now.as_millis() as u32;
+        let sent = core.sent();
+        let before = self.sending;
+        let seen = Sending { since: NonZeroU32::new(now.max(1)), sent };
+        let Some(since) = before.since else {
+            self.sending = seen;
+            return false;
+        };
+        let window = Duration::from_millis(u64::from(now.wrapping_sub(since.get())));
+        if window < RATE_WINDOW {
+            return false;
+        }
+        self.sending = seen;
+        let moved = u64::from(sent.wrapping_sub(before.sent));
+        moved < u64::from(limits.min_send_rate) * window.as_secs()
+    }
+}

@@ -1,0 +1,121 @@
+//! How many connections are let in.
+
+use std::time::Duration;
+
+use staunch_ledger::{Kind, Ledger, State};
+use staunch_net::{Endpoint, Limits, Listener, SocketOptions};
+use tokio::{
+    io::AsyncReadExt,
+    net::UnixStream,
+    time::timeout,
+};
+
+use crate::harness::{address, ask, bind, connect, echo, eventually, live, read_to_end, serving, unlimited};
+
+#[staunch::test]
+async fn who_comes_beyond_the_total_waits_in_the_backlog() {
+    let listener = bind(Limits { connections: Some(2), ..unlimited() });
+    let address = address(&listener);
+    let served = serving(listener, echo, async || {
+        let mut first = connect(address).await;
+        let mut second = connect(address).await;
+        ask(&mut first, "1").await;
+        ask(&mut second, "2").await;
+        let mut third = connect(address).await; // the kernel's doing: nobody has accepted it
+        let answer = timeout(Duration::from_millis(100), ask(&mut third, "3"));
+        assert!(answer.await.is_err(), "the third should wait");
+        assert_eq!(live(Kind::CONNECTION), 2);
+        drop(first);
+        let mut answer = [0; 7];
+        third.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"Echo: 3");
+        ask(&mut second, "still served").await;
+    });
+    let served = served.await;
+    assert_eq!((served.accepted, served.refused), (3, 0));
+}
+
+#[staunch::test]
+async fn who_comes_beyond_the_limit_of_its_address_is_reset() {
+    let listener = bind(Limits { connections_per_ip: Some(2), ..unlimited() });
+    let address = address(&listener);
+    let served = serving(listener, echo, async || {
+        let mut first = connect(address).await;
+        let mut second = connect(address).await;
+        ask(&mut first, "1").await;
+        ask(&mut second, "2").await;
+        let mut third = connect(address).await;
+        assert_eq!(read_to_end(&mut third).await, None, "a reset, not an end");
+        ask(&mut first, "still served").await;
+        drop(second);
+        eventually("the second has left", || live(Kind::CONNECTION) == 1).await;
+        ask(&mut connect(address).await, "room again").await;
+    });
+    let served = served.await;
+    assert_eq!((served.accepted, served.refused), (3, 1));
+}
+
+#[staunch::test]
+async fn addresses_are_counted_apart() {
+    let listener = bind(Limits { connections_per_ip: Some(1), ..unlimited() });
+    let address = address(&listener);
+    let from = async |last: u8| {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(std::net::SocketAddr::from(([127, 0, 0, last], 0))).unwrap();
+        socket.connect(address).await.unwrap()
+    };
+    let served = serving(listener, echo, async || {
+        let mut streams = Vec::new();
+        for last in 1..=20 {
+            let mut stream = from(last).await;
+            ask(&mut stream, "mine").await;
+            streams.push(stream);
+        }
+        assert_eq!(read_to_end(&mut from(7).await).await, None);
+    });
+    let served = served.await;
+    assert_eq!((served.accepted, served.refused), (20, 1));
+}
+
+#[staunch::test]
+async fn nobody_is_counted_by_address_on_a_unix_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("echo.sock");
+    let limits = Limits { connections_per_ip: Some(1), ..unlimited() };
+    let endpoint = Endpoint::Unix(path.clone());
+    let listener = Listener::bind(&endpoint, &SocketOptions::default(), limits).unwrap();
+    let served = serving(listener, echo, async || {
+        let mut first = UnixStream::connect(&path).await.unwrap();
+        let mut second = UnixStream::connect(&path).await.unwrap();
+        ask(&mut first, "1").await;
+        ask(&mut second, "2").await;
+    });
+    assert_eq!(served.await.refused, 0);
+}
+
+#[staunch::test]
+async fn a_limit_of_no_connection_at_all_per_address_refuses_everybody() {
+    let listener = bind(Limits { connections_per_ip: Some(0), ..unlimited() });
+    let address = address(&listener);
+    let served = serving(listener, echo, async || {
+        for _ in 0..3 {
+            assert_eq!(read_to_end(&mut connect(address).await).await, None);
+        }
+    });
+    assert_eq!(served.await.refused, 3);
+}
+
+#[staunch::test]
+async fn a_listener_that_waits_says_so() {
+    let listener = bind(unlimited());
+    let served = serving(listener, echo, async || {
+        let waits = || {
+            let snapshot = Ledger::current().snapshot();
+            snapshot.entries().iter().any(|entry| {
+                entry.kind() == Kind::TASK && entry.state() == State::Accept
+            })
+        };
+        eventually("the accept loop waits", waits).await;
+    });
+    assert_eq!(served.await.accepted, 0);
+}

@@ -1,0 +1,275 @@
+//! The frame of a task: how the scope reaches the task, and how the task finds itself.
+//!
+//! While a task is polled its frame is the thread's *current* one. Through it our own awaits
+//! (see [`Wait`](crate::Wait)) say on the ledger what they wait for, and learn at every poll
+//! whether the task has been asked to stop; no await registers with a cancellation token, which
+//! would cost two locked writes each. To ask, a scope raises the frame's signal and wakes the
+//! task: its root waker polls everything an ordinary `.await`, `join!` or `select!` holds. Only
+//! an await below an executor of its own (`FuturesUnordered` polls just what was woken) has a
+//! waker that differs from the root; it is then registered with the frame.
+//!
+//! **Invariant.** The account of a frame closes before its membership in the scope ends, and
+//! that before the scope does: fields drop in the order they are declared.
+//!
+//! **Invariant.** Whoever raises the signal wakes the task, or the task sees the signal in its
+//! first poll: each side writes (signal; root waker), fences, and then reads what the other
+//! writes. Nested wakers need no fence: both sides go through the lock.
+
+use std::{
+    cell::{Cell, RefCell},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU8, AtomicU64, Ordering, fence},
+    },
+    task::Waker,
+};
+
+use staunch_ledger::{Account, Entered, EntryId, State};
+
+use crate::{
+    context::{Cancelled, Context},
+    members::{Members, Membership},
+    trail::Trail,
+};
+
+/// How far a task's stop has come. Only ever rises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Signal {
+    Run = 0,
+    /// Our own awaits return [`Cancelled`]; the task may still clean up.
+    Asked = 1,
+    /// The task's future is dropped at its next poll.
+    Forced = 2,
+}
+
+pub(crate) struct Frame {
+    account: Account,
+    signal: AtomicU8,
+    /// What the task serves, for log lines: the entry of a connection, or 0.
+    subject: AtomicU64,
+    root: OnceLock<Waker>,
+    nested: Mutex<Option<Box<Nested>>>,
+    trail: Trail,
+    membership: Membership,
+}
+
+/// Wakers below an executor of the task's own, by key.
+#[derive(Default)]
+struct Nested {
+    next: u64,
+    wakers: Vec<(u64, Waker)>,
+}
+
+impl Frame {
+    pub(crate) fn new(account: Account, membership: Membership) -> Frame {
+        Frame {
+            account,
+            signal: AtomicU8::new(Signal::Run as u8),
+            subject: AtomicU64::new(0),
+            root: OnceLock::new(),
+            nested: Mutex::new(None),
+            trail: Trail::default(),
+            membership,
+        }
+    }
+
+    pub(crate) fn account(&self) -> &Account {
+        &self.account
+    }
+
+    pub(crate) fn members(&self) -> &Arc<Members> {
+        self.membership.members()
+    }
+
+    pub(crate) fn trail(&self) -> &Trail {
+        &self.trail
+    }
+
+    /// What the task serves, if it said so.
+    pub(crate) fn subject(&self) -> Option<EntryId> {
+        let number = self.subject.load(Ordering::Relaxed);
+        (number != 0).then(|| EntryId::from_number(number))
+    }
+
+    pub(crate) fn set_subject(&self, subject: EntryId) {
+        self.subject.store(subject.number(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn signal(&self) -> Signal {
+        match self.signal.load(Ordering::Acquire) {
+            0 => Signal::Run,
+            1 => Signal::Asked,
+            _ => Signal::Forced,
+        }
+    }
+
+    /// Why the task should stop, once it has been asked.
+    pub(crate) fn asked(&self) -> Option<Cancelled> {
+        (self.signal() >= Signal::Asked).then(|| self.members().cause())
+    }
+
+    /// Raises the signal and wakes whatever the task waits in.
+    pub(crate) fn raise(&self, signal: Signal) {
+        if self.signal.fetch_max(signal as u8, Ordering::AcqRel) < signal as u8 {
+            fence(Ordering::SeqCst);
+            self.wake();
+        }
+    }
+
+    /// Has the task polled, wherever it waits.
+    pub(crate) fn wake(&self) {
+        if let Some(root) = self.root.get() {
+            root.wake_by_ref();
+        }
+        let nested = self.nested().as_mut().map(|nested| std::mem::take(&mut nested.wakers));
+        for (_, waker) in nested.into_iter().flatten() {
+            waker.wake();
+        }
+    }
+
+    /// One of our own awaits, neither for a channel nor for a child, is pending.
+    pub(crate) fn waits_in(&self, state: State) {
+        self.account.set_state(state);
+        self.trail.waits_elsewhere();
+    }
+
+    /// The end of a child, or of a scope that the task runs, is waited for.
+    pub(crate) fn waits_to_join(&self, target: EntryId) {
+        self.account.set_state(State::Join);
+        self.trail.waits_to_join(target);
+    }
+
+    fn set_root(&self, waker: &Waker) {
+        if self.root.get().is_none() {
+            let _ = self.root.set(waker.clone());
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    pub(crate) fn is_root(&self, waker: &Waker) -> bool {
+        self.root.get().is_none_or(|root| root.will_wake(waker))
+    }
+
+    fn nested(&self) -> MutexGuard<'_, Option<Box<Nested>>> {
+        self.nested.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Registers a waker that is not the root, in the place of `key` if that is still there.
+    pub(crate) fn register(&self, key: Option<u64>, waker: &Waker) -> u64 {
+        let mut nested = self.nested();
+        let nested = nested.get_or_insert_default();
+        let known = nested.wakers.iter_mut().find(|(known, _)| Some(*known) == key);
+        if let Some((key, known)) = known {
+            known.clone_from(waker);
+            return *key;
+        }
+        nested.next += 1;
+        nested.wakers.push((nested.next, waker.clone()));
+        nested.next
+    }
+
+    /// How many waits are registered, if all of them with `waker`.
+    pub(crate) fn registered(&self, waker: &Waker) -> Option<usize> {
+        let nested = self.nested();
+        let wakers = nested.as_ref().map_or(&[][..], |nested| &nested.wakers);
+        wakers.iter().all(|(_, known)| known.will_wake(waker)).then_some(wakers.len())
+    }
+
+    pub(crate) fn unregister(&self, key: u64) {
+        if let Some(nested) = self.nested().as_mut() {
+            nested.wakers.retain(|(known, _)| *known != key);
+        }
+    }
+}
+
+impl std::fmt::Debug for Frame {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Frame").field("account", &self.account).finish_non_exhaustive()
+    }
+}
+
+/// What this thread is polling.
+struct Current {
+    frame: RefCell<Option<Arc<Frame>>>,
+    /// Inside [`shield`](crate::shield): the task does not hear that it was asked.
+    shielded: Cell<bool>,
+}
+
+thread_local! {
+    static CURRENT: Current =
+        const { Current { frame: RefCell::new(None), shielded: Cell::new(false) } };
+}
+
+/// Makes a frame the current one for the time of a poll; see [`enter`].
+pub(crate) struct Polling<'a> {
+    home: &'a mut Option<Arc<Frame>>,
+    outer: Option<Arc<Frame>>,
+    outer_shielded: bool,
+    _ledger: Entered,
+}
+
+/// Moves the frame out of `home` into the thread until the guard is dropped: no reference is
+/// counted. `None` when `home` is empty.
+pub(crate) fn enter<'a>(home: &'a mut Option<Arc<Frame>>, waker: &Waker) -> Option<Polling<'a>> {
+    let frame = home.take()?;
+    frame.set_root(waker);
+    let ledger = frame.account.ledger().enter();
+    let (outer, outer_shielded) =
+        CURRENT.with(|current| (current.frame.replace(Some(frame)), current.shielded.take()));
+    Some(Polling { home, outer, outer_shielded, _ledger: ledger })
+}
+
+impl Drop for Polling<'_> {
+    fn drop(&mut self) {
+        CURRENT.with(|current| {
+            *self.home = current.frame.replace(self.outer.take());
+            current.shielded.set(self.outer_shielded);
+        });
+    }
+}
+
+/// Shields what is polled until the guard is dropped.
+pub(crate) struct Shielded {
+    before: bool,
+}
+
+pub(crate) fn enter_shield() -> Shielded {
+    Shielded { before: CURRENT.with(|current| current.shielded.replace(true)) }
+}
+
+impl Drop for Shielded {
+    fn drop(&mut self) {
+        CURRENT.with(|current| current.shielded.set(self.before));
+    }
+}
+
+/// Runs `f` on the frame of the running task.
+pub(crate) fn with_current<R>(f: impl FnOnce(&Arc<Frame>) -> R) -> Option<R> {
+    CURRENT.try_with(|current| current.frame.borrow().as_ref().map(f)).ok().flatten()
+}
+
+/// Runs `f` on the frame of the running task, unless the task is shielded.
+pub(crate) fn with_current_unshielded<R>(f: impl FnOnce(&Arc<Frame>) -> R) -> Option<R> {
+    let found = CURRENT.try_with(|current| {
+        if current.shielded.get() {
+            return None;
+        }
+        current.frame.borrow().as_ref().map(f)
+    });
+    found.ok().flatten()
+}
+
+pub(crate) fn current_context() -> Option<Context> {
+    with_current(|frame| frame.members().context().clone())
+}
+
+/// Runs `f` on the running task's account, for instance to label it or to say what the task
+/// waits for; outside a scope, not.
+pub fn with_current_account<R>(f: impl FnOnce(&Account) -> R) -> Option<R> {
+    with_current(|frame| f(&frame.account))
+}
+
+/// The ledger entry of the running task.
+pub fn current_task() -> Option<EntryId> {
+    with_current(|frame| frame.account.id())
+}

@@ -1,0 +1,76 @@
+//! Structured concurrency: tasks that cannot outlive their owner.
+//!
+//! A [`scope`] owns the tasks spawned in it and ends after them, their destructors included. A
+//! [`Context`] carries deadline, cancellation, trace id and values. Every task is on the ledger
+//! with the line that spawned it, its last poll, and what it waits for.
+//!
+//! # What holds
+//! 1. Children end before the scope; a scope's future that is dropped asks them to stop, and
+//!    each ends itself within the grace.
+//! 2. The first error or panic stops the siblings (other [`Policy`]s can be chosen).
+//! 3. A child's deadline is the minimum of its own and its parent's.
+//! 4. Cancellation is level-triggered: once asked, every await of ours returns [`Cancelled`],
+//!    at every poll.
+//! 5. Stopping has two stages: ask, wait for the grace, force; who was forced is named.
+//! 6. Detaching needs a reason and is on the ledger.
+//!
+//! # The parts
+//! | | |
+//! | --- | --- |
+//! | [`scope`], [`ScopeBuilder`], [`Scope`] | run work, and children of it |
+//! | [`FailFast`], [`CollectAll`], [`FirstSuccess`], [`Isolate`], [`Policy`] | what a child's end means for the others |
+//! | [`Scope::supervise`] | a child that is started again when it fails |
+//! | [`Scope::blocking`] | work that blocks its thread |
+//! | [`Context`], [`sleep()`], [`timeout`], [`shield`] | deadlines and cancellation |
+//! | [`channel`] | bounded channels, and the search for waits that nobody can end |
+//! | [`detach`](detach()) | the way out, for a stated reason |
+//! | [`Wait`] | for crates with awaits of their own |
+//! | `testing` (feature `testing`) | tests that fail when anything is left |
+//!
+//! # Compared
+//! `tokio::task::JoinSet` aborts when dropped but does not wait, and keeps the results of
+//! finished tasks until they are taken; `TaskTracker` waits but neither cancels nor sees
+//! errors. A scope does both, and knows the birth line of everybody.
+
+mod blocking;
+mod book;
+pub mod channel;
+mod context;
+mod detach;
+mod error;
+mod frame;
+mod log;
+mod members;
+mod policy;
+mod run;
+mod scope;
+mod sleep;
+mod spawn;
+mod supervise;
+mod task;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod trace;
+mod trail;
+mod wait;
+
+pub use staunch_ledger::State;
+
+pub use crate::{
+    blocking::Blocking,
+    channel::{mpsc, oneshot, watch},
+    context::{Cancelled, Canceller, Context},
+    detach::{Detached, detach, detached},
+    error::{BoxError, Failure, FailureCause, JoinChildError, MAX_FAILURES, ScopeError, TaskPanic},
+    frame::{current_task, with_current_account},
+    log::{LogFields, log_fields, serve_subject},
+    members::Forced,
+    policy::{ChildEnd, CollectAll, FailFast, FirstSuccess, Isolate, Policy, Verdict},
+    scope::{DEFAULT_GRACE, Ended, Scope, ScopeBuilder, scope},
+    sleep::{sleep, sleep_until, timeout},
+    spawn::Child,
+    supervise::Restart,
+    task::BLOCKED_WORKER,
+    trace::TraceId,
+    wait::{Wait, shield},
+};

@@ -1,0 +1,179 @@
+//! Giving children to a scope.
+
+use std::{
+    future::{Future, poll_fn},
+    panic::Location,
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+};
+
+use staunch_ledger::EntryId;
+use tokio::sync::oneshot;
+
+use crate::{
+    blocking::{self, Blocking},
+    error::JoinChildError,
+    frame::{self, Frame},
+    scope::Scope,
+    task::Task,
+    wait::Wait,
+};
+
+impl<E: Send + 'static> Scope<E> {
+    /// Starts a child; the scope waits for it.
+    ///
+    /// On a scope that has already ended, the child is dropped unpolled and the ledger keeps an
+    /// observation of it.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    #[track_caller]
+    pub fn spawn<F>(&self, child: F)
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+    {
+        self.start(Location::caller(), None, child, drop);
+    }
+
+    /// Starts a child with a name for reports.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    #[track_caller]
+    pub fn spawn_named<F>(&self, name: &'static str, child: F)
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+    {
+        self.start(Location::caller(), Some(name), child, drop);
+    }
+
+    /// Starts a child on behalf of somebody else's line: for wrappers, whose own line would say
+    /// nothing (the accept loop of a listener, say).
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn spawn_at<F>(&self, born_at: &'static Location<'static>, child: F)
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+    {
+        self.start(born_at, None, child, drop);
+    }
+
+    /// Starts a child whose value is wanted: join it with [`Child::join`]. Dropping the
+    /// [`Child`] does not stop the child: its owner is the scope.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    #[track_caller]
+    pub fn fork<T, F>(&self, child: F) -> Child<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        let (sender, value) = oneshot::channel();
+        let id = self.start(Location::caller(), None, child, |value| {
+            let _ = sender.send(value); // nobody may want it any more
+        });
+        Child { value, id }
+    }
+
+    /// Runs `work` on a thread where it may block, as a child. It cannot be forced: the scope
+    /// waits for it, and the ledger says so if it does not heed [`Blocking::is_asked`].
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    #[track_caller]
+    pub fn blocking<T, F>(&self, work: F) -> Child<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Blocking) -> Result<T, E> + Send + 'static,
+    {
+        let born_at = Location::caller();
+        let (sender, value) = oneshot::channel();
+        let Some(frame) = self.admit(born_at, Some("blocking")) else {
+            return Child { value, id: None };
+        };
+        let id = Some(frame.account().id());
+        let shared = Arc::clone(&self.shared);
+        blocking::start(frame, work, move |outcome| {
+            shared.child_ended(born_at, outcome, |value| {
+                let _ = sender.send(value); // nobody may want it any more
+            });
+        });
+        Child { value, id }
+    }
+
+    /// Makes the task of a child that hands its value to `deliver`; `None` when the scope has
+    /// ended.
+    pub(crate) fn start<T, F>(
+        &self,
+        born_at: &'static Location<'static>,
+        name: Option<&'static str>,
+        child: F,
+        deliver: impl FnOnce(T) + Send + 'static,
+    ) -> Option<EntryId>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        let frame = self.admit(born_at, name)?;
+        let id = frame.account().id();
+        let shared = Arc::clone(&self.shared);
+        let task = Task::new(frame, child, move |outcome| {
+            shared.child_ended(born_at, outcome, deliver);
+        });
+        #[expect(clippy::disallowed_methods, reason = "the one place where children are made")]
+        tokio::spawn(task);
+        Some(id)
+    }
+
+    fn admit(
+        &self,
+        born_at: &'static Location<'static>,
+        name: Option<&'static str>,
+    ) -> Option<Arc<Frame>> {
+        let admitted = self.shared.admit(born_at, name);
+        match admitted {
+            Some(_) => _ = frame::with_current(|frame| frame.trail().hand_on_by_spawn()),
+            None => self.shared.members.report_late_spawn(born_at),
+        }
+        admitted
+    }
+}
+
+/// The value of a child, when it comes.
+#[derive(Debug)]
+#[must_use = "join it for its value, or use Scope::spawn"]
+pub struct Child<T> {
+    value: oneshot::Receiver<T>,
+    /// `None` when it was spawned too late.
+    id: Option<EntryId>,
+}
+
+impl<T> Child<T> {
+    /// Waits for the value. A value that is there is returned even to a task that has been asked
+    /// to stop: the first success of a scope with [`FirstSuccess`](crate::FirstSuccess) stops
+    /// the body too, which still gets it.
+    ///
+    /// # Errors
+    /// [`JoinChildError::Failed`] when the child has no value, [`JoinChildError::Cancelled`]
+    /// when the waiting task is asked to stop.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: the value is lost with the future; the child itself is not affected.
+    pub async fn join(mut self) -> Result<T, JoinChildError> {
+        let mut wait = Wait::new();
+        poll_fn(|cx| {
+            if let Poll::Ready(value) = Pin::new(&mut self.value).poll(cx) {
+                return Poll::Ready(value.map_err(|_| JoinChildError::Failed));
+            }
+            let asked = wait.poll_cancelled(cx);
+            if let (Poll::Pending, Some(id)) = (asked, self.id) {
+                frame::with_current(|frame| frame.waits_to_join(id));
+            }
+            asked.map(|cause| Err(cause.into()))
+        })
+        .await
+    }
+}

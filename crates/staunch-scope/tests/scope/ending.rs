@@ -1,0 +1,173 @@
+//! Children end before the scope does.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use staunch_ledger::{Kind, Ledger};
+use staunch_scope::{BoxError, Context, scope, sleep};
+
+use crate::common::{Dropped, SECOND, observed};
+
+#[staunch::test(start_paused = true)]
+async fn the_scope_ends_after_its_children_and_their_destructors() -> Result<(), BoxError> {
+    let dropped = Dropped::default();
+    let flag = dropped.flag();
+    let started = tokio::time::Instant::now();
+    let value = scope(&Context::current(), |s| async move {
+        s.spawn(async move {
+            let _flag = flag;
+            Ok(sleep(10 * SECOND).await?)
+        });
+        Ok::<_, BoxError>("the body is done long before")
+    });
+    assert_eq!(value.await?, "the body is done long before");
+    assert!(dropped.get());
+    assert_eq!(started.elapsed(), 10 * SECOND);
+    Ok(())
+}
+
+#[staunch::test]
+async fn the_captures_of_a_child_are_dropped_too() -> Result<(), BoxError> {
+    let dropped = Dropped::default();
+    let flag = dropped.flag();
+    scope(&Context::current(), |s| async move {
+        s.spawn(async move {
+            let flag = flag;
+            std::future::ready(()).await;
+            drop(flag);
+            Ok(())
+        });
+        Ok::<_, BoxError>(())
+    })
+    .await?;
+    assert!(dropped.get());
+    Ok(())
+}
+
+#[staunch::test]
+async fn the_body_may_borrow() -> Result<(), BoxError> {
+    let word = "borrowed".to_owned();
+    let count = std::rc::Rc::new(std::cell::Cell::new(0));
+    scope(&Context::current(), |_| async {
+        count.set(word.len());
+        Ok::<_, BoxError>(())
+    })
+    .await?;
+    assert_eq!((word.as_str(), count.get()), ("borrowed", 8));
+    Ok(())
+}
+
+#[staunch::test]
+async fn values_come_back_by_join() -> Result<(), BoxError> {
+    let sum = scope(&Context::current(), |s| async move {
+        let (left, right) = (s.fork(async { Ok(40) }), s.fork(async { Ok(2) }));
+        Ok::<_, BoxError>(left.join().await? + right.join().await?)
+    });
+    assert_eq!(sum.await?, 42);
+    Ok(())
+}
+
+#[staunch::test]
+async fn a_child_whose_handle_is_dropped_still_runs() -> Result<(), BoxError> {
+    let ran = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&ran);
+    scope(&Context::current(), |s| async move {
+        drop(s.fork(async move {
+            tokio::task::yield_now().await;
+            Ok(count.fetch_add(1, Ordering::SeqCst))
+        }));
+        Ok::<_, BoxError>(())
+    })
+    .await?;
+    assert_eq!(ran.load(Ordering::SeqCst), 1);
+    Ok(())
+}
+
+#[staunch::test(start_paused = true)]
+async fn children_of_children_belong_to_the_scope_too() -> Result<(), BoxError> {
+    let dropped = Dropped::default();
+    let flag = dropped.flag();
+    scope(&Context::current(), |s| async move {
+        let inner = s.clone();
+        s.spawn(async move {
+            inner.spawn(async move {
+                let _flag = flag;
+                Ok(sleep(SECOND).await?)
+            });
+            Ok(())
+        });
+        Ok::<_, BoxError>(())
+    })
+    .await?;
+    assert!(dropped.get());
+    Ok(())
+}
+
+#[staunch::test]
+async fn a_spawn_on_an_ended_scope_is_dropped_and_observed() -> Result<(), BoxError> {
+    let kept = scope(&Context::current(), |s| async move { Ok::<_, BoxError>(s) }).await?;
+    let dropped = Dropped::default();
+    let flag = dropped.flag();
+    kept.spawn(async move {
+        drop(flag);
+        unreachable!("an ended scope runs nothing");
+    });
+    assert!(dropped.get());
+    assert!(kept.fork(async { Ok(1) }).join().await.is_err());
+    assert!(kept.blocking(|_| Ok(1)).join().await.is_err());
+    assert_eq!((observed("late-spawn"), kept.live()), (3, 0));
+    let late = Ledger::current().observations();
+    assert!(late[0].born_at.file().ends_with("ending.rs"));
+    Ok(())
+}
+
+/// Spawners that race with the end of the scope: a child either counts or is dropped.
+#[staunch::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_child_slips_in_while_the_scope_ends() -> Result<(), BoxError> {
+    for _ in 0..2_000 {
+        let ran = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&ran);
+        let kept = scope(&Context::current(), |s| async move {
+            let racer = s.clone();
+            s.spawn(async move {
+                let outsider = racer.clone();
+                // The last thing the child does: the scope ends meanwhile on the other thread.
+                outsider.spawn(async move {
+                    count.fetch_add(1, Ordering::SeqCst);
+                    Ok(())
+                });
+                Ok(())
+            });
+            Ok::<_, BoxError>(s)
+        })
+        .await?;
+        assert_eq!((kept.live(), ran.load(Ordering::SeqCst)), (0, 1));
+    }
+    Ok(())
+}
+
+#[staunch::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_of_short_children_leaves_nothing() -> Result<(), BoxError> {
+    const CHILDREN: usize = 100_000;
+    let ended = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&ended);
+    scope(&Context::current(), |s| async move {
+        for spawned in 1..=CHILDREN {
+            let count = Arc::clone(&count);
+            s.spawn(async move {
+                count.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            });
+            if spawned % 64 == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok::<_, BoxError>(())
+    })
+    .await?;
+    assert_eq!(ended.load(Ordering::Relaxed), CHILDREN);
+    assert!(Ledger::current().births(Kind::TASK) >= CHILDREN as u64);
+    Ok(())
+}

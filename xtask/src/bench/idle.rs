@@ -1,0 +1,109 @@
+//! Idle connections: what a server holds for each.
+//!
+//! Every measurement has a server of its own, because an allocator seldom gives back what an
+//! earlier round made it take. Memory is read before the first client and again when each of the
+//! connections has been answered once and all are idle.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, bail};
+use rustix::process::{Resource, getrlimit};
+
+use super::record::{Metric, Record, Sample};
+use super::subject::Subject;
+use super::{Args, rotated, subject};
+use crate::cargo;
+
+const CONNECTIONS: [u32; 2] = [10_000, 100_000];
+/// Descriptors a server needs besides its connections.
+const RESERVE: u64 = 100;
+
+const MEMORY: Metric = Metric { name: "rss_per_connection", unit: "B" };
+
+pub(super) fn run(args: &Args, record: &mut Record) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let load = cargo::build_bin("staunch-bench", "idle_load")?;
+    let subjects = subject::build(args, folder.path())?;
+    let counts = feasible(getrlimit(Resource::Nofile).maximum);
+    for round in 1..=args.rounds {
+        for connections in &counts {
+            let case = format!("{connections} idle connections");
+            for subject in rotated(&subjects, round - 1) {
+                let sample = Sample { case: &case, subject: subject.name, round };
+                record.announce(sample, args.rounds);
+                let memory = measure(subject, &load, *connections, folder.path())
+                    .with_context(|| format!("{case} to {}", subject.name))?;
+                record.add(sample, MEMORY, memory);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The numbers of connections that the hard limit on file descriptors has room for; says which
+/// are left out.
+fn feasible(limit: Option<u64>) -> Vec<u32> {
+    let has_room = |count: &u32| limit.is_none_or(|limit| u64::from(*count) + RESERVE <= limit);
+    let (feasible, beyond): (Vec<_>, Vec<_>) = CONNECTIONS.into_iter().partition(has_room);
+    for count in beyond {
+        let needed = u64::from(count) + RESERVE;
+        eprintln!("idle: {count} connections left out: they need `ulimit -Hn {needed}`");
+    }
+    feasible
+}
+
+fn measure(subject: &Subject, load: &Path, connections: u32, folder: &Path) -> anyhow::Result<f64> {
+    let server = subject.start(folder, connections)?;
+    let before = server.settled_resident()?;
+    let held = hold(load, server.address(), connections)?;
+    let after = server.settled_resident()?;
+    release(held)?;
+    server.stop()?;
+    Ok((after as f64 - before as f64) / f64::from(connections))
+}
+
+/// Starts the load and waits until it holds its connections. It does so until its standard input
+/// ends, which dropping the child brings about too.
+fn hold(load: &Path, server: SocketAddr, connections: u32) -> anyhow::Result<Child> {
+    let mut command = Command::new(load);
+    command.arg(server.to_string()).args(["--connections", &connections.to_string()]);
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start idle_load")?;
+    let mut line = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        BufReader::new(stdout).read_line(&mut line)?;
+    }
+    if line.trim() != "ready" {
+        bail!("idle_load failed: {}", child.wait()?);
+    }
+    Ok(child)
+}
+
+/// Closes the connections.
+fn release(mut held: Child) -> anyhow::Result<()> {
+    // Waiting closes the child's standard input first.
+    let status = held.wait()?;
+    if !status.success() {
+        bail!("idle_load failed: {status}");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_descriptor_limit_decides_what_is_feasible() {
+        assert_eq!(feasible(None), CONNECTIONS);
+        assert_eq!(feasible(Some(20_000)), [10_000]);
+        assert_eq!(feasible(Some(100_100)), CONNECTIONS);
+        assert_eq!(feasible(Some(1_024)), [0; 0]);
+    }
+}

@@ -1,0 +1,118 @@
+//! `cargo xtask bench NAME`: Staunch side by side with its peers.
+//!
+//! A bench runs in rounds. Each round measures every subject once, in an order that rotates from
+//! round to round, so that whatever else the machine does falls on all of them alike. The load
+//! generator shares the machine's cores with the servers, which makes absolute figures noisy; the
+//! ratio of two subjects *within a round* is the steady figure, and the table shows its median and
+//! range.
+
+mod echo;
+mod idle;
+mod ledger;
+mod record;
+mod stats;
+mod subject;
+mod table;
+
+use anyhow::bail;
+
+use record::{Format, Record};
+
+/// Measure Staunch side by side with its peers.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// What to measure.
+    name: Name,
+    /// Print each measurement as a line of JSON instead of a table at the end.
+    #[arg(long)]
+    json: bool,
+    /// How often to measure each subject.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Measure only these subjects (repeat the option for several).
+    #[arg(long)]
+    subject: Vec<String>,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Name {
+    /// Line echo over 64 connections: server CPU, throughput, latency.
+    Echo,
+    /// Memory held for each idle connection.
+    Idle,
+    /// Birth and death of a ledger entry, and a snapshot.
+    Ledger,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let (name, bench): (_, fn(&Args, &mut Record) -> anyhow::Result<()>) = match args.name {
+        Name::Echo => ("echo", echo::run),
+        Name::Idle => ("idle", idle::run),
+        Name::Ledger => ("ledger", ledger::run),
+    };
+    let format = if args.json { Format::Json } else { Format::Table };
+    let mut record = Record::new(name, format);
+    bench(args, &mut record)?;
+    record.finish();
+    Ok(())
+}
+
+impl Args {
+    /// Those of `all` whose subject was asked for, in the order of `all`; all of them by default.
+    fn select<T: Clone>(&self, all: &[T], subject: impl Fn(&T) -> &str) -> anyhow::Result<Vec<T>> {
+        let subjects = distinct(all.iter().map(&subject));
+        if let Some(unknown) = self.subject.iter().find(|it| !subjects.contains(&it.as_str())) {
+            bail!("no subject `{unknown}` in this bench: it has {}", subjects.join(", "));
+        }
+        let is_wanted =
+            |name: &str| self.subject.is_empty() || self.subject.iter().any(|it| it == name);
+        Ok(all.iter().filter(|it| is_wanted(subject(it))).cloned().collect())
+    }
+}
+
+/// The values without repetition, in order of first appearance.
+fn distinct<T: PartialEq>(values: impl Iterator<Item = T>) -> Vec<T> {
+    let mut distinct = Vec::new();
+    for value in values {
+        if !distinct.contains(&value) {
+            distinct.push(value);
+        }
+    }
+    distinct
+}
+
+/// `items` from the one at `offset`, around the end, to the one before it.
+fn rotated<T>(items: &[T], offset: u32) -> impl Iterator<Item = &T> {
+    let start = offset as usize % items.len().max(1);
+    items[start..].iter().chain(&items[..start])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_rotates() {
+        let order = |round| rotated(&["a", "b", "c"], round).copied().collect::<String>();
+        assert_eq!([0, 1, 2, 3].map(order), ["abc", "bca", "cab", "abc"]);
+        assert_eq!(rotated::<u8>(&[], 5).count(), 0);
+    }
+
+    fn select(wanted: &[&str]) -> anyhow::Result<Vec<&'static str>> {
+        let subject = wanted.iter().map(ToString::to_string).collect();
+        let args = Args { name: Name::Echo, json: false, rounds: 1, subject };
+        args.select(&["staunch", "tokio", "go"], |name| name)
+    }
+
+    #[test]
+    fn subjects_keep_their_order() {
+        assert_eq!(select(&[]).unwrap(), ["staunch", "tokio", "go"]);
+        assert_eq!(select(&["go", "staunch"]).unwrap(), ["staunch", "go"]);
+    }
+
+    #[test]
+    fn an_unknown_subject_is_named_with_those_there_are() {
+        let error = select(&["go", "rust"]).unwrap_err().to_string();
+        assert!(error.contains("`rust`") && error.contains("staunch, tokio, go"), "{error}");
+    }
+}

@@ -1,0 +1,142 @@
+//! The line echo servers that are compared: how each is built and started.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context;
+
+use super::Args;
+use crate::cargo;
+use crate::server::{Server, free_addresses};
+
+/// A server program that has been built.
+pub(super) struct Subject {
+    pub(super) name: &'static str,
+    program: PathBuf,
+    arguments: Arguments,
+}
+
+/// How a server program is told where to listen.
+#[derive(Clone, Copy)]
+enum Arguments {
+    /// `PROGRAM ADDRESS`
+    Address,
+    /// `PROGRAM run --config FILE`
+    Config,
+}
+
+/// Where a server runs, and for how many clients.
+struct Place {
+    folder: PathBuf,
+    address: SocketAddr,
+    admin: SocketAddr,
+    connections: u32,
+}
+
+#[derive(Clone, Copy)]
+struct Recipe {
+    name: &'static str,
+    /// Makes the program, if need be in the folder given, and gives its path.
+    build: fn(&Path) -> anyhow::Result<PathBuf>,
+    arguments: Arguments,
+}
+
+/// All subjects. The first is the one whose ratios to the others are shown.
+const RECIPES: &[Recipe] = &[
+    Recipe {
+        name: "staunch",
+        build: |_| cargo::build_bin("staunch-cli", "staunch"),
+        arguments: Arguments::Config,
+    },
+    Recipe {
+        name: "tokio",
+        build: |_| cargo::build_bin("staunch-bench", "tokio_echo"),
+        arguments: Arguments::Address,
+    },
+    Recipe { name: "go", build: build_go, arguments: Arguments::Address },
+];
+
+/// Builds the subjects that were asked for.
+pub(super) fn build(args: &Args, folder: &Path) -> anyhow::Result<Vec<Subject>> {
+    let recipes = args.select(RECIPES, |recipe| recipe.name)?;
+    let subjects = recipes.into_iter().map(|Recipe { name, build, arguments }| {
+        let program = build(folder).with_context(|| {
+            format!("cannot build {name} (to leave it out, name the others with `--subject`)")
+        })?;
+        Ok(Subject { name, program, arguments })
+    });
+    subjects.collect()
+}
+
+impl Subject {
+    /// Starts the server on a free port, with its files in `folder`, to hold `connections`.
+    pub(super) fn start(&self, folder: &Path, connections: u32) -> anyhow::Result<Server> {
+        let [address, admin] = free_addresses()?;
+        let place = Place { folder: folder.to_owned(), address, admin, connections };
+        let log = folder.join(format!("{}-{}.log", self.name, address.port()));
+        let command = self.command(&place)?;
+        Server::start(command, address, &log).with_context(|| format!("cannot start {}", self.name))
+    }
+
+    fn command(&self, place: &Place) -> anyhow::Result<Command> {
+        let mut command = Command::new(&self.program);
+        match self.arguments {
+            Arguments::Address => command.arg(place.address.to_string()),
+            Arguments::Config => command.args(["run", "--config"]).arg(write_config(place)?),
+        };
+        Ok(command)
+    }
+}
+
+fn write_config(place: &Place) -> anyhow::Result<PathBuf> {
+    let file = place.folder.join(format!("staunch-{}.toml", place.address.port()));
+    fs::write(&file, config(place)).with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(file)
+}
+
+/// Most connections of a bench come from one address, so the limit per address is the total one.
+/// Both leave room for the probe that waits for the server to be ready.
+fn config(place: &Place) -> String {
+    let Place { address, admin, connections, .. } = place;
+    let limit = connections + 10;
+    format!(
+        r#"[admin]
+listen = "{admin}"
+
+[[listener]]
+name = "echo"
+protocol = "echo"
+listen = "{address}"
+
+[listener.limits]
+connections = {limit}
+connections_per_ip = {limit}
+"#
+    )
+}
+
+fn build_go(folder: &Path) -> anyhow::Result<PathBuf> {
+    let program = folder.join("go-echo");
+    let mut command = Command::new("go");
+    command.args(["build", "-o"]).arg(&program).arg(".");
+    cargo::run(command.current_dir(cargo::root().join("bench/peers/go-echo")))
+        .context("Go 1.21 or newer is needed: https://go.dev/dl")?;
+    Ok(program)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_config_names_the_addresses_and_limits() {
+        let [address, admin] = free_addresses().unwrap();
+        let place = Place { folder: PathBuf::new(), address, admin, connections: 64 };
+        let config = config(&place);
+        assert!(config.starts_with(&format!("[admin]\nlisten = \"{admin}\"\n")), "{config}");
+        assert!(config.contains(&format!("\nlisten = \"{address}\"\n")), "{config}");
+        assert!(config.ends_with("connections = 74\nconnections_per_ip = 74\n"), "{config}");
+    }
+}

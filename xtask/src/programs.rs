@@ -1,0 +1,121 @@
+//! The programs that tests call, and where to get those that are missing.
+
+use std::process::Command;
+
+use anyhow::bail;
+
+use crate::cargo;
+
+struct Program {
+    name: &'static str,
+    source: Source,
+}
+
+enum Source {
+    /// A Debian package, installed on the spot when we are root.
+    Package(&'static str),
+    /// Something the developer chooses and installs.
+    Manual(&'static str),
+}
+
+const NEEDED: &[Program] = &[
+    Program { name: "nc", source: Source::Package("netcat-openbsd") },
+    Program { name: "curl", source: Source::Package("curl") },
+    Program { name: "ss", source: Source::Package("iproute2") },
+    Program {
+        name: "go",
+        source: Source::Manual("install the Go toolchain, 1.21 or newer: https://go.dev/dl"),
+    },
+];
+
+const INSTALL: &str = "apt-get install -y --no-install-recommends";
+
+/// Makes sure that every program tests need is there: installs what is missing if that is possible
+/// without asking, otherwise fails and says what to do.
+pub(crate) fn ensure() -> anyhow::Result<()> {
+    let packages = missing_packages();
+    if !packages.is_empty() && rustix::process::geteuid().is_root() && is_installed("apt-get") {
+        install(&packages)?;
+    }
+    let missing: Vec<&Program> = missing().collect();
+    if !missing.is_empty() {
+        bail!("programs that the tests need are missing:\n{}", remedies(&missing));
+    }
+    Ok(())
+}
+
+/// Whether `program` is an executable on the PATH.
+pub(crate) fn is_installed(program: &str) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&folders)
+        .filter_map(|folder| folder.join(program).metadata().ok())
+        .any(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+}
+
+fn missing() -> impl Iterator<Item = &'static Program> {
+    NEEDED.iter().filter(|program| !is_installed(program.name))
+}
+
+fn missing_packages() -> Vec<&'static str> {
+    packages(missing())
+}
+
+fn packages<'a>(programs: impl Iterator<Item = &'a Program>) -> Vec<&'static str> {
+    programs
+        .filter_map(|program| match program.source {
+            Source::Package(package) => Some(package),
+            Source::Manual(_) => None,
+        })
+        .collect()
+}
+
+fn install(packages: &[&str]) -> anyhow::Result<()> {
+    cargo::run(Command::new("apt-get").arg("update"))?;
+    let mut words = INSTALL.split(' ').chain(packages.iter().copied());
+    let mut command = Command::new(words.next().unwrap_or_default());
+    cargo::run(command.args(words).env("DEBIAN_FRONTEND", "noninteractive"))
+}
+
+/// What to do about each missing program, one line each, and one for all Debian packages together.
+fn remedies(missing: &[&Program]) -> String {
+    let mut lines: Vec<String> = missing
+        .iter()
+        .map(|program| match program.source {
+            Source::Package(package) => format!("  {}: in Debian's {package}", program.name),
+            Source::Manual(what) => format!("  {}: {what}", program.name),
+        })
+        .collect();
+    let packages = packages(missing.iter().copied());
+    if !packages.is_empty() {
+        lines.push(format!("run: sudo apt-get update && sudo {INSTALL} {}", packages.join(" ")));
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remedies_end_with_the_command_to_run() {
+        let all: Vec<&Program> = NEEDED.iter().collect();
+        let text = remedies(&all);
+        assert!(text.contains("  go: install the Go toolchain"), "{text}");
+        let command = "run: sudo apt-get update && sudo apt-get install -y \
+                       --no-install-recommends netcat-openbsd curl iproute2";
+        assert!(text.ends_with(command), "{text}");
+    }
+
+    #[test]
+    fn what_has_no_package_has_no_command() {
+        let go: Vec<&Program> = NEEDED.iter().filter(|program| program.name == "go").collect();
+        assert_eq!(remedies(&go).lines().count(), 1);
+    }
+
+    #[test]
+    fn programs_are_looked_up_on_the_path() {
+        assert!(is_installed("sh"));
+        assert!(!is_installed("no-such-program"));
+    }
+}

@@ -1,0 +1,49 @@
+//! `cargo xtask test`: every test of the workspace.
+
+use std::process::Command;
+
+use crate::cargo::{self, cargo};
+use crate::programs;
+
+/// Run every test: unit, integration, documentation, and the ledger's loom models.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Arguments for the test binaries, for example a part of a test's name.
+    #[arg(last = true)]
+    test_args: Vec<String>,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    programs::ensure()?;
+    for mut command in commands() {
+        cargo::run(command.arg("--").args(&args.test_args))?;
+    }
+    Ok(())
+}
+
+/// Runs every test without a filter.
+pub(crate) fn run_all() -> anyhow::Result<()> {
+    run(&Args { test_args: Vec::new() })
+}
+
+fn commands() -> Vec<Command> {
+    // Not `--all-targets`: that would run the benches too.
+    let targets = cargo(&["test", "--workspace", "--lib", "--bins", "--tests", "--examples"]);
+    let documentation = cargo(&["test", "--workspace", "--doc"]);
+    let mut commands = vec![targets, documentation];
+    commands.extend(loom());
+    commands
+}
+
+/// The loom models replace the standard library's atomics in the whole build, so they have a
+/// target folder of their own: sharing one would rebuild everything at each change of sides.
+fn loom() -> Option<Command> {
+    let ledger = cargo::root().join("crates/staunch-ledger");
+    ledger.join("tests/loom.rs").is_file().then(|| {
+        let mut command =
+            cargo(&["test", "--package", "staunch-ledger", "--release", "--test", "loom"]);
+        command.env("RUSTFLAGS", "--cfg loom");
+        command.env("CARGO_TARGET_DIR", cargo::root().join("target/loom"));
+        command
+    })
+}
