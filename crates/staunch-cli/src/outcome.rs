@@ -53,6 +53,13 @@ impl Books {
         books.cut.extend(served.cut.into_iter().map(|cut| (listener.to_owned(), cut)));
     }
 
+    /// A datagram listener has drained.
+    pub(crate) fn datagrams(&self, listener: &str, served: staunch_net::UdpServed) {
+        let mut books = self.served();
+        books.datagrams += served.received;
+        books.cut.extend(served.cut.into_iter().map(|cut| (listener.to_owned(), cut)));
+    }
+
     /// Prints what was served, who was cut and what is left; the last line is the sum.
     pub(crate) fn close(&self, ledger: Ledger) -> Outcome {
         let served = self.served();

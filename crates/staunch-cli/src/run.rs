@@ -71,13 +71,17 @@ async fn serve(config: &Config) -> anyhow::Result<Outcome> {
     let ledger = Ledger::global();
     let mut signals = Signals::register()?;
     let readiness = Readiness::default();
+    let inherited = ledger
+        .adopt_open_fds("was open before anything was served")
+        .inspect_err(|error| tracing::warn!(%error, "cannot account for inherited files"))
+        .unwrap_or_default();
     let services = service::bind_all(config, &readiness)?;
     let books = Arc::new(Books::default());
     let ended = ScopeBuilder::<Infallible>::new(&Context::background())
         .grace(config.drain.grace + MARGIN)
         .run(async |scope| {
             for service in services {
-                tracing::info!(listener = service.name, endpoint = %service.endpoint(), "listening");
+                tracing::info!(listener = service.name(), endpoint = %service.endpoint(), "listening");
                 start_one(&scope, service, Arc::clone(&books));
             }
             readiness.advance(Phase::Ready);
@@ -88,7 +92,7 @@ async fn serve(config: &Config) -> anyhow::Result<Outcome> {
             Ok(())
         })
         .await;
-    drop(signals);
+    drop((signals, inherited));
     if let Err(error) = &ended.result {
         tracing::error!(%error, "stopped");
     }
@@ -99,9 +103,7 @@ async fn serve(config: &Config) -> anyhow::Result<Outcome> {
 fn start_one(scope: &Scope<Infallible>, service: Service, books: Arc<Books>) {
     let context = scope.context().clone();
     scope.spawn_named("listener", async move {
-        let name = service.name.clone();
-        let served = service.serve(&context).await;
-        books.connections(&name, served);
+        service.serve(&context, &books).await;
         Ok(())
     });
 }

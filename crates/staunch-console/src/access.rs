@@ -243,21 +243,21 @@ mod tests {
 
     #[test]
     fn web_pages_cannot_ask_through_a_browser() {
-        fn check(pairs: &[(&'static str, &str)], expected: Result<(), Denied>) {
-            assert_eq!(Access::Loopback.check(None, &headers(pairs)), expected, "{pairs:?}");
+        fn check(pairs: &[(&'static str, &str)], expected: &Result<(), Denied>) {
+            assert_eq!(&Access::Loopback.check(None, &headers(pairs)), expected, "{pairs:?}");
         }
         let host = ("host", "localhost:6060");
-        check(&[host], Ok(()));
+        check(&[host], &Ok(()));
         check(
             &[host, ("origin", "http://localhost:6060"), ("sec-fetch-site", "same-origin")],
-            Ok(()),
+            &Ok(()),
         );
-        check(&[host, ("sec-fetch-site", "none")], Ok(()));
-        check(&[host, ("sec-fetch-site", "cross-site")], Err(Denied::Origin));
-        check(&[host, ("origin", "https://evil.test")], Err(Denied::Origin));
-        check(&[host, ("origin", "null")], Err(Denied::Origin));
-        check(&[("host", "evil.test")], Err(Denied::Host("evil.test".to_owned())));
-        check(&[], Err(Denied::Host(String::new())));
+        check(&[host, ("sec-fetch-site", "none")], &Ok(()));
+        check(&[host, ("sec-fetch-site", "cross-site")], &Err(Denied::Origin));
+        check(&[host, ("origin", "https://evil.test")], &Err(Denied::Origin));
+        check(&[host, ("origin", "null")], &Err(Denied::Origin));
+        check(&[("host", "evil.test")], &Err(Denied::Host("evil.test".to_owned())));
+        check(&[], &Err(Denied::Host(String::new())));
     }
 
     #[test]

@@ -141,20 +141,18 @@ async fn find(
         return Err(Refusal::Method { route, method });
     }
     let query = Query::parse(request.uri().query(), route.parameters)?;
-    match route.page {
-        Page::Open(page) => Ok(page(&shared)),
-        Page::Guarded(page) => {
-            let body = receive(request.into_body()).await?;
-            let context = Context::current();
-            let turn = Arc::clone(&shared.turns).acquire_owned();
-            let turn = context.run(turn).await.map_err(|_| Refusal::Ending)?;
-            let turn = turn.map_err(Refusal::failed)?;
-            let make = move |work: &Blocking| {
-                page(&Visit { shared: &shared, query: &query, method: &method, body, work })
-            };
-            on_a_thread(&context, turn, make).await
-        }
+    if let Page::Open(page) = route.page {
+        return Ok(page(&shared));
     }
+    let body = receive(request.into_body()).await?;
+    let context = Context::current();
+    let turn = context.run(Arc::clone(&shared.turns).acquire_owned()).await;
+    let turn = turn.map_err(|_| Refusal::Ending)?.map_err(Refusal::failed)?;
+    let make = move |work: &Blocking| {
+        let visit = Visit { shared: &shared, query: &query, method: &method, body, work };
+        route.page.make(&visit)
+    };
+    on_a_thread(&context, turn, make).await
 }
 
 /// The whole body of a request, which has its bytes limited already.

@@ -164,7 +164,7 @@ where
             let _handling = handling;
             Ok::<_, std::convert::Infallible>(match answer {
                 Ok(answer) => answer.await.map(Either::Left),
-                Err(refusal) => refusal.map(Either::Right),
+                Err(refusal) => (*refusal).map(Either::Right),
             })
         }
     });
@@ -197,7 +197,7 @@ fn within(
     limits: &HttpLimits,
     request: Request<Incoming>,
     exchange: &Exchange,
-) -> Result<Request<RequestBody>, Response<Full<Bytes>>> {
+) -> Result<Request<RequestBody>, Box<Response<Full<Bytes>>>> {
     let announced = request.body().size_hint().lower();
     if announced <= limits.body_bytes as u64 {
         let most = limits.body_bytes;
@@ -212,5 +212,5 @@ fn within(
     let headers = refusal.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(CONNECTION, HeaderValue::from_static("close")); // its body was not read
-    Err(refusal)
+    Err(Box::new(refusal))
 }

@@ -3,14 +3,13 @@
 use std::fmt::Write;
 
 use crate::{
-    refusal::Refusal,
     reply::{self, Reply},
     route::{ROUTES, Visit},
 };
 
-pub(crate) fn index(_: &Visit<'_>) -> Result<Reply, Refusal> {
+pub(crate) fn index(_: &Visit<'_>) -> Reply {
     let links = ROUTES.iter().map(|route| (route.path.to_owned(), route.about.to_owned()));
-    Ok(reply::html(page("Staunch console", links)))
+    reply::html(page("Staunch console", links))
 }
 
 /// A page of links, each with a word about it. No text in it comes from outside.

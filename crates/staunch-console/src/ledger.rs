@@ -211,7 +211,7 @@ mod tests {
         let ledger = Ledger::new();
         let old = ledger.open(Kind::TASK, Obligation::EndsWithParent);
         old.set_state(State::ReadRest);
-        ledger.advance_clock(Duration::from_secs(60));
+        ledger.advance_clock(Duration::from_mins(1));
         let _young = ledger.open(Kind::TASK, Obligation::EndsWithParent);
         let check = |query: &str, entries: usize, groups: usize| {
             let shown = shown(*ledger, query);

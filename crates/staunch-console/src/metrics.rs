@@ -53,8 +53,8 @@ fn ledger(registry: &mut Registry, ledger: Ledger) {
     let births = counters(registry, "staunch_births", "Entries ever opened");
     for kind in Kind::all() {
         let labels = vec![("kind", kind.name())];
-        let count = overdue.iter().filter(|entry| entry.kind() == kind).count();
-        late.get_or_create(&labels).set(count as i64);
+        let count = overdue.iter().filter(|entry| entry.kind() == kind).count() as u64;
+        late.get_or_create(&labels).set(count.cast_signed());
         births.get_or_create(&labels).inc_by(ledger.births(kind));
     }
     let seen = counters(registry, "staunch_observations", "What rules saw happen");

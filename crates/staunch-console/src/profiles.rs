@@ -16,7 +16,6 @@ use staunch_ledger::Kind;
 
 use crate::{
     index::page,
-    refusal::Refusal,
     reply::{self, Reply},
     route::{ROUTES, Visit},
 };
@@ -28,7 +27,7 @@ pub(crate) use self::{
     symbol::symbol,
 };
 
-pub(crate) fn index(visit: &Visit<'_>) -> Result<Reply, Refusal> {
+pub(crate) fn index(visit: &Visit<'_>) -> Reply {
     let snapshot = visit.shared.ledger.snapshot();
     let tasks = snapshot.entries().iter().filter(|entry| entry.kind() == Kind::TASK).count();
     let own = ROUTES.iter().filter_map(|route| {
@@ -43,11 +42,11 @@ pub(crate) fn index(visit: &Visit<'_>) -> Result<Reply, Refusal> {
     let texts = texts.map(|(query, about)| {
         (format!("/debug/pprof/goroutine?{query}"), format!("{about}, as text ({tasks})"))
     });
-    Ok(reply::html(page("Profiles", own.chain(texts))))
+    reply::html(page("Profiles", own.chain(texts)))
 }
 
 /// The arguments of the process, separated by NUL.
-pub(crate) fn cmdline(_: &Visit<'_>) -> Result<Reply, Refusal> {
+pub(crate) fn cmdline(_: &Visit<'_>) -> Reply {
     let arguments: Vec<Vec<u8>> = std::env::args_os().map(OsStringExt::into_vec).collect();
-    Ok(reply::text(arguments.join(&b'\0')))
+    reply::text(arguments.join(&b'\0'))
 }

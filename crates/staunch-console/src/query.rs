@@ -170,7 +170,7 @@ mod tests {
         );
         assert_eq!(query("v=0").flag("v"), Ok(Some(false)));
         assert!(query("v=yes").flag("v").is_err());
-        assert_eq!(query("v=2m").duration("v"), Ok(Some(Duration::from_secs(120))));
+        assert_eq!(query("v=2m").duration("v"), Ok(Some(Duration::from_mins(2))));
         for wrong in ["v=", "v=10", "v=s", "v=1d", "v=-1s", "v=99999999999999999999s"] {
             assert!(query(wrong).duration("v").is_err(), "{wrong}");
         }

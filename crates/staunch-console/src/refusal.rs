@@ -5,6 +5,8 @@ use hyper::{
     header::{ALLOW, HeaderName, HeaderValue, WWW_AUTHENTICATE},
 };
 
+use staunch_scope::BoxError;
+
 use crate::{
     access::Denied,
     query::QueryError,
@@ -41,8 +43,15 @@ pub(crate) enum Refusal {
 
 impl Refusal {
     /// For errors that no client can help.
-    pub(crate) fn failed(error: impl std::fmt::Display) -> Refusal {
-        Refusal::Failed(error.to_string())
+    pub(crate) fn failed(error: impl Into<BoxError>) -> Refusal {
+        let error: BoxError = error.into();
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        Refusal::Failed(text)
     }
 
     fn status(&self) -> StatusCode {

@@ -29,6 +29,18 @@ pub(crate) enum Page {
     Open(fn(&Shared) -> Reply),
     /// On a thread where it may block.
     Guarded(fn(&Visit<'_>) -> Result<Reply, Refusal>),
+    /// The same, and nothing can go wrong.
+    Sure(fn(&Visit<'_>) -> Reply),
+}
+
+impl Page {
+    pub(crate) fn make(self, visit: &Visit<'_>) -> Result<Reply, Refusal> {
+        match self {
+            Page::Open(page) => Ok(page(visit.shared)),
+            Page::Guarded(page) => page(visit),
+            Page::Sure(page) => Ok(page(visit)),
+        }
+    }
 }
 
 /// One request for a guarded page.
@@ -43,57 +55,63 @@ pub(crate) struct Visit<'v> {
 
 /// In the order in which they are shown.
 pub(crate) static ROUTES: &[Route] = &[
-    get("/", "this list", &[], index::index),
-    get("/debug/pprof/", "the profiles", &[], profiles::index),
-    get("/debug/pprof/goroutine", "the tasks, as goroutines", &["debug"], profiles::goroutine),
-    get("/debug/pprof/heap", "memory in use", &["gc"], profiles::heap),
-    get("/debug/pprof/allocs", "all memory ever allocated", &[], profiles::allocs),
+    get("/", "this list", &[], Page::Sure(index::index)),
+    get("/debug/pprof/", "the profiles", &[], Page::Sure(profiles::index)),
+    get(
+        "/debug/pprof/goroutine",
+        "the tasks, as goroutines",
+        &["debug"],
+        Page::Guarded(profiles::goroutine),
+    ),
+    get("/debug/pprof/heap", "memory in use", &["gc"], Page::Guarded(profiles::heap)),
+    get("/debug/pprof/allocs", "all memory ever allocated", &[], Page::Guarded(profiles::allocs)),
     get(
         "/debug/pprof/profile",
         "where CPU time goes, for some seconds",
         &["seconds"],
-        profiles::profile,
+        Page::Guarded(profiles::profile),
     ),
-    get("/debug/pprof/cmdline", "the command line", &[], profiles::cmdline),
-    post("/debug/pprof/symbol", "the names of addresses", &[], profiles::symbol),
-    get("/debug/ledger", "everything live: groups and entries", ledger::PARAMETERS, ledger::ledger),
+    get("/debug/pprof/cmdline", "the command line", &[], Page::Sure(profiles::cmdline)),
+    post("/debug/pprof/symbol", "the names of addresses", &[], Page::Sure(profiles::symbol)),
+    get(
+        "/debug/ledger",
+        "everything live: groups and entries",
+        ledger::PARAMETERS,
+        Page::Guarded(ledger::ledger),
+    ),
     post(
         "/debug/ledger/sites",
-        "the lines that open entries; POST ?at=FILE:LINE&escalate=1 records backtraces there",
+        "the lines that open entries; POST at=FILE:LINE and escalate=1 to record backtraces",
         ledger::SITES_PARAMETERS,
-        ledger::sites,
+        Page::Guarded(ledger::sites),
     ),
     get(
         "/debug/sockets",
         "the sockets, as the kernel sees them",
         sockets::PARAMETERS,
-        sockets::sockets,
+        Page::Guarded(sockets::sockets),
     ),
-    get("/metrics", "metrics for Prometheus", &[], metrics::metrics),
-    open("/healthz", "whether the process answers", health::healthz),
-    open("/readyz", "whether it wants traffic", health::readyz),
+    get("/metrics", "metrics for Prometheus", &[], Page::Guarded(metrics::metrics)),
+    get("/healthz", "whether the process answers", &[], Page::Open(health::healthz)),
+    get("/readyz", "whether it wants traffic", &[], Page::Open(health::readyz)),
 ];
 
 const fn get(
     path: &'static str,
     about: &'static str,
     parameters: &'static [&'static str],
-    page: fn(&Visit<'_>) -> Result<Reply, Refusal>,
+    page: Page,
 ) -> Route {
-    Route { path, about, parameters, posts: false, page: Page::Guarded(page) }
+    Route { path, about, parameters, posts: false, page }
 }
 
 const fn post(
     path: &'static str,
     about: &'static str,
     parameters: &'static [&'static str],
-    page: fn(&Visit<'_>) -> Result<Reply, Refusal>,
+    page: Page,
 ) -> Route {
-    Route { path, about, parameters, posts: true, page: Page::Guarded(page) }
-}
-
-const fn open(path: &'static str, about: &'static str, page: fn(&Shared) -> Reply) -> Route {
-    Route { path, about, parameters: &[], posts: false, page: Page::Open(page) }
+    Route { path, about, parameters, posts: true, page }
 }
 
 impl Route {

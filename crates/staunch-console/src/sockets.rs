@@ -1,16 +1,19 @@
 //! `/debug/sockets`: the process's sockets as the kernel sees them, each with its entry on the
-//! ledger, found by file descriptor. A socket without one is held by code that does not use
-//! the ledger, or is forgotten.
+//! ledger, and where the two disagree ([`Ledger::reconcile`]).
+//!
+//! A socket without an entry is held by code that does not use the ledger, or is forgotten.
+//!
+//! [`Ledger::reconcile`]: staunch_ledger::Ledger::reconcile
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
-use staunch_kernel::{FdKind, Process, Queue, Socket, SocketQuery, SocketTable, TcpState};
-use staunch_ledger::{Entry, Snapshot};
+use staunch_kernel::{Queue, Socket, TcpState};
+use staunch_ledger::{Entry, Reconciliation, UnaccountedFd};
 
 use crate::{
     ledger::Brief,
-    query::Query,
+    query::{Query, QueryError},
     refusal::Refusal,
     reply::{self, Reply},
     route::Visit,
@@ -18,19 +21,25 @@ use crate::{
 
 pub(crate) const PARAMETERS: &[&str] = &["state", "limit"];
 
-/// Sockets that are shown, unless told otherwise.
+/// Sockets that are shown, and items of each other list, unless told otherwise.
 const LIMIT_DEFAULT: u64 = 1_000;
 const LIMIT_MAX: u64 = 100_000;
 
 #[derive(Serialize)]
 struct SocketsView {
-    /// Where it was read: `SockDiag` or `ProcNet`.
-    source: String,
+    /// The ledger and the kernel know the same sockets and files.
+    agrees: bool,
     /// Sockets in each state that pass the filter, those not shown included.
     states: BTreeMap<&'static str, usize>,
     sockets: Vec<SocketView>,
-    /// There are more than are shown.
+    /// There are more sockets than are shown.
     truncated: bool,
+    /// Files, and sockets in no state, that the kernel has and the ledger lacks.
+    unaccounted: Vec<String>,
+    /// Entries whose descriptor is closed.
+    phantoms: Vec<Brief>,
+    /// Entries that name one descriptor.
+    contested: Vec<Brief>,
 }
 
 #[derive(Serialize)]
@@ -51,73 +60,63 @@ struct SocketView {
     accept_limit: Option<u32>,
     retransmits: u32,
     inode: Option<u64>,
-    fds: Vec<i32>,
+    fd: Option<i32>,
     /// Its entry on the ledger.
     owner: Option<Brief>,
 }
 
 pub(crate) fn sockets(visit: &Visit<'_>) -> Result<Reply, Refusal> {
-    let limit = visit.query.number("limit", 1..=LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT) as usize;
+    let limit = visit.query.number("limit", 1..=LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT);
     let state = state(visit.query)?;
-    // The ledger first: what it has then, and the kernel has not, has ended meanwhile.
-    let snapshot = visit.shared.ledger.snapshot();
-    let fds = socket_fds()?;
-    let query = SocketQuery::new().inodes(fds.keys().copied());
-    let query = match state {
-        Some(state) => query.states([state]),
-        None => query,
-    };
-    let table = query.run().map_err(Refusal::failed)?;
-    reply::json(&view(&table, &fds, &snapshot, limit)).map_err(Refusal::failed)
+    let reconciliation = visit.shared.ledger.reconcile().map_err(Refusal::failed)?;
+    reply::json(&view(&reconciliation, state, limit as usize)).map_err(Refusal::failed)
 }
 
-fn state(query: &Query) -> Result<Option<TcpState>, Refusal> {
-    let names = || {
-        let names = TcpState::ALL.map(TcpState::name);
-        format!("one of {}", names.join(", "))
-    };
+fn state(query: &Query) -> Result<Option<TcpState>, QueryError> {
+    let names = || format!("one of {}", TcpState::ALL.map(TcpState::name).join(", "));
     let find = |name: &str| TcpState::ALL.into_iter().find(|state| state.name() == name);
-    Ok(query.value("state", names, find)?)
+    query.value("state", names, find)
 }
 
-/// The process's descriptors of each socket, by inode.
-fn socket_fds() -> Result<HashMap<u64, Vec<i32>>, Refusal> {
-    let mut by_inode = HashMap::<u64, Vec<i32>>::new();
-    for fd in Process::current().fds().map_err(Refusal::failed)? {
-        if let FdKind::Socket { inode } = fd.kind {
-            by_inode.entry(inode).or_default().push(fd.number);
-        }
-    }
-    Ok(by_inode)
-}
-
-fn view(
-    table: &SocketTable,
-    fds: &HashMap<u64, Vec<i32>>,
-    snapshot: &Snapshot,
-    limit: usize,
-) -> SocketsView {
-    let by_fd: HashMap<i32, &Entry> =
-        snapshot.entries().iter().filter_map(|entry| Some((entry.fd()?, entry))).collect();
-    let mut states = BTreeMap::new();
-    for socket in &table.sockets {
-        *states.entry(socket.state.name()).or_default() += 1;
-    }
-    let shown = table.sockets.iter().take(limit).map(|socket| {
-        let fds = socket.inode.and_then(|inode| fds.get(&inode)).cloned().unwrap_or_default();
-        let owner = fds.iter().find_map(|fd| by_fd.get(fd)).map(|entry| Brief::new(entry));
-        SocketView::new(socket, fds, owner)
+fn view(reconciliation: &Reconciliation, state: Option<TcpState>, limit: usize) -> SocketsView {
+    let owned = reconciliation.sockets.iter().map(|(entry, socket)| Held {
+        socket,
+        fd: entry.fd(),
+        owner: Some(entry),
     });
-    SocketsView {
-        source: format!("{:?}", table.source),
-        states,
-        sockets: shown.collect(),
-        truncated: table.truncated || table.sockets.len() > limit,
+    let (without, other): (Vec<_>, Vec<_>) =
+        reconciliation.unaccounted.iter().partition(|found| found.socket.is_some());
+    let forgotten = without.iter().filter_map(|found| {
+        Some(Held { socket: found.socket.as_ref()?, fd: Some(found.fd), owner: None })
+    });
+    let wanted = |held: &Held<'_>| state.is_none_or(|state| held.socket.state == state);
+    let held: Vec<Held<'_>> = owned.chain(forgotten).filter(wanted).collect();
+    let mut states = BTreeMap::new();
+    for held in &held {
+        *states.entry(held.socket.state.name()).or_default() += 1;
     }
+    let brief = |entries: &[Entry]| entries.iter().take(limit).map(Brief::new).collect();
+    SocketsView {
+        agrees: reconciliation.agrees(),
+        states,
+        truncated: held.len() > limit,
+        sockets: held.iter().take(limit).map(SocketView::new).collect(),
+        unaccounted: other.iter().copied().take(limit).map(UnaccountedFd::to_string).collect(),
+        phantoms: brief(&reconciliation.phantoms),
+        contested: brief(&reconciliation.contested),
+    }
+}
+
+/// A socket that the process holds.
+struct Held<'r> {
+    socket: &'r Socket,
+    fd: Option<i32>,
+    owner: Option<&'r Entry>,
 }
 
 impl SocketView {
-    fn new(socket: &Socket, fds: Vec<i32>, owner: Option<Brief>) -> SocketView {
+    fn new(held: &Held<'_>) -> SocketView {
+        let socket = held.socket;
         let (accept_waiting, accept_limit) = match socket.queue {
             Queue::Accept { waiting, limit } => (Some(waiting), limit),
             _ => (None, None),
@@ -133,8 +132,8 @@ impl SocketView {
             accept_limit,
             retransmits: socket.retransmits,
             inode: socket.inode,
-            fds,
-            owner,
+            fd: held.fd,
+            owner: held.owner.map(Brief::new),
         }
     }
 }

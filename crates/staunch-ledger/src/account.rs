@@ -159,7 +159,7 @@ impl Account {
         }
     }
 
-    /// Names the file descriptor that the resource is, for
+    /// Names the socket or file that the resource is by its descriptor, for
     /// [`Ledger::reconcile`](crate::Ledger::reconcile).
     pub fn set_fd(&self, fd: std::os::fd::RawFd) {
         if let (Some(slot), Ok(fd)) = (self.slot(), u32::try_from(fd)) {

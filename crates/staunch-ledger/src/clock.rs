@@ -38,5 +38,5 @@ pub(crate) fn millis(duration: Duration) -> u64 {
 /// The kernel's coarse monotonic clock.
 pub(crate) fn coarse() -> Stamp {
     let now = clock_gettime(ClockId::MonotonicCoarse);
-    Stamp(now.tv_sec as u64 * 1_000 + now.tv_nsec as u64 / 1_000_000)
+    Stamp(now.tv_sec.cast_unsigned() * 1_000 + now.tv_nsec.cast_unsigned() / 1_000_000)
 }

@@ -125,7 +125,9 @@ impl fmt::Display for Kind {
 
 /// [`Kind::user`] was asked for one kind too many.
 #[derive(Debug, thiserror::Error)]
-#[error("kind `{name}` cannot be registered: a process has at most {MAX_KINDS} kinds; use one kind and tell its entries apart by label")]
+#[error(
+    "kind `{name}` cannot be registered: a process has at most {MAX_KINDS} kinds; use one kind and tell its entries apart by label"
+)]
 pub struct RegisterKindError {
     name: &'static str,
 }

@@ -92,7 +92,10 @@ impl Ledger {
     }
 
     /// A ledger of one's own: tests run in parallel, each on its own.
-    #[expect(clippy::new_ret_no_self, reason = "the owner gives the memory back; handles are copies")]
+    #[expect(
+        clippy::new_ret_no_self,
+        reason = "the owner gives the memory back; handles are copies"
+    )]
     pub fn new() -> OwnedLedger {
         let mut retired = RETIRED.lock().unwrap_or_else(PoisonError::into_inner);
         let settled = retired.iter().position(|inner| Ledger { inner }.live() == 0);

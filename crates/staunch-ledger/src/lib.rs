@@ -23,6 +23,11 @@
 //! suspicion can be told to record full backtraces. [`Ledger::reconcile`] asks the kernel
 //! whether it agrees. There is no asynchronous runtime in here and no `unsafe`.
 //!
+//! # Verified
+//! By loom models of each concurrent step (`tests/loom.rs`), a property test against a plain
+//! map, and a run of 10^8 births in flat memory. Without `unsafe` there is nothing in here for
+//! Miri to find.
+//!
 //! # Bounds
 //! 64 bytes an entry (and 136 for a text label), one million live entries a thread, 1024
 //! threads at once; births beyond that work but are only counted ([`Ledger::unrecorded`]).
@@ -37,6 +42,7 @@ mod label;
 mod ledger;
 mod obligation;
 mod observation;
+mod reconcile;
 mod shard;
 mod site;
 mod slot;
@@ -52,6 +58,7 @@ pub use crate::{
     ledger::{Entered, EntryId, Ledger, OwnedLedger},
     obligation::{Deadline, Obligation},
     observation::{MAX_OBSERVATIONS, Observation},
+    reconcile::{ReconcileError, Reconciliation, UnaccountedFd},
     site::{MAX_BACKTRACES_PER_SITE, Site, sites},
     snapshot::{Detector, Entry, Group, Snapshot},
     state::State,

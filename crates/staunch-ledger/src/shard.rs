@@ -32,19 +32,12 @@ pub(crate) struct Shard {
     births: Box<[AtomicU64]>,
 }
 
-#[cfg(not(loom))]
-thread_local! {
+crate::sync::thread_local! {
     /// The shard this thread used last: nearly always the one it uses next.
     static HOT: Cell<Option<&'static Shard>> = const { Cell::new(None) };
-}
-#[cfg(loom)]
-loom::thread_local! {
-    static HOT: Cell<Option<&'static Shard>> = Cell::new(None);
-}
 
-crate::sync::thread_local! {
     /// Every shard this thread has claimed, one a ledger.
-    static CLAIMS: Claims = Claims(RefCell::new(Vec::new()));
+    static CLAIMS: Claims = const { Claims(RefCell::new(Vec::new())) };
 }
 
 /// Gives its shards back when the thread ends.
@@ -52,8 +45,7 @@ struct Claims(RefCell<Vec<&'static Shard>>);
 
 impl Drop for Claims {
     fn drop(&mut self) {
-        #[cfg(not(loom))]
-        HOT.set(None);
+        let _ = HOT.try_with(|hot| hot.set(None));
         for shard in self.0.get_mut().drain(..) {
             shard.release();
         }
@@ -102,9 +94,7 @@ impl Shard {
 
     /// Acquire: what the last owner did to the free lists is seen.
     fn claim(&self) -> bool {
-        self.claimed
-            .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
-            .is_ok()
+        self.claimed.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
     fn release(&self) {
@@ -130,13 +120,12 @@ fn with_looked_up<R>(ledger: &'static Inner, f: impl FnOnce(&'static Shard) -> R
     let claimed = CLAIMS.try_with(|claims| {
         let mut claims = claims.0.borrow_mut();
         let known = claims.iter().find(|shard| std::ptr::eq(shard.ledger, ledger));
-        let shard = match known {
-            Some(shard) => *shard,
-            None => {
-                let shard = claim(ledger)?;
-                claims.push(shard);
-                shard
-            }
+        let shard = if let Some(shard) = known {
+            *shard
+        } else {
+            let shard = claim(ledger)?;
+            claims.push(shard);
+            shard
         };
         HOT.with(|hot| hot.set(Some(shard)));
         Some(shard)

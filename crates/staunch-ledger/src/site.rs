@@ -126,8 +126,7 @@ fn intern(location: &'static Location<'static>) -> u32 {
         return *number;
     }
     let number = numbers.len().min(MAX_SITES - 1);
-    let page = PAGES[number / PAGE]
-        .get_or_init(|| Box::new([const { OnceLock::new() }; PAGE]));
+    let page = PAGES[number / PAGE].get_or_init(|| Box::new([const { OnceLock::new() }; PAGE]));
     page[number % PAGE].get_or_init(|| Site {
         location,
         escalated: AtomicBool::new(false),
@@ -150,11 +149,7 @@ pub(crate) fn site(number: u32) -> &'static Site {
 
 /// Every site seen so far.
 pub fn sites() -> impl Iterator<Item = &'static Site> {
-    PAGES
-        .iter()
-        .map_while(OnceLock::get)
-        .flat_map(|page| page.iter())
-        .map_while(OnceLock::get)
+    PAGES.iter().map_while(OnceLock::get).flat_map(|page| page.iter()).map_while(OnceLock::get)
 }
 
 /// Records a backtrace for a birth at an escalated site.

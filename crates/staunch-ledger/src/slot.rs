@@ -141,7 +141,7 @@ impl Slot {
     #[inline]
     pub(crate) fn read(&self) -> Option<Record> {
         let generation = self.generation.load(Ordering::Acquire);
-        if generation % 2 == 0 {
+        if generation.is_multiple_of(2) {
             return None;
         }
         let record = Record {
@@ -217,7 +217,7 @@ impl Slot {
     #[inline]
     pub(crate) fn count_poll(&self) {
         let polls = self.amount.load(Ordering::Relaxed);
-        self.amount.store(polls + 1, Ordering::Relaxed);
+        self.amount.store(polls.wrapping_add(1), Ordering::Relaxed);
     }
 
     /// Puts a new label and returns the old one, which the caller frees.

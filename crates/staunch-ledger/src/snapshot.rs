@@ -191,8 +191,8 @@ impl Snapshot {
     pub fn groups(&self) -> Vec<Group> {
         let mut groups: HashMap<(Kind, u32, State), Group> = HashMap::new();
         for entry in &self.entries {
-            let group = groups.entry((entry.kind, entry.site, entry.state)).or_insert_with(|| {
-                Group {
+            let group =
+                groups.entry((entry.kind, entry.site, entry.state)).or_insert_with(|| Group {
                     kind: entry.kind,
                     born_at: entry.born_at(),
                     state: entry.state,
@@ -201,8 +201,7 @@ impl Snapshot {
                     oldest: Duration::ZERO,
                     stalest: Duration::ZERO,
                     overdue: 0,
-                }
-            });
+                });
             group.count += 1;
             group.bytes += entry.bytes();
             group.oldest = group.oldest.max(entry.age());

@@ -10,7 +10,13 @@ pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, O
 pub(crate) use std::thread_local;
 
 #[cfg(loom)]
-pub(crate) use loom::{
-    sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence},
-    thread_local,
-};
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+/// Loom's own takes no `const` block.
+#[cfg(loom)]
+macro_rules! loom_thread_local {
+    ($($(#[$attribute:meta])* static $name:ident: $type:ty = const { $init:expr };)*) => {
+        $(loom::thread_local! { $(#[$attribute])* static $name: $type = $init; })*
+    };
+}
+#[cfg(loom)]
+pub(crate) use loom_thread_local as thread_local;

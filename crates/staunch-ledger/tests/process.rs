@@ -14,7 +14,7 @@ fn a_ledger_is_used_again_once_it_is_empty() {
     drop(first);
     assert_ne!(*Ledger::new(), handle, "an entry lives in it");
 
-    handle.advance_clock(Duration::from_secs(3600));
+    handle.advance_clock(Duration::from_hours(1));
     let born_at = std::panic::Location::caller();
     let text = "a leftover of the last owner".to_owned();
     handle.observe(Observation { rule: "test", kind: Kind::BODY, born_at, text, at: handle.now() });
@@ -25,7 +25,7 @@ fn a_ledger_is_used_again_once_it_is_empty() {
     let again = both.iter().find(|ledger| ***ledger == handle).expect("it is empty now");
     assert_eq!((again.live(), again.births(Kind::BODY), again.unrecorded()), (0, 0, 0));
     assert!(again.observations().is_empty() && again.observation_counts().is_empty());
-    assert!(again.now().since(Ledger::global().now()) < Duration::from_secs(60), "the real clock");
+    assert!(again.now().since(Ledger::global().now()) < Duration::from_mins(1), "the real clock");
     let snapshot = again.snapshot();
     let (overdue, detector) = snapshot.overdue();
     assert_eq!((overdue.len(), detector), (0, Detector::Awake));
@@ -40,7 +40,7 @@ fn a_process_has_room_for_64_kinds() {
     let (registered, refused): (Vec<_>, Vec<_>) = names.map(Kind::user).partition(Result::is_ok);
     assert_eq!((registered.len(), refused.len()), (64 - built_in, built_in));
 
-    let error = refused.into_iter().flat_map(Result::err).next().expect("one was refused");
+    let error = refused.into_iter().find_map(Result::err).expect("one was refused");
     assert!(error.to_string().contains("at most 64 kinds"), "{error}");
     assert!(Kind::user("kind-0").is_ok(), "known names stay known");
 

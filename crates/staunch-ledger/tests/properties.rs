@@ -131,7 +131,9 @@ fn do_round(ledger: Ledger, now: Duration, held: Vec<Held>, round: Round) -> Vec
     thread::scope(|scope| {
         let work = |(mut held, steps): (Held, Vec<Step>)| {
             scope.spawn(move || {
-                steps.into_iter().for_each(|step| do_step(ledger, now, &mut held, step));
+                for step in steps {
+                    do_step(ledger, now, &mut held, step);
+                }
                 held
             })
         };
@@ -251,7 +253,7 @@ impl Model {
         );
         assert_eq!(
             (entry.age(), entry.without_progress(), entry.overdue_by()),
-            (now - self.born, now - self.progress, self.overdue_by(now, orphan)),
+            (now.abs_diff(self.born), now.abs_diff(self.progress), self.overdue_by(now, orphan)),
         );
         let (bytes, polls) = match self.kind {
             Kind::TASK => (0, self.amount.cast_unsigned()),
@@ -266,7 +268,7 @@ impl Model {
 
     fn overdue_by(&self, now: Duration, orphan: bool) -> Option<Duration> {
         let late = match self.promise {
-            Promise::EndsWithParent => return orphan.then_some(now - self.progress),
+            Promise::EndsWithParent => return orphan.then(|| now.abs_diff(self.progress)),
             Promise::EndsAfter(delay) => now.checked_sub(self.promised + delay),
             Promise::ProgressWithin(limit) => now.checked_sub(self.progress + limit),
             Promise::Perpetual(_) => None,

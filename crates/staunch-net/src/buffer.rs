@@ -29,6 +29,7 @@ pub(crate) struct BufferPool {
 
 #[derive(Debug, Default)]
 struct Inner {
+    #[expect(clippy::vec_box, reason = "a buffer is one word, and moves without its memory")]
     free: Vec<Box<Chunk>>,
     /// Free and taken together.
     made: usize,
@@ -88,10 +89,12 @@ impl BufferPool {
         cx: &mut Poller<'_>,
     ) -> Poll<Buffer> {
         let mut inner = self.lock();
-        let Some(free) = inner.take(self.most) else {
+        let free = inner.free.pop();
+        if free.is_none() && inner.made == self.most {
             inner.stand_in_line(self, ticket, cx.waker());
             return Poll::Pending;
-        };
+        }
+        inner.taken(free.is_none());
         if let Some(ticket) = ticket {
             inner.leave_line(ticket.number);
             ticket.number = SERVED;
@@ -138,17 +141,10 @@ impl BufferPool {
 const SERVED: u64 = 0;
 
 impl Inner {
-    /// A free buffer, or `Some(None)`: the right to make one. `None` when all are taken.
-    fn take(&mut self, most: usize) -> Option<Option<Box<Chunk>>> {
-        let free = self.free.pop();
+    /// A buffer was taken, or is about to be made.
+    fn taken(&mut self, new: bool) {
         self.fewest_free = self.fewest_free.min(self.free.len());
-        if free.is_none() {
-            if self.made == most {
-                return None;
-            }
-            self.made += 1;
-        }
-        Some(free)
+        self.made += usize::from(new);
     }
 
     /// Whether it was still in line.
@@ -170,14 +166,13 @@ impl Inner {
             known.clone_from(waker);
             return;
         }
-        match number {
+        if let Some(number) = number {
             // Woken, but somebody was quicker: to the front, the turn was ours.
-            Some(number) => self.waiting.push_front((number, waker.clone())),
-            None => {
-                self.next_ticket += 1;
-                self.waiting.push_back((self.next_ticket, waker.clone()));
-                *ticket = Some(Ticket { number: self.next_ticket, pool: Arc::clone(pool) });
-            }
+            self.waiting.push_front((number, waker.clone()));
+        } else {
+            self.next_ticket += 1;
+            self.waiting.push_back((self.next_ticket, waker.clone()));
+            *ticket = Some(Ticket { number: self.next_ticket, pool: Arc::clone(pool) });
         }
     }
 }

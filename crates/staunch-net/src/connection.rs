@@ -71,7 +71,11 @@ impl Core {
     /// A peer between messages sees an orderly end. One in the middle of something sees a
     /// reset, so that it cannot take half an answer for a whole one.
     pub(crate) fn cut(&self, reason: CutReason) -> bool {
-        if self.cut.compare_exchange(0, reason.number(), Ordering::Release, Ordering::Relaxed).is_err() {
+        if self
+            .cut
+            .compare_exchange(0, reason.number(), Ordering::Release, Ordering::Relaxed)
+            .is_err()
+        {
             return false;
         }
         // Neither can fail in a way that matters: the peer may have gone meanwhile.
@@ -109,11 +113,7 @@ impl Core {
         }
     }
 
-    fn poll_write(
-        &self,
-        parts: &[IoSlice<'_>],
-        cx: &mut Poller<'_>,
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(&self, parts: &[IoSlice<'_>], cx: &mut Poller<'_>) -> Poll<io::Result<usize>> {
         loop {
             let ready = self.socket.poll_write_ready(cx);
             if ready.is_pending() {

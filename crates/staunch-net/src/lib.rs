@@ -9,6 +9,7 @@
 //! go back when they are used up.
 
 mod admission;
+mod bind_error;
 mod buffer;
 mod chunks;
 mod connection;
@@ -24,12 +25,15 @@ mod options;
 mod read_to_end;
 mod socket;
 mod splitter;
+mod states;
 mod tls;
+mod udp;
 mod watchdog;
 mod wheel;
 mod window;
 
 pub use crate::{
+    bind_error::BindError,
     chunks::{Chunks, chunks},
     connection::{Connection, WriteAll},
     dial::{DialError, DialOptions, Dialer, dial_tcp, dial_tls, dial_unix},
@@ -37,10 +41,12 @@ pub use crate::{
     limits::Limits,
     line_reader::LineReader,
     lines::{Lines, NextLine, ReadLineError},
-    listener::{BindError, Endpoint, Listener, Served},
+    listener::{Endpoint, Listener, ParseEndpointError, Served},
     options::SocketOptions,
     read_to_end::{ReadToEndError, read_to_end},
     splitter::{FoundLine, LineSplitter},
+    states::socket_states,
     tls::{HandshakeError, LoadTlsError, TlsConfig, TlsConnection, TlsTrust},
+    udp::{Datagram, UdpLimits, UdpOptions, UdpServed, UdpServer},
     watchdog::{Cut, CutReason},
 };

@@ -89,7 +89,8 @@ impl Limits {
     pub(crate) fn obligation(&self) -> Obligation {
         const LATE: Duration = Duration::from_secs(5);
         let waits = [self.first_byte, self.idle, self.read_stall, self.write_stall];
-        let longest = waits.into_iter().try_fold(Duration::ZERO, |most, wait| Some(most.max(wait?)));
+        let longest =
+            waits.into_iter().try_fold(Duration::ZERO, |most, wait| Some(most.max(wait?)));
         longest.map_or(Obligation::EndsWithParent, |longest| {
             Obligation::ProgressWithin(longest + LATE)
         })

@@ -85,10 +85,7 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
         Ok(line.map(|line| &self.window.take(line.used)[..line.length]))
     }
 
-    fn poll_line(
-        &mut self,
-        cx: &mut Poller<'_>,
-    ) -> Poll<Result<Option<FoundLine>, ReadLineError>> {
+    fn poll_line(&mut self, cx: &mut Poller<'_>) -> Poll<Result<Option<FoundLine>, ReadLineError>> {
         loop {
             if let Some(line) = self.splitter.next_line(self.window.filled(), self.ended) {
                 return Poll::Ready(Ok(Some(line)));

@@ -29,7 +29,9 @@ pub struct Lines<'a> {
 #[non_exhaustive]
 pub enum ReadLineError {
     /// The line is longer than the limit; nothing more can be read.
-    #[error("line longer than {limit} bytes: raise the limit (a listener's `buffer`), or read in chunks")]
+    #[error(
+        "line longer than {limit} bytes: raise the limit (a listener's `buffer`), or read in chunks"
+    )]
     TooLong {
         /// The longest line with its end, in bytes.
         limit: usize,
@@ -41,12 +43,7 @@ pub enum ReadLineError {
 
 impl<'a> Lines<'a> {
     pub(crate) fn new(connection: &'a Connection) -> Lines<'a> {
-        Lines {
-            connection,
-            buffer: None,
-            splitter: LineSplitter::new(),
-            ended: false,
-        }
+        Lines { connection, buffer: None, splitter: LineSplitter::new(), ended: false }
     }
 
     /// The next line without its end; `None` when the peer has closed.
@@ -56,6 +53,7 @@ impl<'a> Lines<'a> {
     ///
     /// # Cancel safety
     /// Cancel safe: bytes that were read stay here.
+    #[expect(clippy::should_implement_trait, reason = "a line is lent: no iterator can do that")]
     pub fn next(&mut self) -> NextLine<'_, 'a> {
         NextLine { lines: Some(self), ticket: None, wait: Wait::new() }
     }
@@ -106,6 +104,8 @@ impl<'l> Future for NextLine<'l, '_> {
         let Some(reading) = lines else { return Poll::Ready(Ok(None)) };
         let found = ready!(reading.poll_line(ticket, wait, cx))?;
         let buffer = lines.take().and_then(|lines| lines.buffer.as_mut());
-        Poll::Ready(Ok(found.zip(buffer).map(|(line, buffer)| &buffer.take(line.used)[..line.length])))
+        Poll::Ready(Ok(found
+            .zip(buffer)
+            .map(|(line, buffer)| &buffer.take(line.used)[..line.length])))
     }
 }

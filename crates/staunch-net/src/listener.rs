@@ -10,6 +10,7 @@ use std::{
     panic::Location,
     path::{Path, PathBuf},
     pin::Pin,
+    str::FromStr,
     sync::Arc,
     task::{Context as Poller, Poll, ready},
     time::Duration,
@@ -23,8 +24,8 @@ use staunch_scope::{
 };
 
 use crate::{
-    admission::Admitted, connection::Connection, limits::Limits, listening::Listening,
-    observe::observe, options::SocketOptions, socket::Socket,
+    admission::Admitted, bind_error::BindError, connection::Connection, limits::Limits,
+    listening::Listening, observe::observe, options::SocketOptions, socket::Socket,
 };
 
 /// Where a listener listens.
@@ -36,55 +37,35 @@ pub enum Endpoint {
     Unix(PathBuf),
 }
 
+/// What is written is no endpoint.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "`{text}` is no endpoint: write an address with its port, as 127.0.0.1:9000 or [::1]:9000, or unix:PATH"
+)]
+pub struct ParseEndpointError {
+    text: String,
+}
+
+impl FromStr for Endpoint {
+    type Err = ParseEndpointError;
+
+    /// An IP address with its port, or `unix:` and a path.
+    fn from_str(text: &str) -> Result<Endpoint, ParseEndpointError> {
+        match text.strip_prefix("unix:") {
+            Some(path) if !path.is_empty() => Ok(Endpoint::Unix(path.into())),
+            _ => {
+                let address = text.parse();
+                address.map(Endpoint::Tcp).map_err(|_| ParseEndpointError { text: text.to_owned() })
+            }
+        }
+    }
+}
+
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Endpoint::Tcp(address) => address.fmt(f),
             Endpoint::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-/// A listener could not be bound.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BindError {
-    /// Somebody listens there.
-    #[error("{endpoint}: already in use; find the other process with `ss -lptn`, or choose another address")]
-    InUse {
-        /// Where.
-        endpoint: Endpoint,
-    },
-    /// The port is below 1024 and this process may not use it.
-    #[error("{endpoint}: not permitted; ports below 1024 need CAP_NET_BIND_SERVICE, or choose another port")]
-    NotPermitted {
-        /// Where.
-        endpoint: Endpoint,
-    },
-    /// No interface has the address.
-    #[error("{endpoint}: no interface of this machine has that address; `ip addr` lists them")]
-    NotAvailable {
-        /// Where.
-        endpoint: Endpoint,
-    },
-    /// Anything else.
-    #[error("{endpoint}: cannot listen: {source}")]
-    Io {
-        /// Where.
-        endpoint: Endpoint,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
-impl BindError {
-    fn new(endpoint: &Endpoint, source: io::Error) -> BindError {
-        let endpoint = endpoint.clone();
-        match source.kind() {
-            io::ErrorKind::AddrInUse => BindError::InUse { endpoint },
-            io::ErrorKind::PermissionDenied => BindError::NotPermitted { endpoint },
-            io::ErrorKind::AddrNotAvailable => BindError::NotAvailable { endpoint },
-            _ => BindError::Io { endpoint, source },
         }
     }
 }
@@ -340,9 +321,8 @@ impl Accepting {
         let mut wait = Wait::new();
         let listening = Arc::clone(&self.listener.listening);
         loop {
-            let mut room = std::pin::pin!(
-                listening.admission().room(listening.limits().connections)
-            );
+            let mut room =
+                std::pin::pin!(listening.admission().room(listening.limits().connections));
             poll_fn(|cx| wait.poll(cx, State::Accept, |cx| room.as_mut().poll(cx))).await?;
             match poll_fn(|cx| wait.poll(cx, State::Accept, |cx| self.listener.poll_accept(cx)))
                 .await?
@@ -381,12 +361,11 @@ impl Accepting {
         let listening = &self.listener.listening;
         let most = listening.limits().connections_per_ip;
         let admitted = listening.admission().admit(peer.map(|peer| peer.ip()), most);
-        match admitted {
-            Some(_) => self.accepted += 1,
-            None => {
-                self.refused += 1;
-                tracing::debug!(peer = ?peer, "refused: too many connections from this address");
-            }
+        if admitted.is_some() {
+            self.accepted += 1;
+        } else {
+            self.refused += 1;
+            tracing::debug!(peer = ?peer, "refused: too many connections from this address");
         }
         admitted
     }
@@ -412,14 +391,11 @@ impl Accepting {
 }
 
 impl Listener {
-    fn poll_accept(
-        &self,
-        cx: &mut Poller<'_>,
-    ) -> Poll<io::Result<(Socket, Option<SocketAddr>)>> {
+    fn poll_accept(&self, cx: &mut Poller<'_>) -> Poll<io::Result<(Socket, Option<SocketAddr>)>> {
         match &self.socket {
-            ListenerSocket::Tcp(listener) => listener
-                .poll_accept(cx)
-                .map_ok(|(stream, peer)| (Socket::Tcp(stream), Some(peer))),
+            ListenerSocket::Tcp(listener) => {
+                listener.poll_accept(cx).map_ok(|(stream, peer)| (Socket::Tcp(stream), Some(peer)))
+            }
             ListenerSocket::Unix(listener, _) => {
                 listener.poll_accept(cx).map_ok(|(stream, _)| (Socket::Unix(stream), None))
             }

@@ -36,7 +36,7 @@ impl Default for SocketOptions {
             backlog: 1024,
             reuse_port: false,
             nodelay: true,
-            keepalive: Some(Duration::from_secs(60)),
+            keepalive: Some(Duration::from_mins(1)),
             user_timeout: None,
             linger_zero: false,
             notsent_lowat: Some(128 << 10),

@@ -27,6 +27,7 @@
 //! | a child that is started again when it fails | [`Scope::supervise`], [`Restart`] |
 //! | deadlines, cancellation, trace ids | [`Context`], [`sleep()`], [`timeout`] |
 //! | bounded channels, and to find waits that nobody can end | [`channel`] |
+//! | sockets within limits, that stall nobody | [`net`], [`net::Listener`], [`net::UdpServer`] |
 //! | to know what is live, and since when | [`Ledger`], [`ledger`] |
 //! | tests that fail when anything is left | `#[staunch::test]`, `testing` (feature `testing`) |
 //!
@@ -34,6 +35,7 @@
 //! `testing`: the test helpers; switch it on in `[dev-dependencies]` only.
 
 pub use staunch_ledger as ledger;
+pub use staunch_net as net;
 
 pub use staunch_ledger::{Account, Kind, Ledger, Obligation};
 pub use staunch_scope::{

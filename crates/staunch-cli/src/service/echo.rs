@@ -1,6 +1,7 @@
 //! Line echo: answers `Echo: ` and the trimmed line.
 
-use staunch_net::{Connection, ReadLineError};
+use staunch_net::{Connection, LineReader, ReadLineError, TlsConnection};
+use tokio::io::{AsyncWriteExt, split};
 
 /// Not an `async fn`, which would hold its argument twice, and not `while let`, which would hold
 /// the result of `next` during the write: an idle connection's memory is mostly its future.
@@ -16,8 +17,23 @@ pub(crate) fn echo(
     }
 }
 
+/// The same over TLS.
+pub(crate) async fn echo_tls(
+    connection: TlsConnection,
+    line_limit: usize,
+) -> Result<(), ReadLineError> {
+    let (reader, mut writer) = split(connection);
+    let mut lines = LineReader::new(reader, line_limit);
+    while let Some(line) = lines.next().await? {
+        writer.write_all(&[b"Echo: ", trim(line), b"\n"].concat()).await?;
+        writer.flush().await?;
+    }
+    writer.shutdown().await?;
+    Ok(())
+}
+
 /// Without white space at both ends: Unicode's where the line is UTF-8, else ASCII's.
-fn trim(line: &[u8]) -> &[u8] {
+pub(super) fn trim(line: &[u8]) -> &[u8] {
     match str::from_utf8(line) {
         Ok(text) => text.trim().as_bytes(),
         Err(_) => line.trim_ascii(),

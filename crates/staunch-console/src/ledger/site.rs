@@ -67,9 +67,9 @@ fn switch(visit: &Visit<'_>) -> Result<(), Refusal> {
     let mut found = false;
     for site in all_sites().filter(|site| site_name(site.location()) == at) {
         if escalate {
-            site.escalate()
+            site.escalate();
         } else {
-            site.calm()
+            site.calm();
         }
         found = true;
     }

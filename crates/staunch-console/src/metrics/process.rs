@@ -57,7 +57,7 @@ fn times(registry: &mut Registry, process: Process) -> Result<(), ProcessError> 
 /// When the machine started, since 1970.
 fn booted() -> Duration {
     let up = clock_gettime(ClockId::Boottime);
-    let up = Duration::new(up.tv_sec.cast_unsigned(), up.tv_nsec as u32);
+    let up = Duration::new(up.tv_sec.cast_unsigned(), up.tv_nsec.cast_unsigned() as u32);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     now.saturating_sub(up)
 }

@@ -124,7 +124,7 @@ impl Builder {
         if let Some(number) = self.texts.get(text) {
             return *number;
         }
-        let number = self.texts.len() as i64;
+        let number = (self.texts.len() as u64).cast_signed();
         self.texts.insert(text.to_owned(), number);
         number
     }

@@ -105,7 +105,10 @@ mod tests {
     use staunch_ledger::{Ledger, Obligation};
 
     use super::*;
-    use crate::profiles::proto::{Location, Profile};
+    use crate::profiles::{
+        proto::{Location, Profile},
+        source::short,
+    };
 
     #[test]
     fn a_task_is_a_sample_with_its_owners_as_callers() {
@@ -136,7 +139,8 @@ mod tests {
             ledger.entry(account.id()).unwrap().born_at().line()
         };
         let (inner, outer) = (born(&task), born(&scope));
-        let names = [format!("task@{}:{inner}", file!()), format!("scope@{}:{outer}", file!())];
+        let file = short(file!());
+        let names = [format!("task@{file}:{inner}"), format!("scope@{file}:{outer}")];
         assert_eq!(stack, [(&*names[0], file!(), inner), (&*names[1], file!(), outer)]);
     }
 }

@@ -2,20 +2,25 @@
 
 use std::path::Path;
 
-/// A file without the part of its path that says where dependencies are unpacked
-/// (`tokio-1.54.1/src/lib.rs`) or the standard library was built (`library/core/src/hint.rs`).
-/// Files of the workspace are left as the compiler names them.
+/// A file from its crate's directory on, where it lies in a `src`: `tokio-1.54.1/src/lib.rs`,
+/// `core/src/hint.rs`. Others are left as they are.
 pub(super) fn short(file: &str) -> &str {
-    let below = |directory| file.split_once(directory).and_then(|(_, rest)| rest.split_once('/'));
-    let below = below("/registry/src/").or_else(|| below("/rustc/"));
-    below.map_or(file, |(_, rest)| rest)
+    let Some(src) = file.rfind("/src/") else { return file };
+    let package = file[..src].rfind('/').map_or(0, |slash| slash + 1);
+    &file[package..]
 }
 
 /// The name of a function. Debug information that is no more than line tables knows many by
-/// their last word only; these get their file, so that no `new` is taken for another.
+/// their last word only, with the types they are made for; these get their file instead, so
+/// that no `new` is taken for another.
 pub(super) fn in_full(name: String, file: &str) -> String {
     let is_rust = Path::new(file).extension().is_some_and(|extension| extension == "rs");
-    if name.contains("::") || !is_rust { name } else { format!("{name}@{}", short(file)) }
+    match name.split('<').next() {
+        Some(word) if is_rust && !word.is_empty() && !word.contains("::") => {
+            format!("{word}@{}", short(file))
+        }
+        _ => name,
+    }
 }
 
 #[cfg(test)]
@@ -23,12 +28,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_of_dependencies_and_of_the_library_are_cut() {
+    fn paths_begin_with_the_crate() {
         let check = |file, expected| assert_eq!(short(file), expected);
-        check("crates/staunch-net/src/listener.rs", "crates/staunch-net/src/listener.rs");
-        check("/home/x/.cargo/registry/src/index.crates.io-1/a-1.2/src/a.rs", "a-1.2/src/a.rs");
-        check("/rustc/59807616/library/core/src/hint.rs", "library/core/src/hint.rs");
-        check("/build/src/main.rs", "/build/src/main.rs");
+        check("crates/staunch-net/src/listener.rs", "staunch-net/src/listener.rs");
+        check("src/main.rs", "src/main.rs");
+        check("/home/x/.cargo/registry/src/index.crates.io-1/a-1.2/src/b/c.rs", "a-1.2/src/b/c.rs");
+        check("/rustc/59807616/library/core/src/hint.rs", "core/src/hint.rs");
+        check("crates/a/tests/b.rs", "crates/a/tests/b.rs");
     }
 
     #[test]
@@ -37,7 +43,9 @@ mod tests {
             assert_eq!(in_full(name.to_owned(), file), expected);
         };
         check("new", "/x/registry/src/i/a-1.2/src/a.rs", "new@a-1.2/src/a.rs");
+        check("read<a::B, c::D>", "src/a.rs", "read@src/a.rs");
         check("a::new", "src/a.rs", "a::new");
+        check("<a::B as c::D>::new", "src/a.rs", "<a::B as c::D>::new");
         check("start_thread", "./nptl/pthread_create.c", "start_thread");
         check("clone3", "", "clone3");
     }

@@ -12,10 +12,10 @@ use staunch::{BoxError, Context, scope, sleep};
 use crate::support::{CPU_PROFILES, command, with_console};
 
 /// What `go tool pprof -top` says of a profile; `None` without Go.
-pub(crate) async fn top(console: SocketAddr, target: &str, more: &[&str]) -> Option<String> {
+pub(crate) async fn top(console: SocketAddr, target: &str) -> Option<String> {
     let target = format!("http://{console}{target}");
-    let arguments = ["tool", "pprof", "-traces"].iter().chain(more).copied().map(str::to_owned);
-    let output = command("go", arguments.chain([target]).collect()).await;
+    let arguments = ["tool", "pprof", "-top", &target].map(str::to_owned);
+    let output = command("go", arguments.to_vec()).await;
     let Some(output) = output else {
         eprintln!("skipped: there is no `go` on the PATH");
         return None;
@@ -32,12 +32,12 @@ async fn go_reads_the_tasks() {
         let ended = scope(&Context::current(), |s| async move {
             let line = line!() + 2;
             for _ in 0..5 {
-                s.spawn(async { Ok(sleep(Duration::from_secs(60)).await?) });
+                s.spawn(async { Ok(sleep(Duration::from_mins(1)).await?) });
             }
             tokio::task::yield_now().await;
             for query in ["", "?debug=1"] {
                 let target = format!("/debug/pprof/goroutine{query}");
-                let Some(top) = top(console, &target, &[]).await else { continue };
+                let Some(top) = top(console, &target).await else { continue };
                 assert!(top.contains("Type: goroutine"), "{top}");
                 let ours = format!(" task@{}:{line}", file!());
                 let ours = top.lines().find(|row| row.ends_with(&ours));
@@ -62,7 +62,7 @@ async fn go_reads_where_cpu_time_goes() {
                 burn(&ENOUGH);
                 Ok(())
             });
-            let top = top(console, "/debug/pprof/profile?seconds=2", &[]).await;
+            let top = top(console, "/debug/pprof/profile?seconds=2").await;
             ENOUGH.store(true, Ordering::Relaxed);
             burning.join().await?;
             if let Some(top) = top {

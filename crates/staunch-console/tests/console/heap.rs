@@ -45,15 +45,21 @@ async fn profiled() {
     with_console(async |console| {
         let held = hold();
         churn();
-        let heap = top(console, "/debug/pprof/heap", &[]).await;
-        let allocs = top(console, "/debug/pprof/allocs", &[]).await;
+        let heap = top(console, "/debug/pprof/heap").await;
+        let allocs = top(console, "/debug/pprof/allocs").await;
         drop(held);
         let (Some(heap), Some(allocs)) = (heap, allocs) else { return };
         assert!(heap.contains("Type: inuse_space") && allocs.contains("Type: alloc_space"));
+        // The sixth column is the function, the fourth what it and its callees have.
         let megabytes = |top: &str, function: &str| -> f64 {
-            let row = top.lines().find(|row| row.contains(function));
-            let flat = row.and_then(|row| row.split_whitespace().next()).unwrap_or("0");
-            flat.trim_end_matches("MB").parse().unwrap_or_default()
+            let is_it = |row: &&str| {
+                let name = row.split_whitespace().nth(5).unwrap_or_default();
+                name.starts_with(&format!("{function}@"))
+                    || name.ends_with(&format!("::{function}"))
+            };
+            let row = top.lines().find(is_it).unwrap_or_default();
+            let sum = row.split_whitespace().nth(3).unwrap_or_default();
+            sum.trim_end_matches("MB").parse().unwrap_or_default()
         };
         assert!((60.0..70.0).contains(&megabytes(&heap, "hold")), "{heap}");
         assert!((30.0..35.0).contains(&megabytes(&allocs, "churn")), "{allocs}");

@@ -44,6 +44,7 @@ async fn backtraces_of_a_line_are_switched_on_and_off() {
         };
         assert_eq!(switch(&site, "1").await.json()["sites"][0]["escalated"], true);
         let after = open();
+        let after_number = after.id().number().to_string();
         let sites = get(console, "/debug/ledger/sites").await.json();
         let found = sites["sites"].as_array().unwrap().iter().find(|s| s["at"] == site.as_str());
         let found = found.unwrap();
@@ -51,7 +52,7 @@ async fn backtraces_of_a_line_are_switched_on_and_off() {
 
         let shown = get(console, "/debug/ledger?kind=other").await.json();
         for entry in shown["entries"].as_array().unwrap() {
-            let is_after = entry["number"] == after.id().number().to_string();
+            let is_after = entry["number"].as_str() == Some(&after_number);
             assert_eq!(entry["backtrace"].is_array(), is_after, "{entry}");
         }
         assert_eq!(switch(&site, "0").await.json()["sites"][0]["backtraces"], 0);
@@ -93,6 +94,7 @@ async fn sockets_are_shown_with_their_entries() {
         assert_eq!(accepted["owner"]["kind"], "connection");
         let ours = find("local", &peer);
         assert!(ours["owner"].is_null(), "the client's end is not on the ledger");
+        assert_eq!(shown["agrees"], false);
 
         let listening = get(console, "/debug/sockets?state=LISTEN&limit=100000").await.json();
         let mut states = listening["sockets"].as_array().unwrap().iter().map(|s| &s["state"]);

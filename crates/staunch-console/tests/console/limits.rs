@@ -23,7 +23,7 @@ async fn heads_and_bodies_over_their_limits_are_refused() {
         let large = format!("X-Large: {}\r\n", "x".repeat(20 << 10));
         let large = ask(console, &format!("GET / HTTP/1.1\r\nHost: localhost\r\n{large}")).await;
         assert_eq!(large.status, 431);
-        let many: String = (0..100).map(|n| format!("X-{n}: 1\r\n")).collect();
+        let many = "X-Many: 1\r\n".repeat(100);
         let many = ask(console, &format!("GET / HTTP/1.1\r\nHost: localhost\r\n{many}")).await;
         assert_eq!(many.status, 431);
         let body =

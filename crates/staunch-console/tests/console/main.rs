@@ -1,6 +1,8 @@
 //! The console over real sockets. Each test runs on a ledger of its own and fails if anything
 //! is left at its end.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of tests may fail as tests do")]
+
 mod access;
 mod go;
 #[cfg(feature = "jemalloc")]

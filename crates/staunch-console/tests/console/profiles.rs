@@ -1,7 +1,12 @@
 //! Profiles as they come over HTTP.
 
+use std::{
+    backtrace::Backtrace,
+    panic::{catch_unwind, resume_unwind},
+    time::Duration,
+};
+
 use staunch::{BoxError, Context, scope, sleep};
-use std::time::Duration;
 
 use crate::support::{CPU_PROFILES, get, profiling, wait_for, with_console};
 
@@ -10,7 +15,7 @@ async fn tasks_are_shown_as_goroutines_with_who_created_them() {
     with_console(async |console| {
         let ended = scope(&Context::current(), |s| async move {
             let line = line!() + 1;
-            s.spawn_named("sleeper", async { Ok(sleep(Duration::from_secs(60)).await?) });
+            s.spawn_named("sleeper", async { Ok(sleep(Duration::from_mins(1)).await?) });
             tokio::task::yield_now().await;
             let here = format!("{}:{line}", file!());
 
@@ -77,6 +82,32 @@ async fn one_cpu_profile_is_taken_at_a_time() {
         let (first, second) = tokio::join!(first, second);
         assert_eq!(first.status, 200);
         assert_eq!(second.status, 409, "{}", second.text());
+    })
+    .await;
+}
+
+/// The sampler unwinds stacks in a signal handler: it must not wait for what it interrupts.
+#[staunch::test]
+async fn a_profile_can_be_taken_of_threads_that_unwind_themselves() {
+    let _alone = CPU_PROFILES.lock().await;
+    with_console(async |console| {
+        let ended = scope(&Context::current(), |s| async move {
+            for _ in 0..4 {
+                let _ = s.blocking(|work| {
+                    while !work.is_asked() {
+                        let unwound = catch_unwind(|| resume_unwind(Box::new("on purpose")));
+                        assert!(unwound.is_err());
+                        drop(Backtrace::force_capture());
+                    }
+                    Ok(())
+                });
+            }
+            let profile = get(console, "/debug/pprof/profile?seconds=3").await;
+            assert_eq!(profile.status, 200);
+            s.stop();
+            Ok::<_, BoxError>(())
+        });
+        ended.await.unwrap();
     })
     .await;
 }

@@ -44,7 +44,7 @@ fn pool(most: usize) -> (OwnedLedger, Entered, Arc<BufferPool>) {
     (ledger, entered, Arc::new(BufferPool::new(10, most * 10)))
 }
 
-fn bytes(ledger: &Ledger) -> u64 {
+fn bytes(ledger: Ledger) -> u64 {
     ledger.snapshot().entries().iter().map(staunch_ledger::Entry::bytes).sum()
 }
 
@@ -52,10 +52,10 @@ fn bytes(ledger: &Ledger) -> u64 {
 fn there_are_never_more_than_the_most_and_always_at_least_one() {
     let (ledger, _entered, pool) = pool(3);
     let taken: Vec<Buffer> = (0..3).filter_map(|_| Customer::default().take(&pool)).collect();
-    assert_eq!((taken.len(), bytes(&ledger)), (3, 30));
+    assert_eq!((taken.len(), bytes(*ledger)), (3, 30));
     assert!(Customer::default().take(&pool).is_none());
     drop(taken);
-    assert_eq!(bytes(&ledger), 30, "kept for the next");
+    assert_eq!(bytes(*ledger), 30, "kept for the next");
 
     let (_ledger, _entered, tiny) = super::tests::pool(0);
     assert!(Customer::default().take(&tiny).is_some());
@@ -129,13 +129,13 @@ fn trimming_frees_what_was_not_needed_since_the_last_time() {
     pool.trim();
     drop(taken);
     pool.trim();
-    assert_eq!(bytes(&ledger), 40, "all four were in use since the last trim");
+    assert_eq!(bytes(*ledger), 40, "all four were in use since the last trim");
     let one = Customer::default().take(&pool);
     pool.trim();
-    assert_eq!(bytes(&ledger), 10, "three were not");
+    assert_eq!(bytes(*ledger), 10, "three were not");
     drop(one);
     pool.trim();
     pool.trim();
-    assert_eq!(bytes(&ledger), 0);
+    assert_eq!(bytes(*ledger), 0);
     assert!(Customer::default().take(&pool).is_some());
 }

@@ -208,7 +208,8 @@ impl Dialer {
         dial: impl Future<Output = Result<T, DialError>>,
     ) -> Result<T, DialError> {
         let limit = self.options.timeout;
-        let mut dial = pin!(context.run(timeout(limit, dial)));
+        // In memory of its own: it is large, and over soon.
+        let mut dial = pin!(context.run(timeout(limit, Box::pin(dial))));
         let mut wait = Wait::new();
         let dialled =
             poll_fn(|cx| wait.poll(cx, State::Handshake, |cx| dial.as_mut().poll(cx))).await??;

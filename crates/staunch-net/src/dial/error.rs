@@ -13,7 +13,9 @@ use crate::tls::HandshakeError;
 #[non_exhaustive]
 pub enum DialError {
     /// The name has no address, or it could not be found out.
-    #[error("{address}: name not resolved: {source}; check the name, and the nameservers in /etc/resolv.conf")]
+    #[error(
+        "{address}: name not resolved: {source}; check the name, and the nameservers in /etc/resolv.conf"
+    )]
     Unresolved {
         /// Where to.
         address: String,
@@ -21,7 +23,9 @@ pub enum DialError {
         source: io::Error,
     },
     /// The machine is there, but nobody listens.
-    #[error("{address}: connection refused: nobody listens there; check that the server runs, and the port")]
+    #[error(
+        "{address}: connection refused: nobody listens there; check that the server runs, and the port"
+    )]
     Refused {
         /// Where to.
         address: String,
@@ -33,7 +37,9 @@ pub enum DialError {
         address: String,
     },
     /// Nobody answered in time.
-    #[error("{address}: no connection within {limit:?}: the machine is down, or something on the way drops what we send")]
+    #[error(
+        "{address}: no connection within {limit:?}: the machine is down, or something on the way drops what we send"
+    )]
     TimedOut {
         /// Where to.
         address: String,
@@ -49,19 +55,25 @@ pub enum DialError {
         source: io::Error,
     },
     /// Every local port is in use towards this address.
-    #[error("{address}: no local port is free: keep connections and use them again, or widen net.ipv4.ip_local_port_range")]
+    #[error(
+        "{address}: no local port is free: keep connections and use them again, or widen net.ipv4.ip_local_port_range"
+    )]
     NoLocalPort {
         /// Where to.
         address: String,
     },
     /// The process or the system has no more file descriptors.
-    #[error("{address}: out of file descriptors; raise the limit (ulimit -n), or look for what holds them")]
+    #[error(
+        "{address}: out of file descriptors; raise the limit (ulimit -n), or look for what holds them"
+    )]
     OutOfDescriptors {
         /// Where to.
         address: String,
     },
     /// A certificate cannot be for such a name.
-    #[error("{name}: neither a DNS name nor an IP address, so no certificate can be checked against it")]
+    #[error(
+        "{name}: neither a DNS name nor an IP address, so no certificate can be checked against it"
+    )]
     ServerName {
         /// The name.
         name: String,

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
     time::{Duration, SystemTime},
 };
@@ -141,15 +141,15 @@ impl fmt::Debug for TlsConfig {
 
 type Loaded = (Arc<ServerConfig>, Option<Validity>);
 
-fn load(certificates: &PathBuf, key: &PathBuf, alpn: &[Vec<u8>]) -> Result<Loaded, LoadTlsError> {
+fn load(certificates: &Path, key: &Path, alpn: &[Vec<u8>]) -> Result<Loaded, LoadTlsError> {
     let chain = read_certificates(certificates)?;
     let validity = chain.first().and_then(|certificate| Validity::of(certificate));
     let private_key = read_key(key)?;
     let rejected = |source| match source {
         rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-            LoadTlsError::WrongKey { certificates: certificates.clone(), key: key.clone() }
+            LoadTlsError::WrongKey { certificates: certificates.to_owned(), key: key.to_owned() }
         }
-        source => LoadTlsError::Rejected { path: certificates.clone(), source },
+        source => LoadTlsError::Rejected { path: certificates.to_owned(), source },
     };
     let mut server = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()

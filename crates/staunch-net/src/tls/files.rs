@@ -39,13 +39,17 @@ pub enum LoadTlsError {
         limit: u64,
     },
     /// The file has no certificate in it.
-    #[error("{path}: no certificate in it; it needs a `-----BEGIN CERTIFICATE-----` (PEM, not DER)")]
+    #[error(
+        "{path}: no certificate in it; it needs a `-----BEGIN CERTIFICATE-----` (PEM, not DER)"
+    )]
     NoCertificate {
         /// Which file.
         path: PathBuf,
     },
     /// The file has no private key in it.
-    #[error("{path}: no private key in it; it needs a `-----BEGIN PRIVATE KEY-----` (PEM, not encrypted)")]
+    #[error(
+        "{path}: no private key in it; it needs a `-----BEGIN PRIVATE KEY-----` (PEM, not encrypted)"
+    )]
     NoKey {
         /// Which file.
         path: PathBuf,
@@ -59,7 +63,9 @@ pub enum LoadTlsError {
         reason: String,
     },
     /// The key is not the key of the certificate.
-    #[error("{key}: not the key of the first certificate in {certificates}; the certificate of the server must come first in its file")]
+    #[error(
+        "{key}: not the key of the first certificate in {certificates}; the certificate of the server must come first in its file"
+    )]
     WrongKey {
         /// The file of the certificates.
         certificates: PathBuf,
@@ -97,16 +103,14 @@ fn read(path: &Path) -> Result<Vec<u8>, LoadTlsError> {
 }
 
 /// All certificates in the file, in their order; at least one.
-pub(crate) fn read_certificates(
-    path: &Path,
-) -> Result<Vec<CertificateDer<'static>>, LoadTlsError> {
+pub(crate) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, LoadTlsError> {
     let bytes = read(path)?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     let certificates = certificates.map_err(|error| damaged(path, &error))?;
-    match certificates.is_empty() {
-        true => Err(LoadTlsError::NoCertificate { path: path.to_owned() }),
-        false => Ok(certificates),
+    if certificates.is_empty() {
+        return Err(LoadTlsError::NoCertificate { path: path.to_owned() });
     }
+    Ok(certificates)
 }
 
 /// The first private key in the file.

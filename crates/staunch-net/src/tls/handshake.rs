@@ -3,7 +3,6 @@
 use std::{
     future::{Future, poll_fn},
     io,
-    pin::pin,
     sync::Arc,
 };
 
@@ -21,7 +20,9 @@ use crate::{
 #[non_exhaustive]
 pub enum HandshakeError {
     /// What came is no TLS.
-    #[error("the peer does not speak TLS: plain HTTP to a TLS port, or a TLS client to a plain one?")]
+    #[error(
+        "the peer does not speak TLS: plain HTTP to a TLS port, or a TLS client to a plain one?"
+    )]
     NotTls,
     /// One side did not accept the other.
     #[error("TLS handshake failed: {0}")]
@@ -72,9 +73,10 @@ pub(crate) async fn connect(
     Ok(TlsConnection::new(until_stop(connect).await??, State::Idle))
 }
 
-/// Runs the handshake unless the task is asked to stop.
+/// Runs the handshake unless the task is asked to stop. In memory of its own, which is given
+/// back when it is over: the task's stays as long as the connection does.
 async fn until_stop<F: Future>(handshake: F) -> Result<F::Output, Cancelled> {
-    let mut handshake = pin!(handshake);
+    let mut handshake = Box::pin(handshake);
     let mut wait = Wait::new();
     poll_fn(|cx| wait.poll(cx, State::Handshake, |cx| handshake.as_mut().poll(cx))).await
 }

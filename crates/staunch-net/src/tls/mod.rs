@@ -26,8 +26,8 @@ mod serve;
 mod trust;
 mod validity;
 
+pub(crate) use self::handshake::connect;
 pub use self::{
     config::TlsConfig, connection::TlsConnection, files::LoadTlsError, handshake::HandshakeError,
     trust::TlsTrust,
 };
-pub(crate) use self::handshake::connect;

@@ -12,11 +12,7 @@ use crate::{observe::observe, tls::config::TlsConfig};
 ///
 /// # Cancel safety
 /// Cancel safe.
-pub(crate) async fn keep_current(
-    config: TlsConfig,
-    listener: EntryId,
-    scope: Scope<Infallible>,
-) {
+pub(crate) async fn keep_current(config: TlsConfig, listener: EntryId, scope: Scope<Infallible>) {
     let mut complained = config.complaint().is_some();
     while sleep(config.interval()).await.is_ok() {
         let checked = config.clone();

@@ -77,20 +77,14 @@ fn take<'a>(bytes: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
 
 impl Date {
     fn take(bytes: &mut &[u8]) -> Option<Date> {
-        match *bytes.first()? {
-            UTC_TIME => {
-                let text = take(bytes, UTC_TIME)?;
-                let (year, rest) = text.split_at_checked(2)?;
-                let year = number(year)?;
-                let century = if year < 50 { 2000 } else { 1900 }; // RFC 5280, 4.1.2.5.1
-                Date::of(century + year, rest)
-            }
-            _ => {
-                let text = take(bytes, GENERALIZED_TIME)?;
-                let (year, rest) = text.split_at_checked(4)?;
-                Date::of(number(year)?, rest)
-            }
+        if bytes.first() == Some(&UTC_TIME) {
+            let (year, rest) = take(bytes, UTC_TIME)?.split_at_checked(2)?;
+            let year = number(year)?;
+            let century = if year < 50 { 2000 } else { 1900 }; // RFC 5280, 4.1.2.5.1
+            return Date::of(century + year, rest);
         }
+        let (year, rest) = take(bytes, GENERALIZED_TIME)?.split_at_checked(4)?;
+        Date::of(number(year)?, rest)
     }
 
     /// `rest` is `MMDDHHMMSSZ`.

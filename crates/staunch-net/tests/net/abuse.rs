@@ -11,8 +11,8 @@ use tokio::{
 };
 
 use crate::harness::{
-    Ends, address, ask, bind, connect, echo, eventually, healthy, in_own_process, live,
-    open_files, read_to_end, serving, unlimited,
+    Ends, address, ask, bind, connect, echo, eventually, healthy, in_own_process, live, open_files,
+    read_to_end, serving, unlimited,
 };
 
 #[staunch::test]

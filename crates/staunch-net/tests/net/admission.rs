@@ -4,13 +4,11 @@ use std::time::Duration;
 
 use staunch_ledger::{Kind, Ledger, State};
 use staunch_net::{Endpoint, Limits, Listener, SocketOptions};
-use tokio::{
-    io::AsyncReadExt,
-    net::UnixStream,
-    time::timeout,
-};
+use tokio::{io::AsyncReadExt, net::UnixStream, time::timeout};
 
-use crate::harness::{address, ask, bind, connect, echo, eventually, live, read_to_end, serving, unlimited};
+use crate::harness::{
+    address, ask, bind, connect, echo, eventually, live, read_to_end, serving, unlimited,
+};
 
 #[staunch::test]
 async fn who_comes_beyond_the_total_waits_in_the_backlog() {
@@ -111,9 +109,10 @@ async fn a_listener_that_waits_says_so() {
     let served = serving(listener, echo, async || {
         let waits = || {
             let snapshot = Ledger::current().snapshot();
-            snapshot.entries().iter().any(|entry| {
-                entry.kind() == Kind::TASK && entry.state() == State::Accept
-            })
+            snapshot
+                .entries()
+                .iter()
+                .any(|entry| entry.kind() == Kind::TASK && entry.state() == State::Accept)
         };
         eventually("the accept loop waits", waits).await;
     });

@@ -6,8 +6,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use staunch_ledger::{Kind, Ledger};
 
 use crate::harness::{
-    address, ask, bind, connect, echo, eventually, healthy, in_own_process, observed,
-    serving, unlimited,
+    address, ask, bind, connect, echo, eventually, healthy, in_own_process, observed, serving,
+    unlimited,
 };
 
 #[test]
@@ -30,15 +30,12 @@ async fn exhaustion() {
         let mut old = connect(address).await;
         ask(&mut old, "before").await;
         let mut late = connect(address).await;
-        eventually("both are accepted", || {
-            Ledger::current().births(Kind::CONNECTION) == 2
-        })
-        .await;
+        eventually("both are accepted", || Ledger::current().births(Kind::CONNECTION) == 2).await;
 
         // Both ends are in this process: one more for the client, none for the server.
         let limits = getrlimit(Resource::Nofile);
         let current = Some(lowest_free_descriptor() + 1);
-        setrlimit(Resource::Nofile, Rlimit { current, ..limits.clone() }).unwrap();
+        setrlimit(Resource::Nofile, Rlimit { current, ..limits }).unwrap();
         let mut waiting = connect(address).await;
         eventually("the listener backs off", || !observed("cannot-accept").is_empty()).await;
 
@@ -47,7 +44,8 @@ async fn exhaustion() {
         let before = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
         tokio::time::sleep(std::time::Duration::from_millis(300)).await;
         let after = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-        let burnt = (after.tv_sec - before.tv_sec) * 1_000 + (after.tv_nsec - before.tv_nsec) / 1_000_000;
+        let burnt =
+            (after.tv_sec - before.tv_sec) * 1_000 + (after.tv_nsec - before.tv_nsec) / 1_000_000;
         assert!(burnt < 100, "it burnt {burnt} ms of CPU in 300 ms");
 
         drop(old);

@@ -8,8 +8,8 @@ use std::{
 use staunch::{BoxError, Cancelled, Context, scope, testing::cancel_at_every_await};
 use staunch_ledger::{Kind, Label, Ledger, Obligation, State};
 use staunch_net::{
-    CutReason, DialError, DialOptions, Dialer, Endpoint, Limits, Listener, SocketOptions,
-    dial_tcp, dial_unix,
+    CutReason, DialError, DialOptions, Dialer, Endpoint, Limits, Listener, SocketOptions, dial_tcp,
+    dial_unix,
 };
 use tokio::{io::AsyncWriteExt, net::TcpListener};
 

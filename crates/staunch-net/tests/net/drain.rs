@@ -6,14 +6,10 @@ use std::time::{Duration, Instant};
 use staunch::{Context, Ledger};
 use staunch_ledger::{Kind, State};
 use staunch_net::Limits;
-use tokio::{
-    io::AsyncWriteExt,
-    net::TcpStream,
-};
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::harness::{
-    PATIENCE, address, ask, bind, connect, echo, eventually, live, read_to_end, serving,
-    unlimited,
+    PATIENCE, address, ask, bind, connect, echo, eventually, live, read_to_end, serving, unlimited,
 };
 
 fn draining_within(drain: Duration) -> Limits {

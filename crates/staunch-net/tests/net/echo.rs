@@ -9,7 +9,9 @@ use tokio::{
     net::{TcpStream, UnixStream},
 };
 
-use crate::harness::{address, ask, bind, connect, echo, eventually, healthy, live, loopback, read_to_end, serving};
+use crate::harness::{
+    address, ask, bind, connect, echo, eventually, healthy, live, loopback, read_to_end, serving,
+};
 
 #[staunch::test]
 async fn lines_are_echoed_over_tcp() {

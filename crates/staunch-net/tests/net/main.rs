@@ -1,6 +1,8 @@
 //! The crate on real sockets. Every test runs on a ledger of its own and fails if anything is
 //! left there.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of tests may fail as tests do")]
+
 mod harness;
 
 mod abuse;
@@ -12,5 +14,7 @@ mod dial;
 mod drain;
 mod echo;
 mod readers;
+mod states;
 mod tls;
+mod udp;
 mod watchdog;

@@ -6,14 +6,10 @@ use proptest::prelude::*;
 use staunch::{BoxError, Cancelled, Context, Ledger, scope};
 use staunch_kernel::Process;
 use staunch_ledger::Kind;
-use staunch_net::{
-    Limits, LineReader, ReadLineError, ReadToEndError, chunks, limit, read_to_end,
-};
+use staunch_net::{Limits, LineReader, ReadLineError, ReadToEndError, chunks, limit, read_to_end};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
-use crate::harness::{
-    address, bind, connect, in_own_process, live, poll_once, serving, unlimited,
-};
+use crate::harness::{address, bind, connect, in_own_process, live, poll_once, serving, unlimited};
 
 #[staunch::test]
 async fn a_limit_is_told_from_an_end() {
@@ -99,14 +95,15 @@ async fn chunks_and_lines_are_on_the_ledger_with_their_bytes() {
 #[test]
 fn a_file_of_a_gigabyte_is_read_in_the_memory_of_a_chunk() {
     const GIGABYTE: u64 = 1 << 30;
+    const CHUNK: usize = 1 << 20;
     let resident = || Process::current().status().unwrap().rss_bytes.unwrap();
     let read = async move {
         let sparse = tempfile::tempfile().unwrap();
         sparse.set_len(GIGABYTE).unwrap();
-        let mut chunks = chunks(tokio::fs::File::from_std(sparse), 256 << 10);
-        assert_eq!(chunks.next().await.unwrap().unwrap().len(), 256 << 10);
+        let mut chunks = chunks(tokio::fs::File::from_std(sparse), CHUNK);
+        assert_eq!(chunks.next().await.unwrap().unwrap().len(), CHUNK);
         let before = resident();
-        let mut length = 256 << 10;
+        let mut length = CHUNK as u64;
         while let Some(chunk) = chunks.next().await.unwrap() {
             length += chunk.len() as u64;
         }
@@ -139,7 +136,7 @@ async fn memory_for_a_long_line_is_given_back() {
     let (mut writer, reader) = duplex(1 << 20);
     let mut lines = LineReader::new(reader, 100_000);
     assert_eq!(held(), 1024);
-    writer.write_all(&[b'x'; 99_999]).await.unwrap();
+    writer.write_all(&vec![b'x'; 99_999]).await.unwrap();
     writer.write_all(b"\n").await.unwrap();
     assert_eq!(lines.next().await.unwrap().unwrap().len(), 99_999);
     assert_eq!(held(), 100_000);
@@ -196,7 +193,7 @@ async fn a_connection_can_be_read_in_chunks() {
         },
         async || {
             let mut stream = connect(address).await;
-            stream.write_all(&[b'x'; 100_000]).await.unwrap();
+            stream.write_all(&vec![b'x'; 100_000]).await.unwrap();
             stream.shutdown().await.unwrap();
             assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 0);
         },

@@ -440,7 +440,7 @@ async fn dialling_and_serving_can_be_dropped_at_every_await() {
         };
         let (_served, ()) = tokio::join!(listener.serve_tls(&context, &tls, echo), client);
     });
-    assert!(awaits.await >= 4);
+    assert!(Box::pin(awaits).await >= 4);
 }
 
 #[staunch::test]

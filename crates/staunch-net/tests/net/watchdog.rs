@@ -117,8 +117,9 @@ async fn a_lifetime_that_is_over_although_the_client_talks() {
 
 /// Writes until it is cut.
 async fn pour(connection: Connection) -> Result<(), ReadLineError> {
+    let much = vec![b'x'; 64 << 10];
     loop {
-        connection.write_all([&[b'x'; 64 << 10]]).await?;
+        connection.write_all([&much]).await?;
     }
 }
 

@@ -2,9 +2,9 @@
 //! and who waits.
 //!
 //! The cost is kept off the fast path. Using a handle stores the user's id in the handle's
-//! [`End`] and counts an event: three plain stores and one atomic addition. Only a wait that is
-//! pending takes a lock, and only the first one of a channel puts the channel on the process's
-//! list for [`doomed_waits`](super::doomed_waits).
+//! [`End`] and counts an event: four plain stores and one atomic addition. Only a wait that is
+//! pending, and a clone, takes a lock, and only the first wait of a channel puts the channel on
+//! the process's list for [`doomed_waits`](super::doomed_waits).
 //!
 //! **Events.** `events` counts everything that could end somebody's wait: messages sent,
 //! messages taken, handles dropped. A wait notes the count *before* it polls; if the count has
@@ -34,8 +34,8 @@ use crate::{
 /// Which end of a channel a handle is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
-    Sender,
-    Receiver,
+    Sender = 0,
+    Receiver = 1,
 }
 
 impl Side {
@@ -51,26 +51,41 @@ pub(super) struct Core {
     account: Account,
     events: AtomicU64,
     is_listed: AtomicBool,
+    /// What is known of the two handles that the channel was made with, by [`Side`]. They are
+    /// most channels' only ones, so they cost no allocation.
+    first: [End; 2],
     table: Mutex<Table>,
 }
 
 #[derive(Default)]
 struct Table {
     next: u64,
-    ends: BTreeMap<u64, Arc<End>>,
+    /// Handles beyond the first two.
+    more: BTreeMap<u64, (Side, Arc<End>)>,
     waiting: BTreeMap<u64, Waiting>,
 }
 
-/// What is known of one handle.
-pub(super) struct End {
-    pub(super) side: Side,
+/// What is known of one handle. Written by whoever uses it; words may be of different uses when
+/// several tasks share one handle.
+#[derive(Default)]
+struct End {
     /// The task that made or used it last, and that task's scope; 0 for code outside any task.
     user: AtomicU64,
     user_scope: AtomicU64,
     /// What the user had handed on by then.
     handed: AtomicU64,
-    /// Whether it was ever used, by the task it was used by last.
+    /// Whether it was used since it was made.
     is_used: AtomicBool,
+    is_gone: AtomicBool,
+}
+
+/// Who has a handle, for all we know: what [`End`] said at a moment.
+#[derive(Clone, Copy)]
+pub(super) struct Holder {
+    pub(super) user: Option<EntryId>,
+    pub(super) user_scope: Option<EntryId>,
+    pub(super) handed: Handed,
+    pub(super) is_used: bool,
 }
 
 /// One pending wait.
@@ -99,13 +114,15 @@ impl Core {
     /// Something happened that may end a wait.
     fn happened(&self) {
         self.events.fetch_add(1, Ordering::AcqRel);
-        self.account.touch();
     }
 
-    /// The handles of one side.
-    pub(super) fn ends(&self, side: Side) -> Vec<Arc<End>> {
+    /// Who has the handles of one side.
+    pub(super) fn holders(&self, side: Side) -> Vec<Holder> {
+        let first = &self.first[side as usize];
+        let first = (!first.is_gone.load(Ordering::Acquire)).then(|| first.holder());
         let table = self.table();
-        table.ends.values().filter(|end| end.side == side).cloned().collect()
+        let more = table.more.values().filter(|(of, _)| *of == side).map(|(_, end)| end.holder());
+        first.into_iter().chain(more).collect()
     }
 
     /// The pending waits, by key.
@@ -130,45 +147,40 @@ impl Drop for Core {
 }
 
 impl End {
-    /// The current task has the handle, for all we know.
-    fn note(&self, is_used: bool) {
-        let found = frame::with_current(|frame| {
-            (frame.account().id().number(), frame.members().scope(), frame.trail().handed())
-        });
-        let (user, scope, handed) = found.unwrap_or_default();
+    /// The task of `frame` has the handle, for all we know.
+    fn note(&self, frame: Option<&Arc<Frame>>, is_used: bool) {
+        let user = frame.map_or(0, |frame| frame.account().id().number());
+        let scope = frame.and_then(|frame| frame.members().scope());
+        let handed = frame.map_or(Handed::default(), |frame| frame.trail().handed());
         self.user.store(user, Ordering::Relaxed);
         self.user_scope.store(scope.map_or(0, EntryId::number), Ordering::Relaxed);
         self.handed.store(handed.to_number(), Ordering::Relaxed);
         self.is_used.store(is_used, Ordering::Release);
     }
 
-    pub(super) fn user(&self) -> Option<EntryId> {
-        entry(self.user.load(Ordering::Relaxed))
+    fn holder(&self) -> Holder {
+        let entry = |number: u64| (number != 0).then(|| EntryId::from_number(number));
+        Holder {
+            is_used: self.is_used.load(Ordering::Acquire),
+            user: entry(self.user.load(Ordering::Relaxed)),
+            user_scope: entry(self.user_scope.load(Ordering::Relaxed)),
+            handed: Handed::from_number(self.handed.load(Ordering::Relaxed)),
+        }
     }
-
-    pub(super) fn user_scope(&self) -> Option<EntryId> {
-        entry(self.user_scope.load(Ordering::Relaxed))
-    }
-
-    pub(super) fn handed(&self) -> Handed {
-        Handed::from_number(self.handed.load(Ordering::Relaxed))
-    }
-
-    pub(super) fn is_used(&self) -> bool {
-        self.is_used.load(Ordering::Acquire)
-    }
-}
-
-fn entry(number: u64) -> Option<EntryId> {
-    (number != 0).then(|| EntryId::from_number(number))
 }
 
 /// The part of a channel's handle that all channels have in common. Must be dropped after the
 /// handle proper, so that whoever sees its event finds the handle gone.
 pub(super) struct Handle {
     core: Arc<Core>,
-    end: Arc<End>,
-    key: u64,
+    side: Side,
+    place: Place,
+}
+
+/// Where a handle's [`End`] is.
+enum Place {
+    First,
+    More { key: u64, end: Arc<End> },
 }
 
 impl Handle {
@@ -180,45 +192,56 @@ impl Handle {
             account,
             events: AtomicU64::new(0),
             is_listed: AtomicBool::new(false),
+            first: Default::default(),
             table: Mutex::default(),
         });
-        (Handle::new(&core, Side::Sender), Handle::new(&core, Side::Receiver))
-    }
-
-    fn new(core: &Arc<Core>, side: Side) -> Handle {
-        let end = Arc::new(End {
-            side,
-            user: AtomicU64::new(0),
-            user_scope: AtomicU64::new(0),
-            handed: AtomicU64::new(0),
-            is_used: AtomicBool::new(false),
-        });
-        end.note(false);
-        let mut table = core.table();
-        let key = table.next_key();
-        table.ends.insert(key, Arc::clone(&end));
-        drop(table);
-        Handle { core: Arc::clone(core), end, key }
+        let first = |side| Handle { core: Arc::clone(&core), side, place: Place::First };
+        let (sender, receiver) = (first(Side::Sender), first(Side::Receiver));
+        sender.note(false);
+        receiver.note(false);
+        (sender, receiver)
     }
 
     /// Another handle of the same channel.
     pub(super) fn sibling(&self, side: Side) -> Handle {
         self.used();
-        Handle::new(&self.core, side)
+        let end = Arc::new(End::default());
+        let mut table = self.core.table();
+        let key = table.next_key();
+        table.more.insert(key, (side, Arc::clone(&end)));
+        drop(table);
+        let place = Place::More { key, end };
+        let sibling = Handle { core: Arc::clone(&self.core), side, place };
+        sibling.note(false);
+        sibling
+    }
+
+    fn end(&self) -> &End {
+        match &self.place {
+            Place::First => &self.core.first[self.side as usize],
+            Place::More { end, .. } => end,
+        }
+    }
+
+    fn note(&self, is_used: bool) {
+        let noted = frame::with_current(|frame| self.end().note(Some(frame), is_used));
+        if noted.is_none() {
+            self.end().note(None, is_used);
+        }
     }
 
     /// The handle is being used.
     pub(super) fn used(&self) {
-        self.end.note(true);
+        self.note(true);
     }
 
     /// A `T` was sent through the handle. A type without destructor has no handle in it;
     /// anything else may have taken one along.
     pub(super) fn sent<T>(&self) {
         self.core.happened();
+        self.core.account.touch();
         if std::mem::needs_drop::<T>() {
-            let channel = self.id();
-            frame::with_current(|frame| frame.trail().hand_on_by_message(channel));
+            frame::with_current(|frame| frame.trail().hand_on_by_message(self.id()));
         }
         self.used();
     }
@@ -239,7 +262,6 @@ impl Handle {
         let mut wait = Wait::new();
         let mut operation = pin!(operation);
         let mut listing = Listing { handle: self, key: None };
-        self.used();
         poll_fn(|cx| {
             let events = self.core.events();
             if let Poll::Ready(cause) = wait.poll_cancelled(cx) {
@@ -249,6 +271,7 @@ impl Handle {
             if polled.is_pending() {
                 frame::with_current(|frame| {
                     frame.account().set_state(State::Channel);
+                    self.end().note(Some(frame), true);
                     listing.note(frame, events);
                 });
             }
@@ -260,7 +283,10 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.core.table().ends.remove(&self.key);
+        match &self.place {
+            Place::First => self.end().is_gone.store(true, Ordering::Release),
+            Place::More { key, .. } => _ = self.core.table().more.remove(key),
+        }
         self.core.happened();
     }
 }
@@ -300,7 +326,7 @@ impl Listing<'_> {
         }
         let key = table.next_key();
         let waiting = Waiting {
-            side: self.handle.end.side,
+            side: self.handle.side,
             frame: Arc::downgrade(frame),
             since: core.account.ledger().now(),
             events,

@@ -39,7 +39,7 @@ use std::{
 
 use staunch_ledger::{EntryId, Kind, Ledger, Observation, State};
 
-use super::core::{Core, End, Side, Waiting, listed};
+use super::core::{Core, Holder, Side, Waiting, listed};
 use crate::{
     frame::Frame,
     trail::{Handed, Probe},
@@ -325,24 +325,26 @@ impl<'a> Round<'a> {
             .is_none_or(|joined| self.stuck.contains(&joined) || self.endless.contains(&joined));
         joins_stuck
             && suspect.waits.iter().all(|wait| {
-                let ends = self.search.channels[&wait.channel].ends(wait.waiting.side.other());
+                let core = &self.search.channels[&wait.channel];
+                let holders = core.holders(wait.waiting.side.other());
                 // With nobody on the other side it is closed, and the wait about to end.
-                !ends.is_empty() && ends.iter().all(|end| self.evidence(end) >= Some(least))
+                !holders.is_empty()
+                    && holders.iter().all(|holder| self.evidence(holder) >= Some(least))
             })
     }
 
     /// The evidence that a handle is in the hands of stuck tasks only.
-    fn evidence(&self, end: &End) -> Option<Confidence> {
-        let user = end.user()?;
-        let nobody_left = end.user_scope().is_none_or(|scope| !self.lively.contains(&scope));
+    fn evidence(&self, holder: &Holder) -> Option<Confidence> {
+        let user = holder.user?;
+        let nobody_left = holder.user_scope.is_none_or(|scope| !self.lively.contains(&scope));
         if !self.stuck.contains(&user) {
             let is_gone = !self.search.ledger.is_live(user);
             return (is_gone && nobody_left).then_some(Confidence::Likely);
         }
         let trail = self.search.suspects[&user].frame.trail();
-        let earlier = end.handed();
+        let earlier = holder.handed;
         let is_likely = match trail.handed().since(earlier) {
-            Handed { by_spawn: 0, by_message: 0 } if end.is_used() => {
+            Handed { by_spawn: 0, by_message: 0 } if holder.is_used => {
                 return Some(Confidence::Certain);
             }
             Handed { by_spawn: 0, by_message: 0 } => true,
@@ -358,8 +360,10 @@ impl<'a> Round<'a> {
     /// Whether the receivers of a channel were all used last by stuck tasks.
     fn receivers_are_stuck(&self, channel: EntryId) -> bool {
         self.search.channels.get(&channel).is_some_and(|core| {
-            let receivers = core.ends(Side::Receiver);
-            receivers.iter().all(|end| end.user().is_some_and(|user| self.stuck.contains(&user)))
+            let receivers = core.holders(Side::Receiver);
+            receivers
+                .iter()
+                .all(|holder| holder.user.is_some_and(|user| self.stuck.contains(&user)))
         })
     }
 }

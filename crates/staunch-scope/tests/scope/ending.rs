@@ -2,11 +2,11 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use staunch_ledger::{Kind, Ledger};
-use staunch_scope::{BoxError, Context, scope, sleep};
+use staunch_scope::{BoxError, Context, Scope, scope, sleep};
 
 use crate::common::{Dropped, SECOND, observed};
 
@@ -123,28 +123,40 @@ async fn a_spawn_on_an_ended_scope_is_dropped_and_observed() -> Result<(), BoxEr
     Ok(())
 }
 
-/// Spawners that race with the end of the scope: a child either counts or is dropped.
+/// Somebody outside spawns while the scope ends: a child either counts or does not run.
 #[staunch::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_child_slips_in_while_the_scope_ends() -> Result<(), BoxError> {
-    for _ in 0..2_000 {
-        let ran = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&ran);
-        let kept = scope(&Context::current(), |s| async move {
-            let racer = s.clone();
-            s.spawn(async move {
-                let outsider = racer.clone();
-                // The last thing the child does: the scope ends meanwhile on the other thread.
-                outsider.spawn(async move {
-                    count.fetch_add(1, Ordering::SeqCst);
-                    Ok(())
-                });
+    let outlived = Arc::new(AtomicUsize::new(0));
+    for _ in 0..1_000 {
+        let has_ended = Arc::new(AtomicBool::new(false));
+        let (ended, outlived) = (Arc::clone(&has_ended), Arc::clone(&outlived));
+        scope(&Context::current(), |outer| async move {
+            let (give, take) = tokio::sync::oneshot::channel::<Scope>();
+            outer.spawn(async move {
+                let inner = take.await?;
+                for _ in 0..20 {
+                    let (ended, outlived) = (Arc::clone(&ended), Arc::clone(&outlived));
+                    inner.spawn(async move {
+                        tokio::task::yield_now().await;
+                        let late = usize::from(ended.load(Ordering::SeqCst));
+                        outlived.fetch_add(late, Ordering::SeqCst);
+                        Ok(())
+                    });
+                }
                 Ok(())
             });
-            Ok::<_, BoxError>(s)
+            scope(&Context::current(), |inner| async move {
+                let _ = give.send(inner);
+                tokio::task::yield_now().await;
+                Ok::<_, BoxError>(())
+            })
+            .await?;
+            has_ended.store(true, Ordering::SeqCst);
+            Ok::<_, BoxError>(())
         })
         .await?;
-        assert_eq!((kept.live(), ran.load(Ordering::SeqCst)), (0, 1));
     }
+    assert_eq!(outlived.load(Ordering::SeqCst), 0);
     Ok(())
 }
 

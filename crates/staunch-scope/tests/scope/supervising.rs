@@ -117,6 +117,7 @@ async fn a_scope_that_stops_restarts_nobody() {
         assert_eq!(started.elapsed(), stop_after);
         assert_eq!(attempts.load(Ordering::SeqCst), if stop_after < SECOND { 1 } else { 2 });
     }
+    assert_eq!(observed("restarted-task"), 2, "a task that was asked to stop has not failed");
 }
 
 #[staunch::test]

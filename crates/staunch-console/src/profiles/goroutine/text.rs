@@ -92,7 +92,7 @@ mod tests {
     use staunch_ledger::{Account, Ledger, Obligation, State};
 
     use super::*;
-    use crate::profiles::goroutine::tasks;
+    use crate::profiles::{goroutine::tasks, source::short};
 
     const HERE: &str = file!();
 
@@ -132,19 +132,20 @@ mod tests {
         let snapshot = ledger.snapshot();
         let [outer, parent, inner, child] = nest.lines;
         let [a, b, c, d] = nest.lines.map(|line| address(&snapshot, line));
+        let short = short(HERE);
         let expected = format!(
             "goroutine profile: total 3\n\
              2 @ {d:#x} {c:#x} {b:#x} {a:#x}\n\
              # labels: {{\"state\":\"chan receive\"}}\n\
-             #\t{d:#x}\ttask@{HERE}:{child}+0x0\t{HERE}:{child}\n\
-             #\t{c:#x}\tscope@{HERE}:{inner}+0x0\t{HERE}:{inner}\n\
-             #\t{b:#x}\ttask@{HERE}:{parent}+0x0\t{HERE}:{parent}\n\
-             #\t{a:#x}\tscope@{HERE}:{outer}+0x0\t{HERE}:{outer}\n\
+             #\t{d:#x}\ttask@{short}:{child}+0x0\t{HERE}:{child}\n\
+             #\t{c:#x}\tscope@{short}:{inner}+0x0\t{HERE}:{inner}\n\
+             #\t{b:#x}\ttask@{short}:{parent}+0x0\t{HERE}:{parent}\n\
+             #\t{a:#x}\tscope@{short}:{outer}+0x0\t{HERE}:{outer}\n\
              \n\
              1 @ {b:#x} {a:#x}\n\
              # labels: {{\"state\":\"IO wait\"}}\n\
-             #\t{b:#x}\ttask@{HERE}:{parent}+0x0\t{HERE}:{parent}\n\
-             #\t{a:#x}\tscope@{HERE}:{outer}+0x0\t{HERE}:{outer}\n\
+             #\t{b:#x}\ttask@{short}:{parent}+0x0\t{HERE}:{parent}\n\
+             #\t{a:#x}\tscope@{short}:{outer}+0x0\t{HERE}:{outer}\n\
              \n"
         );
         assert_eq!(grouped(&tasks(&snapshot)), expected);
@@ -161,17 +162,18 @@ mod tests {
         let snapshot = ledger.snapshot();
         let [outer, parent, inner, child] = nest.lines;
         let (first, second) = (nest.parent.id().number(), nest.children[0].id().number());
+        let short = short(HERE);
         let expected = format!(
             "goroutine {first} [IO wait]:\n\
-             task@{HERE}:{parent}(listener)\n\
+             task@{short}:{parent}(listener)\n\
              \t{HERE}:{parent} +0x0\n\
-             created by scope@{HERE}:{outer}\n\
+             created by scope@{short}:{outer}\n\
              \t{HERE}:{outer} +0x0\n\
              \n\
              goroutine {second} [sleep, 3 minutes]:\n\
-             task@{HERE}:{child}(GET /a_b__)\n\
+             task@{short}:{child}(GET /a_b__)\n\
              \t{HERE}:{child} +0x0\n\
-             created by scope@{HERE}:{inner} in goroutine {first}\n\
+             created by scope@{short}:{inner} in goroutine {first}\n\
              \t{HERE}:{inner} +0x0\n"
         );
         assert_eq!(each(&tasks(&snapshot)), expected);

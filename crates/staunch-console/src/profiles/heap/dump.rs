@@ -36,8 +36,13 @@ const MEASURES: [Measure; 4] = [
     ("inuse_space", "bytes"),
 ];
 
-/// Between the allocation in the program and the sample: jemalloc and Rust's way to it.
-const ALLOCATOR: &str = "zzz";
+/// Jemalloc's and Rust's own functions, between the program and the sample. Tools leave out the
+/// outermost that matches and all it calls, so these must match nothing nearer to `main`.
+const ALLOCATOR: &str = concat!(
+    r"_rjem_.*|<tikv_jemallocator::.*|__rustc::__rust_.*|<?alloc::(alloc|raw_vec)::.*",
+    r"|[^@]*@alloc/src/(alloc|raw_vec)[./].*|(box_)?new(_uninit)?@alloc/src/boxed\.rs",
+    r"|(push|push_mut|reserve|with_capacity(_in)?|shrink_to_fit|from_elem)@alloc/src/vec/.*",
+);
 
 /// What jemalloc has sampled.
 #[derive(Debug, PartialEq)]
@@ -108,7 +113,7 @@ impl Dump {
     }
 
     pub(super) fn build(&self, shown: Shown) -> Builder {
-        let period = (("space", "bytes"), self.bytes_per_sample as i64);
+        let period = (("space", "bytes"), self.bytes_per_sample.cast_signed());
         let shown = if shown == Shown::InUse { 3 } else { 1 };
         let mut builder = Builder::new(&MEASURES, shown, period);
         builder.drop_frames(ALLOCATOR);

@@ -1,0 +1,115 @@
+//! From a configuration to bound listeners.
+
+use std::sync::Arc;
+
+use anyhow::{anyhow, bail};
+use staunch_config::{
+    Admin, Config, DatagramListener, Linger, Listener as Configured, StreamAddress, StreamListener,
+    StreamProtocol, Tls,
+};
+use staunch_console::{Access, Console, ConsoleOptions, Readiness, Secret};
+use staunch_net::{
+    Endpoint, Limits, Listener, SocketOptions, TlsConfig, UdpLimits, UdpOptions, UdpServer,
+};
+
+use super::{Protocol, Service};
+
+/// Binds everything that the configuration names, or says of each that cannot be bound why.
+pub(crate) fn bind_all(config: &Config, readiness: &Readiness) -> anyhow::Result<Vec<Service>> {
+    let listeners = config.listeners.iter().map(|listener| {
+        let bound = match listener {
+            Configured::Stream(stream) => bind_stream(config, stream),
+            Configured::Datagram(datagram) => bind_datagram(config, datagram),
+        };
+        (listener.name(), bound)
+    });
+    let admin = config.admin.iter().map(|admin| ("admin", bind_admin(admin, readiness)));
+    let (mut services, mut errors) = (Vec::new(), Vec::new());
+    for (name, bound) in listeners.chain(admin) {
+        match bound {
+            Ok(protocol) => services.push(Service { name: name.to_owned(), protocol }),
+            Err(error) => errors.push(format!("{name}: {error:#}")),
+        }
+    }
+    if !errors.is_empty() {
+        bail!(errors.join("\nstaunch: "));
+    }
+    Ok(services)
+}
+
+fn bind_stream(config: &Config, stream: &StreamListener) -> anyhow::Result<Protocol> {
+    let endpoint = match &stream.listen {
+        StreamAddress::Tcp(address) => Endpoint::Tcp(*address),
+        StreamAddress::Unix(path) => Endpoint::Unix(path.clone()),
+    };
+    let tls = stream.tls.as_ref().map(load_tls).transpose()?;
+    let listener = Listener::bind(&endpoint, &socket(stream), limits(config, stream))?;
+    match (stream.protocol, tls) {
+        (StreamProtocol::Echo, None) => Ok(Protocol::Echo(listener)),
+        (StreamProtocol::Echo, Some(tls)) => {
+            Ok(Protocol::EchoTls { listener, tls, line_limit: stream.limits.buffer.get() })
+        }
+        (StreamProtocol::Http, None) => Ok(Protocol::Http(listener, Arc::default())),
+        (StreamProtocol::Http, Some(_)) => {
+            bail!("this version serves HTTP without TLS only; leave out `tls`, or use \"echo\"")
+        }
+    }
+}
+
+fn load_tls(tls: &Tls) -> anyhow::Result<TlsConfig> {
+    let alpn: Vec<&str> = tls.alpn.iter().map(String::as_str).collect();
+    Ok(TlsConfig::load(&tls.certificate, &tls.key, &alpn)?.check_every(tls.reload))
+}
+
+fn bind_datagram(config: &Config, datagram: &DatagramListener) -> anyhow::Result<Protocol> {
+    let options = UdpOptions { reuse_port: datagram.reuse_port, ..UdpOptions::default() };
+    let limits = UdpLimits {
+        peers: datagram.limits.peers.map_or(usize::MAX, Into::into),
+        peer_idle: datagram.limits.peer_idle,
+        datagram: datagram.limits.datagram.get(),
+        drain: config.drain.grace,
+        ..UdpLimits::default()
+    };
+    Ok(Protocol::UdpEcho(UdpServer::bind(datagram.listen, &options, limits)?))
+}
+
+fn bind_admin(admin: &Admin, readiness: &Readiness) -> anyhow::Result<Protocol> {
+    let token = admin.token_file.as_deref().map(Secret::read).transpose()?;
+    let access = Access::new(admin.listen, token).map_err(|error| anyhow!(error))?;
+    let console = Console::new(ConsoleOptions { access, readiness: readiness.clone() });
+    let endpoint = Endpoint::Tcp(admin.listen);
+    let listener = Listener::bind(&endpoint, &SocketOptions::default(), Console::limits())?;
+    Ok(Protocol::Admin(listener, console))
+}
+
+fn limits(config: &Config, stream: &StreamListener) -> Limits {
+    let limits = &stream.limits;
+    Limits {
+        connections: limits.connections.map(Into::into),
+        connections_per_ip: limits.connections_per_ip.map(Into::into),
+        handshake: limits.handshake.unwrap_or(std::time::Duration::MAX),
+        first_byte: limits.first_byte,
+        idle: limits.idle,
+        read_stall: limits.read_stall,
+        write_stall: limits.write_stall,
+        min_send_rate: limits
+            .min_send_rate
+            .map_or(0, |rate| u32::try_from(rate.get()).unwrap_or(u32::MAX)),
+        lifetime: limits.lifetime,
+        buffer: limits.buffer.get(),
+        buffers: config.memory.buffers.get(),
+        drain: config.drain.grace,
+    }
+}
+
+fn socket(stream: &StreamListener) -> SocketOptions {
+    SocketOptions {
+        backlog: stream.backlog.get(),
+        reuse_port: stream.reuse_port,
+        nodelay: stream.socket.nodelay,
+        keepalive: stream.socket.keepalive,
+        user_timeout: stream.socket.user_timeout,
+        linger_zero: stream.socket.linger == Linger::Reset,
+        notsent_lowat: stream.socket.notsent_lowat.map(Into::into),
+    }
+}

@@ -1,0 +1,201 @@
+//! The server: bind, serve, drain.
+
+use std::{
+    convert::Infallible, fmt, future::Future, io, net::SocketAddr, os::fd::AsRawFd,
+    panic::Location, sync::Arc,
+};
+
+use socket2::{Domain, Protocol, SockAddr, Socket as RawSocket, Type};
+use staunch_ledger::{Kind, Ledger, Obligation, State};
+use staunch_scope::{Context, Forced, Isolate, Scope, ScopeBuilder, serve_subject};
+use tokio::{net::UdpSocket, sync::OwnedSemaphorePermit};
+
+use crate::{
+    bind_error::BindError,
+    udp::{
+        UdpLimits, UdpOptions,
+        datagram::{Bound, Datagram},
+        known::Known,
+        receiving::Receiving,
+    },
+};
+
+/// A bound UDP socket whose datagrams can be handled.
+///
+/// # Examples
+/// ```
+/// use staunch_net::{Datagram, UdpLimits, UdpOptions, UdpServer};
+/// use staunch_scope::Context;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let address = "127.0.0.1:0".parse()?;
+/// let server = UdpServer::bind(address, &UdpOptions::default(), UdpLimits::default())?;
+/// let (context, cancel) = Context::background().with_cancel();
+/// cancel.cancel(); // at once, since this is an example
+/// let served = server.serve(&context, |datagram: Datagram| async move {
+///     datagram.reply(datagram.bytes()).await
+/// });
+/// assert_eq!(served.await.received, 0);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct UdpServer {
+    bound: Arc<Bound>,
+    address: SocketAddr,
+    limits: UdpLimits,
+}
+
+/// What a UDP server did, once it is drained.
+#[derive(Debug)]
+#[must_use]
+#[non_exhaustive]
+pub struct UdpServed {
+    /// Datagrams handed to the handler.
+    pub received: u64,
+    /// Datagrams dropped because they were too long.
+    pub oversize: u64,
+    /// Peers forgotten before their time to make room for new ones.
+    pub evicted: u64,
+    /// Handlers that did not end within the drain deadline and were cut.
+    pub cut: Vec<Forced>,
+}
+
+impl UdpServer {
+    /// Binds the socket.
+    ///
+    /// # Errors
+    /// [`BindError`], one line that says what to do.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    #[track_caller]
+    pub fn bind(
+        address: SocketAddr,
+        options: &UdpOptions,
+        limits: UdpLimits,
+    ) -> Result<UdpServer, BindError> {
+        let account = Ledger::current()
+            .open(Kind::LISTENER, Obligation::Perpetual("receives until it is drained"));
+        let failed = |error| BindError::new(&format_args!("udp:{address}"), error);
+        let socket = bind(address, options).map_err(failed)?;
+        let address = socket.local_addr().map_err(failed)?;
+        account.set_fd(socket.as_raw_fd());
+        account.label(&format!("udp:{address}"));
+        account.set_state(State::Read);
+        Ok(UdpServer { bound: Arc::new(Bound { socket, account }), address, limits })
+    }
+
+    /// Where it listens, with the port that the system chose.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Receives datagrams and runs `handler` for each, until `context` is cancelled; then
+    /// drains: stops receiving, asks the handlers to stop, waits up to the drain deadline, cuts
+    /// who is left, and says whom.
+    ///
+    /// Of each peer an `S` is remembered from its first datagram until it has been silent for
+    /// [`UdpLimits::peer_idle`], or must make room for another; see [`UdpLimits::peers`].
+    ///
+    /// An error of a handler is logged and is the datagram's own affair; so is a panic.
+    ///
+    /// # Cancel safety
+    /// Dropping it closes the socket as soon as the handlers have ended, which get the drain
+    /// deadline.
+    #[track_caller]
+    pub fn serve<S, H, F, E>(
+        self,
+        context: &Context,
+        handler: H,
+    ) -> impl Future<Output = UdpServed> + use<S, H, F, E>
+    where
+        S: Default + Send + Sync + 'static,
+        H: Fn(Datagram<S>) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: fmt::Display + Send + 'static,
+    {
+        serve(self, context.clone(), Location::caller(), handler)
+    }
+}
+
+fn bind(address: SocketAddr, options: &UdpOptions) -> io::Result<UdpSocket> {
+    let socket = RawSocket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_reuse_port(options.reuse_port)?;
+    if let Some(bytes) = options.receive_buffer {
+        socket.set_recv_buffer_size(bytes)?;
+        let granted = socket.recv_buffer_size()? / 2; // Linux doubles it, for its own needs
+        if granted < bytes {
+            tracing::warn!(
+                wanted = bytes,
+                granted,
+                "udp:{address}: smaller receive buffer than wanted: raise net.core.rmem_max"
+            );
+        }
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::from(address))?;
+    UdpSocket::from_std(socket.into())
+}
+
+async fn serve<S, H, F, E>(
+    server: UdpServer,
+    context: Context,
+    born_at: &'static Location<'static>,
+    handler: H,
+) -> UdpServed
+where
+    S: Default + Send + Sync + 'static,
+    H: Fn(Datagram<S>) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<(), E>> + Send + 'static,
+    E: fmt::Display + Send + 'static,
+{
+    let UdpServer { bound, limits, .. } = server;
+    let mut served = UdpServed { received: 0, oversize: 0, evicted: 0, cut: Vec::new() };
+    let ended = ScopeBuilder::<Infallible>::new(&context)
+        .policy(Isolate)
+        .grace(limits.drain)
+        .run(async |scope| {
+            let handler = Arc::new(handler);
+            let known = Known::new(&limits, bound.account.ledger(), born_at, scope.id());
+            let mut receiving = Receiving::new(bound, &limits, &known, &mut served);
+            let work = async {
+                while let Ok((datagram, permit)) = receiving.next().await {
+                    start(&scope, born_at, datagram, permit, &handler);
+                }
+            };
+            tokio::select! {
+                biased;
+                () = work => {}
+                () = known.keep_forgetting() => {}
+            }
+            Ok(())
+        })
+        .await;
+    UdpServed { cut: ended.forced, ..served }
+}
+
+/// Starts the handler of one datagram.
+fn start<S, H, F, E>(
+    scope: &Scope<Infallible>,
+    born_at: &'static Location<'static>,
+    datagram: Datagram<S>,
+    permit: OwnedSemaphorePermit,
+    handler: &Arc<H>,
+) where
+    S: Send + Sync + 'static,
+    H: Fn(Datagram<S>) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<(), E>> + Send + 'static,
+    E: fmt::Display + Send + 'static,
+{
+    let handler = Arc::clone(handler);
+    scope.spawn_at(born_at, async move {
+        let _permit = permit;
+        serve_subject(datagram.account().id());
+        if let Err(error) = handler(datagram).await {
+            tracing::debug!(%error, "a datagram's handler failed");
+        }
+        Ok(())
+    });
+}
