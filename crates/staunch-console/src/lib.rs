@@ -18,9 +18,9 @@
 //! small HTTP/1 server below the console is public too, in [`http`].
 //!
 //! # Bounds
-//! A request's head, headers and time are limited ([`http::HttpLimits`]), bodies are refused,
-//! four pages are made at a time, listings end at 64 MiB or are paged, one CPU profile of at
-//! most 300 s is taken at a time.
+//! A request's head, headers, body and time are limited ([`http::HttpLimits`]), four pages are
+//! made at a time, listings are paged or end at 64 MiB, one CPU profile of at most 300 s is
+//! taken at a time, and at most 1 MiB of log lines waits to be written.
 //!
 //! # Heap profiles
 //! Build with the feature `jemalloc`, make `tikv_jemallocator::Jemalloc` the global allocator,

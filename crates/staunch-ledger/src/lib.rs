@@ -40,6 +40,7 @@ mod clock;
 mod kind;
 mod label;
 mod ledger;
+mod locations;
 mod obligation;
 mod observation;
 mod reconcile;

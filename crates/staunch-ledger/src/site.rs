@@ -1,27 +1,25 @@
 //! Birth sites: the lines that open entries.
 //!
-//! A site is interned once and known by a small number. Looking it up costs a thread-local
-//! table of the sites seen lately, keyed by the address of the `Location` that
-//! `#[track_caller]` passes; only a miss takes the lock. Sites are as many as there are calls
-//! in the program's source, so the table is bounded by the program itself, and by
-//! [`MAX_SITES`].
+//! A site is interned once and known by a small number. Looking it up is one read of a table
+//! without locks, keyed by the address of the `Location` that `#[track_caller]` passes
+//! ([`locations`]); only the first birth at an address takes the lock. Sites are as many as
+//! there are calls in the program's source, so the table is bounded by the program itself, and
+//! by [`MAX_SITES`].
 //!
 //! A site under suspicion can be *escalated*: from then on each birth there records a full
 //! backtrace. Presence is free, the dear record is paid only where it is wanted.
 
 use std::{
     backtrace::Backtrace,
-    cell::Cell,
     collections::HashMap,
     panic::Location,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
-    thread_local,
 };
 
-use crate::ledger::EntryId;
+use crate::{ledger::EntryId, locations};
 
 /// More call sites than this share one unnamed site. No program comes near: it would need a
 /// million lines that open entries.
@@ -95,26 +93,14 @@ static PAGES: [OnceLock<Box<Page>>; MAX_SITES / PAGE] =
 type Key = (&'static str, u32, u32);
 static NUMBERS: Mutex<Option<HashMap<Key, u32>>> = Mutex::new(None);
 
-const CACHE: usize = 64;
-thread_local! {
-    /// The sites this thread opened at lately: address of the location, number.
-    static RECENT: [Cell<(usize, u32)>; CACHE] = const { [const { Cell::new((0, 0)) }; CACHE] };
-}
-
 /// The number of a site.
 #[inline]
 pub(crate) fn number(location: &'static Location<'static>) -> u32 {
-    let address = std::ptr::from_ref(location) as usize;
-    RECENT.with(|recent| {
-        let cell = &recent[(address / align_of::<Location<'_>>()) % CACHE];
-        let (known, number) = cell.get();
-        if known == address {
-            return number;
-        }
-        let number = intern(location);
-        cell.set((address, number));
-        number
-    })
+    locations::get(address(location)).unwrap_or_else(|| intern(location))
+}
+
+fn address(location: &'static Location<'static>) -> usize {
+    std::ptr::from_ref(location) as usize
 }
 
 #[cold]
@@ -123,6 +109,7 @@ fn intern(location: &'static Location<'static>) -> u32 {
     let mut numbers = NUMBERS.lock().unwrap_or_else(PoisonError::into_inner);
     let numbers = numbers.get_or_insert_default();
     if let Some(number) = numbers.get(&key) {
+        locations::put(address(location), *number);
         return *number;
     }
     let number = numbers.len().min(MAX_SITES - 1);
@@ -135,6 +122,7 @@ fn intern(location: &'static Location<'static>) -> u32 {
     if numbers.len() < MAX_SITES {
         numbers.insert(key, number as u32);
     }
+    locations::put(address(location), number as u32);
     number as u32
 }
 

@@ -5,8 +5,8 @@
 //! with the line that spawned it, its last poll, and what it waits for.
 //!
 //! # What holds
-//! 1. Children end before the scope; a scope's future that is dropped asks them to stop, and
-//!    each ends itself within the grace.
+//! 1. Children end before the scope. If the scope's future is dropped, they are asked to stop,
+//!    and each ends itself within the grace; a scope further out still waits for them.
 //! 2. The first error or panic stops the siblings (other [`Policy`]s can be chosen).
 //! 3. A child's deadline is the minimum of its own and its parent's.
 //! 4. Cancellation is level-triggered: once asked, every await of ours returns [`Cancelled`],

@@ -86,21 +86,6 @@ pub struct Ended<T, E> {
     pub forced: Vec<Forced>,
 }
 
-#[cfg(feature = "testing")]
-impl<T> Ended<T, std::convert::Infallible> {
-    /// The value of a body that can only succeed or panic.
-    pub(crate) fn into_body(self) -> Result<T, crate::error::TaskPanic> {
-        use crate::error::FailureCause;
-        match self.result {
-            Ok(value) => Ok(value),
-            Err(ScopeError::Failed { first, .. }) => match first.cause {
-                FailureCause::Panic(panic) => Err(panic),
-            },
-            Err(ScopeError::Cancelled(_)) => unreachable!("nobody cancels the background"),
-        }
-    }
-}
-
 /// A scope with another policy or grace than the default.
 ///
 /// # Examples

@@ -26,7 +26,11 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{context::Context, error::TaskPanic, scope::ScopeBuilder};
+use crate::{
+    context::Context,
+    error::{FailureCause, ScopeError, TaskPanic},
+    scope::{Ended, ScopeBuilder},
+};
 
 /// How long, in real time, what a test left may take to end.
 pub const SETTLE: Duration = Duration::from_secs(2);
@@ -127,7 +131,7 @@ impl Runner {
         let (outcome, left) = {
             let _ledger = ledger.enter();
             runtime.block_on(async {
-                let outcome = scope.await.into_body();
+                let outcome = outcome(scope.await);
                 let tasks = || Handle::current().metrics().num_alive_tasks();
                 let look = || Leftovers::look(*ledger, &HashSet::new(), tasks());
                 (outcome, settle(self.settle, look).await)
@@ -148,6 +152,17 @@ impl Runner {
             Flavor::MultiThread { workers } => _ = builder.worker_threads(workers),
         }
         builder.enable_all().build().expect("a runtime needs a few threads and descriptors")
+    }
+}
+
+/// How the test itself went: it can only succeed or panic.
+fn outcome<T>(ended: Ended<T, Infallible>) -> Result<T, TaskPanic> {
+    match ended.result {
+        Ok(value) => Ok(value),
+        Err(ScopeError::Failed { first, .. }) => match first.cause {
+            FailureCause::Panic(panic) => Err(panic),
+        },
+        Err(ScopeError::Cancelled(_)) => unreachable!("nobody cancels the background"),
     }
 }
 

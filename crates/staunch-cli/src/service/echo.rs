@@ -3,8 +3,9 @@
 use staunch_net::{Connection, LineReader, ReadLineError, TlsConnection};
 use tokio::io::{AsyncWriteExt, split};
 
-/// Not an `async fn`, which would hold its argument twice, and not `while let`, which would hold
-/// the result of `next` during the write: an idle connection's memory is mostly its future.
+/// Answers line by line. Not `while let`, which would hold the result of `next` during the write:
+/// an idle connection's memory is mostly its future.
+#[expect(clippy::manual_async_fn, reason = "an `async fn` would hold its argument twice")]
 pub(crate) fn echo(
     connection: Connection,
 ) -> impl Future<Output = Result<(), ReadLineError>> + Send {

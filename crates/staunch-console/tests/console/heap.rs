@@ -95,14 +95,14 @@ async fn without_sums() {
 
 /// 64 MiB.
 #[inline(never)]
-fn hold() -> Vec<Box<[u8; 1 << 16]>> {
-    (0..1024).map(|_| black_box(Box::new([7; 1 << 16]))).collect()
+fn hold() -> Vec<Box<[u8]>> {
+    (0..1024).map(|_| black_box(vec![7; 1 << 16].into_boxed_slice())).collect()
 }
 
 /// 32 MiB, of which nothing is kept.
 #[inline(never)]
 fn churn() {
     for _ in 0..512 {
-        drop(black_box(Box::new([7_u8; 1 << 16])));
+        drop(black_box(vec![7_u8; 1 << 16].into_boxed_slice()));
     }
 }

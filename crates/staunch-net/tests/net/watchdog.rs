@@ -1,6 +1,9 @@
 //! The watchdog: who stops without closing is cut, for the right reason, and nobody else is.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use staunch_ledger::{Kind, Ledger};
 use staunch_net::{Connection, CutReason, Limits, ReadLineError};
@@ -48,7 +51,7 @@ async fn check<F>(
 /// Talks every now and then for `time`.
 async fn talks_on(address: SocketAddr, time: Duration) {
     let mut stream = connect(address).await;
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     while begun.elapsed() < time {
         assert_eq!(ask(&mut stream, "alive").await, "Echo: alive");
         tokio::time::sleep(SHORT / 30).await; // well within every limit
@@ -160,22 +163,43 @@ async fn a_peer_that_reads_at_a_drip() {
 
 #[staunch::test]
 async fn a_peer_that_reads_fast_enough_is_not_cut() {
-    let limits = Limits { min_send_rate: 1 << 10, write_stall: Some(SHORT), ..unlimited() };
+    let limits = Limits { min_send_rate: 1 << 10, first_byte: Some(SHORT), ..unlimited() };
     let listener = bind(limits);
     let address = address(&listener);
     let ends = Ends::default();
     let served = serving(listener, ends.keep(pour), async || {
         let mut steady = narrow(address).await;
         let mut bytes = vec![0; 4 << 10];
-        for _ in 0..2_000 {
+        // Some minutes on the ledger's clock, at more than 20 KiB a second.
+        let begun = Instant::now();
+        while begun.elapsed() < SHORT * 6 {
             steady.read_exact(&mut bytes).await.unwrap();
-            Ledger::current().advance_clock(Duration::from_millis(50));
+            Ledger::current().advance_clock(Duration::from_millis(200));
+            tokio::task::yield_now().await;
         }
     });
     assert_eq!(served.await.accepted, 1);
     assert_eq!(ends.take_cuts(), []);
     let cuts = Ledger::current().observation_counts();
     assert!(cuts.iter().all(|(rule, _)| !rule.starts_with("cut-")), "{cuts:?}");
+}
+
+#[staunch::test]
+async fn half_an_answer_never_looks_like_a_whole_one() {
+    let half = async |connection: Connection| {
+        connection.write_all([b"half an answ"]).await?;
+        std::future::pending::<()>().await;
+        Ok::<_, ReadLineError>(())
+    };
+    let drain = Duration::from_millis(100);
+    let listener = bind(Limits { lifetime: Some(SHORT), drain, ..unlimited() });
+    let address = address(&listener);
+    let served = serving(listener, half, async || {
+        let mut stream = connect(address).await;
+        assert_eq!(read_to_end(&mut stream).await, None, "a reset, and no orderly end");
+        assert_eq!(observed("cut-lifetime").len(), 1);
+    });
+    assert_eq!(served.await.cut.len(), 1, "its handler does not look");
 }
 
 /// The misbehaving client among echo's clients, with a healthy one on the same listener.

@@ -1,0 +1,90 @@
+//! What a server holds when nobody is connected, and whether it comes back to it.
+
+use std::{collections::BTreeMap, fmt, net::SocketAddr};
+
+use serde_json::Value;
+
+use crate::{eventually, server::Server};
+
+/// File descriptors as the kernel counts them, and entries as the ledger does; without those of
+/// the request that asks.
+#[derive(PartialEq, Eq)]
+pub(crate) struct Holdings {
+    fds: usize,
+    tasks: usize,
+    /// How many, by kind and birth line.
+    entries: BTreeMap<String, usize>,
+    /// Connections of peers and the tasks that serve them.
+    of_peers: usize,
+}
+
+impl fmt::Debug for Holdings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let entries = self.entries.values().sum::<usize>();
+        let Holdings { fds, tasks, of_peers, .. } = self;
+        write!(f, "{fds} fds, {tasks} tasks, {entries} entries ({of_peers} of peers)")?;
+        self.entries.iter().try_for_each(|(what, count)| write!(f, "\n  {count} {what}"))
+    }
+}
+
+impl Server {
+    /// What it holds after a first request, when nobody is connected. The first request leaves
+    /// what is kept from then on: the account of the buffer pool.
+    pub(crate) fn baseline(&self) -> Holdings {
+        self.client().echo("the first");
+        eventually("nobody is connected", || {
+            let holdings = self.holdings()?;
+            if holdings.of_peers == 0 { Ok(holdings) } else { Err(format!("{holdings:?}")) }
+        })
+    }
+
+    /// Waits until it holds exactly that again.
+    pub(crate) fn settles_to(&self, baseline: &Holdings) {
+        eventually("it holds what it held before", || {
+            let holdings = self.holdings()?;
+            let settled = holdings == *baseline;
+            if settled { Ok(()) } else { Err(format!("{holdings:?}\nbefore: {baseline:?}")) }
+        });
+    }
+
+    /// What it holds now; an error when that is more than a page of the ledger shows, or when
+    /// something is overdue.
+    fn holdings(&self) -> Result<Holdings, String> {
+        let answer = self.admin_json("/debug/ledger?limit=1000");
+        let fds = self.process().fds() - 1; // the asker's connection, which `answer` keeps open
+        let ledger = &answer.body;
+        assert_eq!(ledger["detector"], "awake");
+        if !ledger["next"].is_null() || ledger["totals"]["overdue"] != 0 {
+            return Err(ledger["totals"].to_string());
+        }
+        let all = ledger["entries"].as_array().unwrap();
+        let asker = answer.asker();
+        let others: Vec<_> = all.iter().filter(|entry| !belongs_to(entry, &asker)).collect();
+        let mut entries = BTreeMap::new();
+        for entry in &others {
+            *entries.entry(name(entry)).or_default() += 1;
+        }
+        let tasks = others.iter().filter(|entry| entry["kind"] == "task").count();
+        let of_peers = others.iter().filter(|entry| is_of_peer(entry)).count();
+        Ok(Holdings { fds, tasks, entries, of_peers })
+    }
+}
+
+/// Kind, birth line, and the listener's address or whatever else tells one from another; but no
+/// address of a peer, which differs each time.
+fn name(entry: &Value) -> String {
+    let text = |key: &str| entry[key].as_str().unwrap();
+    let label = if is_of_peer(entry) { "" } else { text("label") };
+    format!("{} born at {} {label}", text("kind"), text("born_at"))
+}
+
+fn is_of_peer(entry: &Value) -> bool {
+    let peer = entry["label"].as_str().unwrap().parse::<SocketAddr>();
+    entry["kind"] != "listener" && peer.is_ok()
+}
+
+/// Whether an entry, or one of its owners, carries the address of this peer.
+fn belongs_to(entry: &Value, peer: &str) -> bool {
+    let owners = entry["owners"].as_array().unwrap();
+    entry["label"] == peer || owners.iter().any(|owner| owner["label"] == peer)
+}

@@ -1,0 +1,266 @@
+//! What `run` and `check` answer, print and return.
+
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, TcpListener, UdpSocket},
+    os::unix::net::UnixStream,
+};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::{
+    PATIENCE,
+    process::{Ended, Process, folder},
+    server::{Server, get, request},
+};
+
+const SERVED: &str = r#"
+[[listener]]
+name = "echo"
+protocol = "echo"
+listen = "127.0.0.1:0"
+[[listener]]
+name = "unix"
+protocol = "echo"
+listen = "unix:echo.sock"
+[[listener]]
+name = "udp"
+protocol = "udp-echo"
+listen = "127.0.0.1:0"
+[[listener]]
+name = "http"
+protocol = "http"
+listen = "127.0.0.1:0"
+"#;
+
+#[test]
+fn lines_are_echoed_trimmed() {
+    let server = Server::start(SERVED);
+    let baseline = server.baseline();
+    let check = |sent: &str, expected: &str| {
+        let mut client = server.client();
+        client.send(sent);
+        client.stream().shutdown(Shutdown::Write).unwrap();
+        assert_eq!(client.rest().unwrap(), expected, "to {sent:?}");
+    };
+    check("hi there \r\n", "Echo: hi there\n");
+    check("no newline", "Echo: no newline\n");
+    check("one\ntwo\n", "Echo: one\nEcho: two\n");
+    check("one\ntwo", "Echo: one\nEcho: two\n");
+    check(" \u{2003}grüß dich\u{a0}\n", "Echo: grüß dich\n");
+    check("\n", "Echo: \n");
+    check("", "");
+    server.settles_to(&baseline);
+    server.terminate().assert_clean();
+}
+
+#[test]
+fn unix_sockets_are_served_and_removed() {
+    let server = Server::start(SERVED);
+    let path = server.process().path("echo.sock");
+    let check = || {
+        let mut client = UnixStream::connect(&path).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.write_all(b"hi there \r\n").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "Echo: hi there\n");
+    };
+    check();
+    let baseline = server.baseline();
+    check();
+    server.settles_to(&baseline);
+    server.terminate().assert_clean();
+    assert!(!path.exists(), "{} is left", path.display());
+}
+
+#[test]
+fn datagrams_are_echoed_trimmed() {
+    let server = Server::start(SERVED);
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.send_to(b"hi there \r\n", server.tcp("udp")).unwrap();
+    let mut answer = [0; 64];
+    let (length, from) = client.recv_from(&mut answer).unwrap();
+    assert_eq!(answer[..length].escape_ascii().to_string(), r"Echo: hi there\n");
+    assert_eq!(from, server.tcp("udp"));
+    let ended = server.terminate();
+    ended.assert_clean();
+    assert!(ended.last_line().contains("and 1 datagrams"), "{}", ended.last_line());
+}
+
+#[test]
+fn http_is_served() {
+    let server = Server::start(SERVED);
+    let baseline = server.baseline();
+    let http = server.tcp("http");
+    let (status, body, _) = get(http, "/");
+    assert_eq!((status, body.contains("Served by staunch")), (200, true), "{body}");
+    assert_eq!(get(http, "/nowhere").0, 404);
+    assert_eq!(get(http, "/echo").0, 405);
+    let echo = "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 8\r\n\r\nhi there";
+    let (status, body, _) = request(http, echo);
+    assert_eq!((status, body.as_str()), (200, "hi there"));
+    server.settles_to(&baseline);
+    server.terminate().assert_clean();
+}
+
+#[test]
+fn either_signal_ends_a_run() {
+    let check = |signal: Signal, name: &str| {
+        let mut server = Server::start(SERVED);
+        server.baseline();
+        server.signal(signal);
+        let ended = server.ended();
+        ended.assert_clean();
+        assert!(ended.stderr.contains(name), "no {name} in the log: {}", ended.stderr);
+    };
+    check(Signal::TERM, "SIGTERM");
+    check(Signal::INT, "SIGINT");
+}
+
+#[test]
+fn log_lines_are_json() {
+    let server = Server::start(&format!("level = \"debug\"\n{SERVED}"));
+    server.client().echo("hi there");
+    get(server.tcp("http"), "/");
+    let ended = server.terminate();
+    ended.assert_clean();
+    for line in ended.stderr.lines() {
+        let parsed = serde_json::from_str::<Value>(line);
+        let parsed = parsed.unwrap_or_else(|error| panic!("{error} in {line}"));
+        for key in ["timestamp", "level", "target"] {
+            assert!(parsed[key].is_string(), "no {key} in {line}");
+        }
+        assert!(parsed["fields"]["message"].is_string(), "no message in {line}");
+    }
+    assert!(ended.stderr.contains("draining"), "{}", ended.stderr);
+}
+
+/// Runs `staunch` in a folder with these files, to its end.
+fn staunch(arguments: &[&str], files: &[(&str, &str)]) -> Ended {
+    Process::start(folder(files), arguments).ended()
+}
+
+/// `run` does not start with this configuration, and says exactly so.
+#[track_caller]
+fn check_refused(config: &str, expected: &[&str]) {
+    let ended = staunch(&["run", "--config", "staunch.toml"], &[("staunch.toml", config)]);
+    assert_eq!(ended.code, Some(2), "{ended:#?}");
+    assert_eq!(ended.stdout, "", "{ended:#?}");
+    let lines: Vec<&str> = ended.stderr.lines().filter(|line| !line.starts_with(' ')).collect();
+    assert_eq!(lines.len(), expected.len(), "a line for each mistake: {}", ended.stderr);
+    for (line, expected) in lines.iter().zip(expected) {
+        assert!(line.contains(expected), "{expected:?} is not in {line:?}");
+    }
+}
+
+/// A configuration with one echo listener, no admin, and nothing else.
+fn echo_on(address: &str) -> String {
+    let listener = format!("name = \"echo\"\nprotocol = \"echo\"\nlisten = \"{address}\"");
+    format!("[admin]\nenabled = false\n[[listener]]\n{listener}\n")
+}
+
+#[test]
+fn without_its_configuration_it_does_not_start() {
+    for command in ["run", "check"] {
+        let ended = staunch(&[command, "--config", "nowhere.toml"], &[]);
+        assert_eq!(ended.code, Some(2), "{ended:#?}");
+        assert_eq!(ended.stderr, "nowhere.toml: there is no such file\n", "{command}");
+    }
+}
+
+#[test]
+fn an_unknown_argument_is_refused() {
+    let ended = staunch(&["run", "--confg", "staunch.toml"], &[]);
+    assert_eq!(ended.code, Some(2), "{ended:#?}");
+    assert!(ended.stderr.contains("'--config'"), "{}", ended.stderr);
+}
+
+const TEN_MISTAKES: &str = r#"
+[admin]
+listen = "nowhere"
+tokenfile = "x"
+[log]
+format = "xml"
+level = 3
+[drain]
+grace = "10 parsecs"
+[memory]
+bufers = "64MiB"
+[[listener]]
+name = "Echo!"
+protocol = "echoo"
+listen = "127.0.0.1:0"
+backlog = -1
+[listener.limits]
+idle = 75
+"#;
+
+#[test]
+fn all_mistakes_are_named_at_once() {
+    let expected = [
+        r#"staunch.toml:3:10: `listen` in [admin] is "nowhere""#,
+        "staunch.toml:4:1: unknown key `tokenfile` in [admin]: did you mean `token_file`?",
+        r#"staunch.toml:6:10: `format` in [log] is "xml": must be one of `text`, `json`"#,
+        "staunch.toml:7:9: `level` in [log] is 3",
+        r#"staunch.toml:9:9: `grace` in [drain] is "10 parsecs""#,
+        "staunch.toml:11:1: unknown key `bufers` in [memory]: did you mean `buffers`?",
+        r#"staunch.toml:13:8: `name` in [[listener]] "Echo!""#,
+        "staunch.toml:14:12: `protocol` in [[listener]]",
+        "staunch.toml:16:11: `backlog` in [[listener]]",
+        "staunch.toml:18:8: `idle` in [listener.limits]",
+    ];
+    check_refused(TEN_MISTAKES, &expected);
+    let files = [("staunch.toml", TEN_MISTAKES)];
+    let [run, check] =
+        ["run", "check"].map(|command| staunch(&[command, "--config", "staunch.toml"], &files));
+    assert_eq!((run.code, run.stderr), (check.code, check.stderr));
+}
+
+#[test]
+fn check_says_that_a_configuration_is_right() {
+    let ended = staunch(&["check", "--config", "staunch.toml"], &[("staunch.toml", SERVED)]);
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    assert_eq!(ended.stdout, "staunch.toml: ok, 4 listeners\n");
+    assert_eq!(ended.stderr, "");
+}
+
+#[test]
+fn every_address_in_use_is_named() {
+    let taken = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let [echo, admin] = taken.each_ref().map(|taken| taken.local_addr().unwrap().to_string());
+    check_refused(&echo_on(&echo), &[&format!("echo: {echo}: already in use")]);
+    let both = echo_on(&echo).replace("enabled = false", &format!("listen = \"{admin}\""));
+    let expected = [&echo, &admin].map(|address| format!("{address}: already in use"));
+    check_refused(&both, &expected.each_ref().map(String::as_str));
+}
+
+#[test]
+fn beyond_loopback_the_admin_needs_its_token() {
+    let admin = |keys: &str| {
+        let admin = format!("listen = \"0.0.0.0:0\"\n{keys}");
+        echo_on("127.0.0.1:0").replace("enabled = false", &admin)
+    };
+    check_refused(&admin(""), &["`token_file` is missing in [admin]: 0.0.0.0:0 is reachable"]);
+    let missing = admin("token_file = \"nowhere.token\"");
+    check_refused(&missing, &["cannot read the token from nowhere.token"]);
+}
+
+#[test]
+fn a_path_that_cannot_be_a_socket_is_named() {
+    let check = |path: &str, expected: &str| {
+        check_refused(&echo_on(&format!("unix:{path}")), &[&format!("echo: unix:{expected}")]);
+    };
+    check("nowhere/echo.sock", "nowhere/echo.sock: ");
+    check("staunch.toml/echo.sock", "staunch.toml/echo.sock: ");
+    check("staunch.toml", "staunch.toml: "); // an ordinary file, which must not be removed
+}
+
+#[test]
+fn a_missing_certificate_is_named() {
+    let tls = "[listener.tls]\ncertificate = \"nowhere.pem\"\nkey = \"nowhere.key\"";
+    check_refused(&format!("{}{tls}\n", echo_on("127.0.0.1:0")), &["echo: nowhere.pem"]);
+}
