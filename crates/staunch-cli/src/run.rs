@@ -7,7 +7,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use staunch_config::{Config, ConfigErrors};
 use staunch_console::{Phase, Readiness, log};
 use staunch_ledger::Ledger;
-use staunch_scope::{Context, Scope, ScopeBuilder};
+use staunch_scope::{Context, Scope, ScopeBuilder, patrol};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
@@ -84,6 +84,11 @@ async fn serve(config: &Config) -> anyhow::Result<Outcome> {
                 tracing::info!(listener = service.name(), endpoint = %service.endpoint(), "listening");
                 start_one(&scope, service, Arc::clone(&books));
             }
+            let every = config.patrol.every;
+            scope.spawn_named("patrol", async move {
+                let Err(_asked_to_stop) = patrol(every).await;
+                Ok(())
+            });
             readiness.advance(Phase::Ready);
             let name = signals.next().await;
             readiness.advance(Phase::Draining);

@@ -8,7 +8,7 @@ use crate::file;
 use crate::listener::Listener;
 use crate::log::Log;
 use crate::overlap::Claims;
-use crate::process::{Drain, Memory, Runtime};
+use crate::process::{Drain, Memory, Patrol, Runtime};
 use crate::reader::{self, Section};
 
 /// What `staunch run` runs on.
@@ -24,6 +24,8 @@ pub struct Config {
     pub drain: Drain,
     /// Memory shared by all connections.
     pub memory: Memory,
+    /// The search for leaks that nobody asked for.
+    pub patrol: Patrol,
     /// What is served; at least one, each with its own name and address.
     pub listeners: Vec<Listener>,
 }
@@ -65,6 +67,7 @@ impl Config {
         let runtime = section.table("runtime", Runtime::read);
         let drain = section.table("drain", Drain::read);
         let memory = section.table("memory", Memory::read);
+        let patrol = section.table("patrol", Patrol::read);
         if !section.has("listener") {
             section.missing("listener", "nothing would be served; write a [[listener]]".to_owned());
         }
@@ -72,7 +75,7 @@ impl Config {
             section.tables("listener", |listener| Listener::read(listener, &memory, &mut claims));
         claims.report_overlaps(section);
         let listeners = listeners.into_iter().collect::<Option<_>>()?;
-        Some(Self { admin, log, runtime, drain, memory, listeners })
+        Some(Self { admin, log, runtime, drain, memory, patrol, listeners })
     }
 }
 

@@ -48,5 +48,5 @@ pub use self::listener::{
     StreamAddress, StreamLimits, StreamListener, StreamProtocol, Tls,
 };
 pub use self::log::{Log, LogFilter, LogFormat};
-pub use self::process::{Drain, Memory, Runtime};
+pub use self::process::{Drain, Memory, Patrol, Runtime};
 pub use self::size::{ByteSize, ParseByteSizeError};

@@ -4,6 +4,7 @@ use std::{fmt, net::SocketAddr, panic::Location};
 
 use crate::{
     arena::{Arena, Cell},
+    clock::Stamp,
     kind::Kind,
     label::{self, CellRef, Decoded, LabelWord},
     ledger::{EntryId, Ledger, pack, unpack},
@@ -75,13 +76,20 @@ impl Account {
         }
     }
 
+    /// Progress was made at `stamp`.
+    pub(crate) fn touch_at(&self, stamp: Stamp) {
+        if let Some(slot) = self.slot() {
+            slot.touch(stamp);
+        }
+    }
+
     /// When progress was made last.
-    pub fn progress(&self) -> crate::Stamp {
+    pub fn progress(&self) -> Stamp {
         self.slot().map_or_else(|| self.ledger().now(), Slot::progress)
     }
 
     /// When the entry was opened.
-    pub fn born(&self) -> crate::Stamp {
+    pub fn born(&self) -> Stamp {
         self.slot().map_or_else(|| self.ledger().now(), Slot::born)
     }
 
@@ -100,7 +108,7 @@ impl Account {
 
     /// For a task: it is being polled. Counts the poll and makes it the latest progress.
     #[inline]
-    pub fn begin_poll(&self) -> crate::Stamp {
+    pub fn begin_poll(&self) -> Stamp {
         let now = self.ledger().now();
         if let Some(slot) = self.slot() {
             slot.count_poll();
@@ -167,7 +175,8 @@ impl Account {
         }
     }
 
-    /// Changes the promise, for instance when a stream turns out to be endless.
+    /// Changes the promise, for instance when a stream turns out to be endless. A promise to
+    /// make progress counts from now on.
     pub fn set_obligation(&self, obligation: Obligation) {
         if let Some(slot) = self.slot() {
             slot.set_obligation(obligation, self.ledger().now());

@@ -1,32 +1,43 @@
-//! One deliberate leak per ledger, to prove that whoever looks for leaks is awake.
+//! Deliberate leaks, hidden on every ledger, to prove that whoever looks for leaks is awake.
 //!
-//! The canary is an ordinary entry with a deadline before its birth, so the rule that finds overdue
-//! entries must find it, by the same path as any other. It carries a flag that keeps it off the
-//! user's counts. A diagnosis that does not find it is not worth its silence: its detector is
-//! broken, and it says so ([`Detector`](crate::Detector)).
+//! A canary is an ordinary entry that has broken its promise since before its birth, one for each
+//! promise that can be broken, so the rule that finds overdue entries must find all of them, by
+//! the same path as any other. They carry a flag that keeps them off the user's counts. A
+//! diagnosis that misses one is not worth its silence: its detector is broken, and it says so
+//! ([`Detector`](crate::Detector)).
 
-use std::panic::Location;
+use std::{panic::Location, time::Duration};
 
 use crate::{
+    account::Account,
+    clock::Stamp,
     kind::Kind,
     ledger::{EntryId, Ledger},
     obligation::{Deadline, Obligation},
     slot::{HIDDEN, Record},
 };
 
-pub(crate) fn hide(ledger: Ledger) -> EntryId {
-    let account = ledger.open_flagged(
-        Location::caller(),
-        Kind::OTHER,
-        Obligation::EndsBy(Deadline::PASSED),
-        None,
-        HIDDEN,
-    );
+/// How many a ledger hides.
+pub(crate) const COUNT: usize = 3;
+
+pub(crate) fn hide(ledger: Ledger) {
+    // The first canary takes the slot of the entry it is an orphan of, and keeps it for good: no
+    // later entry can have the parent's id.
+    let parent = open(ledger, Obligation::EndsWithParent, None).id();
+    let canaries: [Account; COUNT] = [
+        open(ledger, Obligation::EndsWithParent, Some(parent)),
+        open(ledger, Obligation::EndsBy(Deadline::PASSED), None),
+        open(ledger, Obligation::ProgressWithin(Duration::ZERO), None),
+    ];
+    #[expect(clippy::disallowed_methods, reason = "the only leaks there are meant to be")]
+    canaries.into_iter().for_each(std::mem::forget);
+}
+
+fn open(ledger: Ledger, obligation: Obligation, parent: Option<EntryId>) -> Account {
+    let account = ledger.open_flagged(Location::caller(), Kind::OTHER, obligation, parent, HIDDEN);
     account.label("staunch's canary: a leak on purpose");
-    let id = account.id();
-    #[expect(clippy::disallowed_methods, reason = "the one leak there is meant to be")]
-    std::mem::forget(account);
-    id
+    account.touch_at(Stamp(0));
+    account
 }
 
 pub(crate) fn is_hidden(record: &Record) -> bool {

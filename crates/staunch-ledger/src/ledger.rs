@@ -58,7 +58,8 @@ pub struct Ledger {
 #[derive(Debug)]
 pub struct OwnedLedger(Ledger);
 
-/// Names an entry, for good: the id of a closed entry is not given again.
+/// Names an entry. The id of a closed entry is not given again, until 2^31 later entries have
+/// had the same slot.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EntryId(pub(crate) u64);
 
@@ -71,7 +72,6 @@ pub(crate) struct Inner {
     clock: AtomicU64,
     unrecorded: AtomicU64,
     observations: Mutex<Observations>,
-    canary: OnceLock<EntryId>,
 }
 
 const REAL_CLOCK: u64 = u64::MAX;
@@ -201,9 +201,7 @@ impl Ledger {
     /// How many entries are live. Looks at every slot: about 1 ns each.
     pub fn live(self) -> usize {
         let mut live = 0;
-        self.inner.for_each(|id, record, _| {
-            live += usize::from(!canary::is_hidden(&record) && self.inner.canary() != Some(id));
-        });
+        self.inner.for_each(|_, record, _| live += usize::from(!canary::is_hidden(&record)));
         live
     }
 
@@ -285,7 +283,6 @@ impl Inner {
             clock: AtomicU64::new(REAL_CLOCK),
             unrecorded: AtomicU64::new(0),
             observations: Mutex::new(Observations::default()),
-            canary: OnceLock::new(),
         }));
         if cfg!(loom) {
             // Loom sees no order in `OnceLock`: its threads must find the shards made.
@@ -293,8 +290,7 @@ impl Inner {
                 inner.shard_or_new(number);
             }
         } else {
-            let id = canary::hide(Ledger { inner });
-            let _ = inner.canary.set(id);
+            canary::hide(Ledger { inner });
         }
         inner
     }
@@ -306,10 +302,6 @@ impl Inner {
         inner.shards().for_each(Shard::forget_births);
         *inner.observations() = Observations::default();
         inner
-    }
-
-    pub(crate) fn canary(&self) -> Option<EntryId> {
-        self.canary.get().copied()
     }
 
     fn observations(&self) -> MutexGuard<'_, Observations> {

@@ -19,8 +19,8 @@
 //! # The parts
 //! [`Ledger`] hands out [`Account`]s; an account is kept with its resource and closes its entry
 //! when dropped. An [`Obligation`] tells slow from leaked. [`Snapshot::overdue`] lists what
-//! broke its promise and says whether the search was awake ([`Detector`]). A [`Site`] under
-//! suspicion can be told to record full backtraces. [`Ledger::reconcile`] asks the kernel
+//! broke its promise and says whether the search was awake ([`Detector`]). A [`Patrol`] looks
+//! again and again and has the [`Site`]s it suspects record full backtraces. [`Ledger::reconcile`] asks the kernel
 //! whether it agrees. There is no asynchronous runtime in here and no `unsafe`.
 //!
 //! # Verified
@@ -43,6 +43,7 @@ mod ledger;
 mod locations;
 mod obligation;
 mod observation;
+mod patrol;
 mod reconcile;
 mod shard;
 mod site;
@@ -59,6 +60,7 @@ pub use crate::{
     ledger::{Entered, EntryId, Ledger, OwnedLedger},
     obligation::{Deadline, Obligation},
     observation::{MAX_OBSERVATIONS, Observation},
+    patrol::{Look, MAX_SUSPECTS, Patrol, Suspicion},
     reconcile::{ReconcileError, Reconciliation, UnaccountedFd},
     site::{MAX_BACKTRACES_PER_SITE, Site, sites},
     snapshot::{Detector, Entry, Group, Snapshot},

@@ -12,6 +12,8 @@
 use std::{
     backtrace::Backtrace,
     collections::HashMap,
+    fmt,
+    hash::{Hash, Hasher},
     panic::Location,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -48,11 +50,13 @@ impl Site {
     }
 
     /// From now on, births here record a full backtrace (about 10 µs each); the latest
-    /// [`MAX_BACKTRACES_PER_SITE`] are kept.
-    pub fn escalate(&self) {
-        if !self.escalated.swap(true, Ordering::Relaxed) {
+    /// [`MAX_BACKTRACES_PER_SITE`] are kept. Whether that is new.
+    pub fn escalate(&self) -> bool {
+        let new = !self.escalated.swap(true, Ordering::Relaxed);
+        if new {
             ESCALATED.fetch_add(1, Ordering::Relaxed);
         }
+        new
     }
 
     /// Stops recording and forgets what was recorded.
@@ -79,6 +83,27 @@ impl Site {
 
     fn kept(&self) -> MutexGuard<'_, Vec<(EntryId, Arc<Backtrace>)>> {
         self.backtraces.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Sites are interned: each line has one.
+impl PartialEq for Site {
+    fn eq(&self, other: &Site) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+impl Eq for Site {}
+
+impl Hash for Site {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        std::ptr::from_ref(self).hash(state);
+    }
+}
+
+impl fmt::Debug for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Site({})", self.location)
     }
 }
 

@@ -200,6 +200,9 @@ impl Slot {
     }
 
     pub(crate) fn set_obligation(&self, obligation: Obligation, now: Stamp) {
+        if matches!(obligation, Obligation::ProgressWithin(_)) {
+            self.touch(now);
+        }
         self.obligation.store(obligation.encode(now), Ordering::Relaxed);
     }
 

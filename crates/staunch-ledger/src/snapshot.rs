@@ -20,7 +20,7 @@ use crate::{
 pub struct Snapshot {
     taken: Stamp,
     entries: Vec<Entry>,
-    canary: Option<Entry>,
+    canaries: Vec<Entry>,
     unrecorded: u64,
 }
 
@@ -64,12 +64,13 @@ pub struct Group {
     pub overdue: u64,
 }
 
-/// Whether a search for leaks can be believed: it must have found the canary.
+/// Whether a search for leaks can be believed: each ledger hides a leak on purpose for every
+/// promise that can be broken, and the search must have found them all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detector {
-    /// The canary was found.
+    /// Every canary was found.
     Awake,
-    /// The canary was missed: that nothing else was found means nothing.
+    /// A canary was missed: that nothing else was found means nothing.
     Broken,
 }
 
@@ -79,16 +80,16 @@ impl Ledger {
         let taken = self.now();
         let used = self.inner.shards().map(|shard| shard.slots.used() as usize).sum();
         let mut entries = Vec::with_capacity(used);
-        let mut hidden = None;
+        let mut canaries = Vec::with_capacity(canary::COUNT);
         self.inner.for_each(|id, record, slot| {
             let Some(entry) = read(self.inner, taken, id, record, slot) else { return };
             if canary::is_hidden(&record) {
-                hidden = Some(entry);
+                canaries.push(entry);
             } else {
                 entries.push(entry);
             }
         });
-        Snapshot { taken, entries, canary: hidden, unrecorded: self.unrecorded() }
+        Snapshot { taken, entries, canaries, unrecorded: self.unrecorded() }
     }
 
     /// One entry, if it lives.
@@ -176,13 +177,13 @@ impl Snapshot {
         let mut found: Vec<&Entry> = self
             .entries
             .iter()
-            .chain(&self.canary)
+            .chain(&self.canaries)
             .filter(|entry| entry.overdue_by().is_some())
             .collect();
-        let canary = self.canary.as_ref().map(Entry::id);
         let before = found.len();
-        found.retain(|entry| Some(entry.id) != canary);
-        let detector = if found.len() < before { Detector::Awake } else { Detector::Broken };
+        found.retain(|entry| !self.canaries.iter().any(|canary| canary.id == entry.id));
+        let every = before - found.len() == canary::COUNT;
+        let detector = if every { Detector::Awake } else { Detector::Broken };
         found.sort_by_key(|entry| std::cmp::Reverse(entry.overdue_by()));
         (found, detector)
     }

@@ -11,8 +11,9 @@ use std::{
 };
 
 use staunch_ledger::{
-    Account, Deadline, Detector, Entry, EntryId, Kind, Label, Ledger, MAX_BACKTRACES_PER_SITE,
-    MAX_LABEL_BYTES, MAX_OBSERVATIONS, Obligation, Observation, Site, State, sites,
+    Account, Deadline, Detector, Entry, EntryId, Kind, Label, Ledger, Look,
+    MAX_BACKTRACES_PER_SITE, MAX_LABEL_BYTES, MAX_OBSERVATIONS, Obligation, Observation, Patrol,
+    Site, State, sites,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -575,4 +576,94 @@ fn place(id: EntryId) -> (u32, u32) {
     let text = id.to_string();
     let parts: Vec<u32> = text.split('.').filter_map(|part| part.parse().ok()).collect();
     (parts[0], parts[1])
+}
+
+// --- patrol ---
+
+/// A patrol and a site of its own, whose entries are promised to make progress every second.
+fn patrolled(ledger: Ledger) -> (Patrol, Box<dyn Fn() -> Account>) {
+    let open = move || ledger.open(Kind::LEASE, Obligation::ProgressWithin(SECOND));
+    (Patrol::new(ledger), Box::new(open))
+}
+
+/// Time passes, and the patrol looks.
+fn look_after(ledger: Ledger, patrol: &mut Patrol, time: Duration) -> Look {
+    ledger.advance_clock(time);
+    let look = patrol.look();
+    assert_eq!(look.detector, Detector::Awake);
+    look
+}
+
+#[test]
+fn a_patrol_suspects_who_is_overdue_at_two_looks_in_a_row() {
+    let ledger = Ledger::new();
+    let (mut patrol, open) = patrolled(*ledger);
+    let [slow, leaked] = [open(), open()];
+    let late = look_after(*ledger, &mut patrol, SECOND * 3 / 2);
+    assert!(late.suspects.is_empty(), "perhaps only late: {late:?}");
+    slow.touch();
+
+    let look = look_after(*ledger, &mut patrol, SECOND * 3 / 2);
+    let [suspicion] = &look.suspects[..] else { panic!("{look:?}") };
+    let site = entry(&leaked).site();
+    assert_eq!((suspicion.site, suspicion.count, suspicion.worst.id()), (site, 1, leaked.id()));
+    let text = suspicion.to_string();
+    for part in ["lease born at", "ledger.rs", "1 overdue, the worst by 2s", "progress within 1s"] {
+        assert!(text.contains(part), "{part:?} is not in {text:?}");
+    }
+    assert_eq!(ledger.observation_counts(), [("overdue", 1)]);
+    assert_eq!(ledger.observations()[0].born_at, site.location());
+
+    let again = look_after(*ledger, &mut patrol, SECOND);
+    assert!(again.suspects.is_empty(), "it was told once: {again:?}");
+    assert_eq!(ledger.observation_counts(), [("overdue", 1)]);
+}
+
+#[test]
+fn a_suspected_site_records_backtraces_until_it_has_been_clean_for_a_while() {
+    let ledger = Ledger::new();
+    let (mut patrol, open) = patrolled(*ledger);
+    let leaked = open();
+    let site = entry(&leaked).site();
+    look_after(*ledger, &mut patrol, SECOND * 2);
+    look_after(*ledger, &mut patrol, SECOND * 2);
+    assert!(site.is_escalated());
+    let caught = open();
+    assert_eq!(site.backtraces()[0].0, caught.id());
+
+    drop((leaked, caught));
+    let looks = (1..20).find(|_| {
+        let calmed = look_after(*ledger, &mut patrol, SECOND).calmed;
+        assert!(calmed.is_empty() || calmed == [site]);
+        !calmed.is_empty()
+    });
+    assert_eq!(looks, Some(6));
+    assert!(!site.is_escalated() && site.backtraces().is_empty());
+}
+
+#[test]
+fn a_patrol_that_ends_leaves_escalated_only_what_others_did() {
+    let ledger = Ledger::new();
+    let ours = ledger.open(Kind::LEASE, Obligation::ProgressWithin(SECOND));
+    let other = ledger.open(Kind::LEASE, Obligation::ProgressWithin(SECOND));
+    let (by_us, by_others) = (entry(&ours).site(), entry(&other).site());
+    assert!(by_others.escalate() && !by_others.escalate());
+    let mut patrol = Patrol::new(*ledger);
+    look_after(*ledger, &mut patrol, SECOND * 2);
+    assert_eq!(look_after(*ledger, &mut patrol, SECOND * 2).suspects.len(), 2);
+    assert!(by_us.is_escalated() && by_others.is_escalated());
+    drop(patrol);
+    assert!(!by_us.is_escalated() && by_others.is_escalated());
+    by_others.calm();
+}
+
+#[test]
+fn a_new_promise_to_make_progress_counts_from_now_on() {
+    let ledger = Ledger::new();
+    let account = ledger.open(Kind::STREAM, Obligation::EndsWithParent);
+    ledger.advance_clock(SECOND * 10);
+    account.set_obligation(Obligation::ProgressWithin(SECOND));
+    assert_eq!(overdue(*ledger), []);
+    ledger.advance_clock(SECOND * 2);
+    assert_eq!(overdue(*ledger), [account.id()]);
 }

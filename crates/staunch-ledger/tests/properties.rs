@@ -242,7 +242,12 @@ impl Model {
             }
             Change::State(state) => self.state = state,
             Change::Fd(fd) => self.fd = Some(fd),
-            Change::Promise(promise) => (self.promise, self.promised) = (promise, now),
+            Change::Promise(promise) => {
+                (self.promise, self.promised) = (promise, now);
+                if matches!(promise, Promise::ProgressWithin(_)) {
+                    self.progress = now;
+                }
+            }
         }
     }
 

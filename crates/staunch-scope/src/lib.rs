@@ -23,6 +23,7 @@
 //! | [`Scope::blocking`] | work that blocks its thread |
 //! | [`Context`], [`sleep()`], [`timeout`], [`shield`] | deadlines and cancellation |
 //! | [`channel`] | bounded channels, and the search for waits that nobody can end |
+//! | [`patrol`](patrol()) | a search for leaks that nobody has to ask for |
 //! | [`detach`](detach()) | the way out, for a stated reason |
 //! | [`Wait`] | for crates with awaits of their own |
 //! | `testing` (feature `testing`) | tests that fail when anything is left |
@@ -41,6 +42,7 @@ mod error;
 mod frame;
 mod log;
 mod members;
+mod patrol;
 mod policy;
 mod run;
 mod scope;
@@ -65,6 +67,7 @@ pub use crate::{
     frame::{current_task, with_current_account},
     log::{LogFields, log_fields, serve_subject},
     members::Forced,
+    patrol::patrol,
     policy::{ChildEnd, CollectAll, FailFast, FirstSuccess, Isolate, Policy, Verdict},
     scope::{DEFAULT_GRACE, Ended, Scope, ScopeBuilder, scope},
     sleep::{sleep, sleep_until, timeout},

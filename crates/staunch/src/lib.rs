@@ -28,6 +28,7 @@
 //! | deadlines, cancellation, trace ids | [`Context`], [`sleep()`], [`timeout`] |
 //! | bounded channels, and to find waits that nobody can end | [`channel`] |
 //! | sockets within limits, that stall nobody | [`net`], [`net::Listener`], [`net::UdpServer`] |
+//! | to be told of a leak, with its line | [`patrol`](patrol()) |
 //! | to know what is live, and since when | [`Ledger`], [`ledger`] |
 //! | tests that fail when anything is left | `#[staunch::test]`, `testing` (feature `testing`) |
 //!
@@ -40,7 +41,7 @@ pub use staunch_net as net;
 pub use staunch_ledger::{Account, Kind, Ledger, Obligation};
 pub use staunch_scope::{
     BoxError, Cancelled, Child, Context, Restart, Scope, ScopeBuilder, ScopeError, channel, detach,
-    scope, shield, sleep, timeout,
+    patrol, scope, shield, sleep, timeout,
 };
 
 #[cfg(feature = "testing")]

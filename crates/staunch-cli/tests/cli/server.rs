@@ -20,6 +20,8 @@ use crate::{
 const COMMON: &str = r#"
 [admin]
 listen = "127.0.0.1:0"
+[patrol]
+every = "1h" # a look has tasks of its own
 [log]
 format = "json"
 "#;

@@ -57,6 +57,7 @@ fn the_defaults_are_those_documented() {
     assert_eq!(config.runtime.workers, std::thread::available_parallelism().unwrap());
     assert_eq!(config.drain.grace, Duration::from_secs(10));
     assert_eq!(config.memory.buffers.get(), 64 << 20);
+    assert_eq!(config.patrol.every, Duration::from_secs(10));
 
     let [Listener::Stream(echo), Listener::Datagram(udp), Listener::Stream(_)] =
         &config.listeners[..]

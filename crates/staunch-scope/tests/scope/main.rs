@@ -12,6 +12,7 @@ mod dooming;
 mod ending;
 mod failing;
 mod ledger;
+mod patrolling;
 mod policies;
 mod reaping;
 mod stopping;
