@@ -35,7 +35,10 @@ use crate::{
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
 /// let served = scope(&Context::background(), |s| async move {
-///     s.spawn(async { Err(patrol(Duration::from_secs(10)).await.into()) });
+///     s.spawn(async {
+///         let Err(stopped) = patrol(Duration::from_secs(10)).await;
+///         Err(stopped.into())
+///     });
 ///     // serve
 ///     s.stop();
 ///     Ok::<_, BoxError>(())
