@@ -34,27 +34,18 @@ use crate::{
 #[must_use = "dropping an account closes its entry: keep it with the resource it stands for"]
 pub struct Account {
     shard: &'static Shard,
-    index: u32,
-    generation: u32,
+    /// `None` when the ledger had no room.
+    slot: Option<&'static Slot>,
 }
-
-/// The index of an account that found no room on the ledger.
-const UNRECORDED: u32 = u32::MAX;
 
 impl Account {
     #[inline]
-    pub(crate) fn new(shard: &'static Shard, index: u32, generation: u32) -> Account {
-        Account { shard, index, generation }
+    pub(crate) fn new(shard: &'static Shard, slot: &'static Slot) -> Account {
+        Account { shard, slot: Some(slot) }
     }
 
     pub(crate) fn unrecorded(shard: &'static Shard) -> Account {
-        Account { shard, index: UNRECORDED, generation: 0 }
-    }
-
-    /// The slot, unless the ledger had no room for this entry.
-    #[inline]
-    fn slot(&self) -> Option<&Slot> {
-        (self.index != UNRECORDED).then(|| self.shard.slots.cell(self.index))
+        Account { shard, slot: None }
     }
 
     /// The ledger it is on.
@@ -65,52 +56,54 @@ impl Account {
     /// Its name in reports.
     #[inline]
     pub fn id(&self) -> EntryId {
-        EntryId::new(self.generation, self.shard.number, self.index)
+        let (generation, index) =
+            self.slot.map_or((0, u32::MAX), |slot| (slot.generation(), slot.index()));
+        EntryId::new(generation, self.shard.number, index)
     }
 
     /// Progress was made: bytes moved, a message was handled.
     #[inline]
     pub fn touch(&self) {
-        if let Some(slot) = self.slot() {
+        if let Some(slot) = self.slot {
             slot.touch(self.ledger().now());
         }
     }
 
     /// Progress was made at `stamp`.
     pub(crate) fn touch_at(&self, stamp: Stamp) {
-        if let Some(slot) = self.slot() {
+        if let Some(slot) = self.slot {
             slot.touch(stamp);
         }
     }
 
     /// When progress was made last.
     pub fn progress(&self) -> Stamp {
-        self.slot().map_or_else(|| self.ledger().now(), Slot::progress)
+        self.slot.map_or_else(|| self.ledger().now(), Slot::progress)
     }
 
     /// When the entry was opened.
     pub fn born(&self) -> Stamp {
-        self.slot().map_or_else(|| self.ledger().now(), Slot::born)
+        self.slot.map_or_else(|| self.ledger().now(), Slot::born)
     }
 
     /// Says what the resource is doing.
     #[inline]
     pub fn set_state(&self, state: State) {
-        if let Some(slot) = self.slot() {
+        if let Some(slot) = self.slot {
             slot.set_state(state);
         }
     }
 
     /// What was said last.
     pub fn state(&self) -> State {
-        self.slot().map_or(State::Open, Slot::state)
+        self.slot.map_or(State::Open, Slot::state)
     }
 
     /// For a task: it is being polled. Counts the poll and makes it the latest progress.
     #[inline]
     pub fn begin_poll(&self) -> Stamp {
         let now = self.ledger().now();
-        if let Some(slot) = self.slot() {
+        if let Some(slot) = self.slot {
             slot.count_poll();
             slot.touch(now);
             slot.set_state(State::Running);
@@ -121,7 +114,7 @@ impl Account {
     /// The resource holds `bytes` more.
     #[inline]
     pub fn add_bytes(&self, bytes: u64) {
-        if let Some(slot) = self.slot() {
+        if let Some(slot) = self.slot {
             slot.add_amount(bytes);
         }
     }
@@ -129,7 +122,7 @@ impl Account {
     /// The resource holds `bytes` less.
     #[inline]
     pub fn sub_bytes(&self, bytes: u64) {
-        if let Some(slot) = self.slot() {
+        if let Some(slot) = self.slot {
             slot.sub_amount(bytes);
         }
     }
@@ -149,7 +142,7 @@ impl Account {
                 LabelWord::text(CellRef { cell, length: text.len() }, previous)
             })
         };
-        if let Some(slot) = self.slot() {
+        if let Some(slot) = self.slot {
             let new = if text.is_empty() { LabelWord::NONE } else { word(slot) };
             self.free_label(slot.swap_label(new));
         }
@@ -159,7 +152,7 @@ impl Account {
     pub fn peer(&self, peer: SocketAddr) {
         match peer {
             SocketAddr::V4(peer) => {
-                if let Some(slot) = self.slot() {
+                if let Some(slot) = self.slot {
                     self.free_label(slot.swap_label(LabelWord::peer(peer)));
                 }
             }
@@ -170,7 +163,7 @@ impl Account {
     /// Names the socket or file that the resource is by its descriptor, for
     /// [`Ledger::reconcile`](crate::Ledger::reconcile).
     pub fn set_fd(&self, fd: std::os::fd::RawFd) {
-        if let (Some(slot), Ok(fd)) = (self.slot(), u32::try_from(fd)) {
+        if let (Some(slot), Ok(fd)) = (self.slot, u32::try_from(fd)) {
             slot.set_fd(fd);
         }
     }
@@ -178,7 +171,7 @@ impl Account {
     /// Changes the promise, for instance when a stream turns out to be endless. A promise to
     /// make progress counts from now on.
     pub fn set_obligation(&self, obligation: Obligation) {
-        if let Some(slot) = self.slot() {
+        if let Some(slot) = self.slot {
             slot.set_obligation(obligation, self.ledger().now());
         }
     }
@@ -211,12 +204,12 @@ fn give_back<C: Cell>(shard: &Shard, arena: &Arena<C>, index: u32, cell: &C) {
 impl Drop for Account {
     #[inline]
     fn drop(&mut self) {
-        let Some(slot) = self.slot() else { return };
+        let Some(slot) = self.slot else { return };
         let label = slot.close();
         if label != LabelWord::NONE {
             self.free_label(label);
         }
-        give_back(self.shard, &self.shard.slots, self.index, slot);
+        give_back(self.shard, &self.shard.slots, slot.index(), slot);
     }
 }
 

@@ -37,7 +37,8 @@ const NIL: u32 = u32::MAX;
 
 /// Something an arena can hold.
 pub(crate) trait Cell {
-    fn new() -> Self;
+    /// The cell at `index`, free.
+    fn new(index: u32) -> Self;
     /// The link used while the cell is on a free list.
     fn next(&self) -> &AtomicU32;
 }
@@ -118,7 +119,7 @@ impl<C: Cell> Arena<C> {
         }
         let (page, offset) = locate(index);
         let length = LARGE_PAGE.min(FIRST_PAGE << (page as u32).min(DOUBLINGS));
-        let page = self.pages[page].get_or_init(|| (0..length).map(|_| C::new()).collect());
+        let page = self.pages[page].get_or_init(|| (index..index + length).map(C::new).collect());
         // Release: whoever reads the new mark finds the page.
         self.used.store(index + 1, Ordering::Release);
         Some((index, &page[offset]))
@@ -163,7 +164,7 @@ mod tests {
     struct Link(AtomicU32);
 
     impl Cell for Link {
-        fn new() -> Self {
+        fn new(_: u32) -> Self {
             Link(AtomicU32::new(NIL))
         }
         fn next(&self) -> &AtomicU32 {

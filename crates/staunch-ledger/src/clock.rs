@@ -12,6 +12,9 @@ use rustix::time::{ClockId, clock_gettime};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Stamp(pub(crate) u64);
 
+/// The last moment of the clock: a slot keeps 42 bits of its birth, which is 139 years.
+const LATEST: u64 = (1 << 42) - 1;
+
 impl Stamp {
     /// The time from `earlier` to `self`; zero when `earlier` is later.
     pub fn since(self, earlier: Stamp) -> Duration {
@@ -21,7 +24,7 @@ impl Stamp {
     /// The moment `delay` after `self`.
     #[must_use]
     pub fn plus(self, delay: Duration) -> Stamp {
-        Stamp(self.0.saturating_add(millis(delay)))
+        Stamp(self.0.saturating_add(millis(delay)).min(LATEST))
     }
 
     /// Milliseconds on the clock; only differences have a meaning.

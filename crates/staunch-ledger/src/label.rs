@@ -116,7 +116,7 @@ pub(crate) struct LabelCell {
 }
 
 impl Cell for LabelCell {
-    fn new() -> Self {
+    fn new(_: u32) -> Self {
         LabelCell { next: AtomicU32::new(0), words: std::array::from_fn(|_| AtomicU64::new(0)) }
     }
 

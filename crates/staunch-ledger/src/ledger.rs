@@ -27,7 +27,7 @@ use crate::{
     observation::{Observation, Observations},
     shard::{self, MAX_SHARDS, Shard},
     site,
-    slot::{Birth, HIDDEN, Record, Slot},
+    slot::{Birth, Record, Slot},
 };
 
 /// The book of everything live: who holds it, since when, and on which line it was born.
@@ -63,7 +63,7 @@ pub struct OwnedLedger(Ledger);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EntryId(pub(crate) u64);
 
-const INDEX_BITS: u32 = 22;
+pub(crate) const INDEX_BITS: u32 = 22;
 const INDEX: u32 = (1 << INDEX_BITS) - 1;
 
 pub(crate) struct Inner {
@@ -156,18 +156,12 @@ impl Ledger {
             now,
             obligation: obligation.encode(now),
         };
-        let opened = shard::with_own(self.inner, |shard| {
-            let (index, slot) = shard.slots.take()?;
-            let generation = slot.open(&birth);
-            if flags & HIDDEN == 0 {
-                shard.count_birth(usize::from(kind.0));
-            }
-            Some(Account::new(shard, index, generation))
-        });
-        let Some(account) = opened.flatten() else {
+        let Some((shard, slot)) = shard::with_own(self.inner, |own| own.open(&birth)).flatten()
+        else {
             return self.unrecorded_account();
         };
-        site::born(site, account.id());
+        let account = Account::new(shard, slot);
+        site::born(site, || account.id());
         account
     }
 

@@ -26,8 +26,17 @@ static TABLE: [Cell; CELLS] =
 /// The number noted for an address.
 #[inline]
 pub(crate) fn get(address: usize) -> Option<u32> {
+    let first = &TABLE[place(address)]; // nearly always the right one
+    // Acquire: who sees the address sees its number.
+    if first.address.load(Ordering::Acquire) == address {
+        return Some(first.number.load(Ordering::Relaxed));
+    }
+    search(address)
+}
+
+#[cold]
+fn search(address: usize) -> Option<u32> {
     for cell in reach(address) {
-        // Acquire: who sees the address sees its number.
         match cell.address.load(Ordering::Acquire) {
             known if known == address => return Some(cell.number.load(Ordering::Relaxed)),
             0 => return None,
@@ -52,12 +61,17 @@ pub(crate) fn put(address: usize, number: u32) {
     }
 }
 
-#[inline]
 fn reach(address: usize) -> impl Iterator<Item = &'static Cell> {
+    let place = place(address);
+    (0..REACH).map(move |step| &TABLE[(place + step) % CELLS])
+}
+
+/// Where an address belongs.
+#[inline]
+fn place(address: usize) -> usize {
     // Fibonacci hashing: neighbours, which a crate's locations are, come to lie far apart.
     let hash = (address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-    let place = hash as usize;
-    (0..REACH).map(move |step| &TABLE[(place + step) % CELLS])
+    hash as usize % CELLS
 }
 
 #[cfg(all(test, not(loom)))]

@@ -12,7 +12,7 @@ use crate::{
     kind::MAX_KINDS,
     label::LabelCell,
     ledger::Inner,
-    slot::Slot,
+    slot::{Birth, HIDDEN, Slot},
     sync::{AtomicBool, AtomicU64, Ordering},
 };
 
@@ -72,9 +72,20 @@ impl Shard {
         HOT.with(|hot| hot.get().is_some_and(|hot| std::ptr::eq(hot, self)))
     }
 
+    /// Opens an entry; `None` when the arena is full. Owner only.
+    #[inline]
+    pub(crate) fn open(&'static self, birth: &Birth) -> Option<(&'static Shard, &'static Slot)> {
+        let (_, slot) = self.slots.take()?;
+        slot.open(birth);
+        if birth.flags & HIDDEN == 0 {
+            self.count_birth(usize::from(birth.kind.0));
+        }
+        Some((self, slot))
+    }
+
     /// Counts a birth. Owner only.
     #[inline]
-    pub(crate) fn count_birth(&self, kind: usize) {
+    fn count_birth(&self, kind: usize) {
         if cfg!(loom) {
             return;
         }
@@ -109,14 +120,39 @@ pub(crate) fn with_own<R>(
     ledger: &'static Inner,
     f: impl FnOnce(&'static Shard) -> R,
 ) -> Option<R> {
-    match HOT.with(Cell::get) {
-        Some(hot) if std::ptr::eq(hot.ledger, ledger) => Some(f(hot)),
-        _ => with_looked_up(ledger, f),
+    let own = match HOT.with(Cell::get) {
+        Some(hot) if std::ptr::eq(hot.ledger, ledger) => Own::Kept(hot),
+        _ => look_up(ledger)?,
+    };
+    Some(f(own.shard())) // the one place that calls it: it is inlined
+}
+
+/// A shard that belongs to this thread.
+enum Own {
+    Kept(&'static Shard),
+    /// As long as this lives.
+    Borrowed(&'static Shard),
+}
+
+impl Own {
+    #[inline]
+    fn shard(&self) -> &'static Shard {
+        let (Own::Kept(shard) | Own::Borrowed(shard)) = self;
+        shard
+    }
+}
+
+impl Drop for Own {
+    #[inline]
+    fn drop(&mut self) {
+        if let Own::Borrowed(shard) = self {
+            shard.release();
+        }
     }
 }
 
 #[cold]
-fn with_looked_up<R>(ledger: &'static Inner, f: impl FnOnce(&'static Shard) -> R) -> Option<R> {
+fn look_up(ledger: &'static Inner) -> Option<Own> {
     let claimed = CLAIMS.try_with(|claims| {
         let mut claims = claims.0.borrow_mut();
         let known = claims.iter().find(|shard| std::ptr::eq(shard.ledger, ledger));
@@ -130,14 +166,11 @@ fn with_looked_up<R>(ledger: &'static Inner, f: impl FnOnce(&'static Shard) -> R
         HOT.with(|hot| hot.set(Some(shard)));
         Some(shard)
     });
-    if let Ok(shard) = claimed {
-        return shard.map(f);
+    match claimed {
+        Ok(shard) => shard.map(Own::Kept),
+        // The thread is ending and its claims are gone.
+        Err(_) => claim(ledger).map(Own::Borrowed),
     }
-    // The thread is ending and its claims are gone: borrow a shard for this one call.
-    let shard = claim(ledger)?;
-    let result = f(shard);
-    shard.release();
-    Some(result)
 }
 
 fn claim(ledger: &'static Inner) -> Option<&'static Shard> {

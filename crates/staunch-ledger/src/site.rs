@@ -167,9 +167,9 @@ pub fn sites() -> impl Iterator<Item = &'static Site> {
 
 /// Records a backtrace for a birth at an escalated site.
 #[inline]
-pub(crate) fn born(number: u32, id: EntryId) {
+pub(crate) fn born(number: u32, id: impl FnOnce() -> EntryId) {
     if ESCALATED.load(Ordering::Relaxed) > 0 {
-        record_if_escalated(number, id);
+        record_if_escalated(number, id());
     }
 }
 

@@ -21,6 +21,7 @@ use crate::{
     clock::Stamp,
     kind::Kind,
     label::LabelWord,
+    ledger::INDEX_BITS,
     obligation::Obligation,
     state::State,
     sync::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence},
@@ -40,7 +41,9 @@ pub(crate) struct Slot {
     /// File descriptor + 1, or 0; the free-list link while the slot is free.
     fd_or_next: AtomicU32,
     parent: AtomicU64,
-    born: AtomicU64,
+    /// The birth in the upper bits, and in the lower [`INDEX_BITS`] the slot's own index, which
+    /// never changes: so an account need not carry it.
+    born_and_index: AtomicU64,
     progress: AtomicU64,
     /// Bytes held; for a task, how often it was polled.
     amount: AtomicU64,
@@ -50,6 +53,9 @@ pub(crate) struct Slot {
 
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<Slot>() == 64);
+
+/// The lower bits of `born_and_index`.
+const INDEX: u64 = (1 << INDEX_BITS) - 1;
 
 /// What an entry is born with.
 pub(crate) struct Birth {
@@ -80,7 +86,7 @@ pub(crate) struct Record {
 }
 
 impl Cell for Slot {
-    fn new() -> Self {
+    fn new(index: u32) -> Self {
         Slot {
             generation: AtomicU32::new(0),
             kind: AtomicU8::new(0),
@@ -90,7 +96,7 @@ impl Cell for Slot {
             site: AtomicU32::new(0),
             fd_or_next: AtomicU32::new(0),
             parent: AtomicU64::new(0),
-            born: AtomicU64::new(0),
+            born_and_index: AtomicU64::new(u64::from(index)),
             progress: AtomicU64::new(0),
             amount: AtomicU64::new(0),
             obligation: AtomicU64::new(0),
@@ -104,9 +110,9 @@ impl Cell for Slot {
 }
 
 impl Slot {
-    /// Fills a free slot and returns the entry's generation. Owner of the shard only.
+    /// Fills a free slot. Owner of the shard only.
     #[inline]
-    pub(crate) fn open(&self, birth: &Birth) -> u32 {
+    pub(crate) fn open(&self, birth: &Birth) {
         let generation = self.generation.load(Ordering::Relaxed).wrapping_add(1);
         debug_assert!(generation % 2 == 1, "a slot on the free list is free");
         fence(Ordering::Release);
@@ -116,13 +122,13 @@ impl Slot {
         self.site.store(birth.site, Ordering::Relaxed);
         self.fd_or_next.store(0, Ordering::Relaxed);
         self.parent.store(birth.parent, Ordering::Relaxed);
-        self.born.store(birth.now.0, Ordering::Relaxed);
+        let index = self.born_and_index.load(Ordering::Relaxed) & INDEX;
+        self.born_and_index.store(birth.now.0 << INDEX_BITS | index, Ordering::Relaxed);
         self.progress.store(birth.now.0, Ordering::Relaxed);
         self.amount.store(0, Ordering::Relaxed);
         self.obligation.store(birth.obligation, Ordering::Relaxed);
         self.label.store(LabelWord::NONE.0, Ordering::Relaxed);
         self.generation.store(generation, Ordering::Release);
-        generation
     }
 
     /// Ends the entry and returns its label, which the caller frees. The slot may be reused as
@@ -152,7 +158,7 @@ impl Slot {
             site: self.site.load(Ordering::Relaxed),
             fd: self.fd_or_next.load(Ordering::Relaxed).checked_sub(1),
             parent: self.parent.load(Ordering::Relaxed),
-            born: Stamp(self.born.load(Ordering::Relaxed)),
+            born: self.born(),
             progress: Stamp(self.progress.load(Ordering::Relaxed)),
             amount: self.amount.load(Ordering::Relaxed),
             obligation: self.obligation.load(Ordering::Relaxed),
@@ -179,7 +185,19 @@ impl Slot {
     }
 
     pub(crate) fn born(&self) -> Stamp {
-        Stamp(self.born.load(Ordering::Relaxed))
+        Stamp(self.born_and_index.load(Ordering::Relaxed) >> INDEX_BITS)
+    }
+
+    /// Its place in the arena.
+    #[inline]
+    pub(crate) fn index(&self) -> u32 {
+        (self.born_and_index.load(Ordering::Relaxed) & INDEX) as u32
+    }
+
+    /// The generation of the entry that lives in it, for whoever holds its account.
+    #[inline]
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation.load(Ordering::Relaxed)
     }
 
     pub(crate) fn progress(&self) -> Stamp {
