@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     net::IpAddr,
+    num::NonZeroU64,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -18,7 +19,24 @@ pub(crate) struct Admission {
 #[derive(Debug, Default)]
 struct Counts {
     live: usize,
-    by_ip: HashMap<IpAddr, u32>,
+    by_source: HashMap<Source, u32>,
+}
+
+/// Whom a connection is counted for: an IPv4 address, or the /64 of an IPv6 one, of which a
+/// single client has 2^64 addresses (RFC 4291, 2.5.1; RFC 6177).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Source(NonZeroU64);
+
+impl Source {
+    pub(crate) fn of(ip: IpAddr) -> Source {
+        // `::/64` holds the loopback address and no other host's; IPv4 stands beside it.
+        const IPV4: u64 = 0xffff << 32;
+        let number = match ip.to_canonical() {
+            IpAddr::V4(ip) => IPV4 | u64::from(ip.to_bits()),
+            IpAddr::V6(ip) => (ip.to_bits() >> 64) as u64,
+        };
+        Source(NonZeroU64::new(number).unwrap_or(NonZeroU64::MAX))
+    }
 }
 
 /// A connection's place in the counts, given up when dropped.
@@ -26,7 +44,7 @@ struct Counts {
 pub(crate) struct Admitted {
     /// `None` once a connection has it.
     admission: Option<Arc<Admission>>,
-    ip: Option<IpAddr>,
+    source: Option<Source>,
 }
 
 impl Admission {
@@ -49,44 +67,44 @@ impl Admission {
         }
     }
 
-    /// A place for a connection from `ip`; `None` when that address has `most_per_ip` already.
+    /// A place for a connection from `source`; `None` when that has `most` already.
     pub(crate) fn admit(
         self: &Arc<Self>,
-        ip: Option<IpAddr>,
-        most_per_ip: Option<usize>,
+        source: Option<Source>,
+        most: Option<usize>,
     ) -> Option<Admitted> {
-        let ip = ip.filter(|_| most_per_ip.is_some());
+        let source = source.filter(|_| most.is_some());
         let mut counts = self.counts();
-        if let (Some(ip), Some(most)) = (ip, most_per_ip) {
-            let count = counts.by_ip.get(&ip).copied().unwrap_or(0);
+        if let (Some(source), Some(most)) = (source, most) {
+            let count = counts.by_source.get(&source).copied().unwrap_or(0);
             if count as usize >= most {
                 return None;
             }
-            counts.by_ip.insert(ip, count + 1);
+            counts.by_source.insert(source, count + 1);
         }
         counts.live += 1;
-        Some(Admitted { admission: Some(Arc::clone(self)), ip })
+        Some(Admitted { admission: Some(Arc::clone(self)), source })
     }
 
     /// A place without a limit, for a connection that is dialled.
     pub(crate) fn admit_anybody(self: &Arc<Self>) -> Admitted {
         self.counts().live += 1;
-        Admitted { admission: Some(Arc::clone(self)), ip: None }
+        Admitted { admission: Some(Arc::clone(self)), source: None }
     }
 
-    /// Gives up the place of a connection from `ip`.
-    pub(crate) fn leave(&self, ip: Option<IpAddr>) {
+    /// Gives up the place of a connection from `source`.
+    pub(crate) fn leave(&self, source: Option<Source>) {
         let mut counts = self.counts();
         counts.live -= 1;
-        if let Some(ip) = ip {
-            if let Some(count) = counts.by_ip.get_mut(&ip) {
+        if let Some(source) = source {
+            if let Some(count) = counts.by_source.get_mut(&source) {
                 *count -= 1;
                 if *count == 0 {
-                    counts.by_ip.remove(&ip);
+                    counts.by_source.remove(&source);
                 }
             }
-            if counts.by_ip.is_empty() {
-                counts.by_ip = HashMap::new(); // gives its memory back
+            if counts.by_source.is_empty() {
+                counts.by_source = HashMap::new(); // gives its memory back
             }
         }
         drop(counts);
@@ -96,16 +114,31 @@ impl Admission {
 
 impl Admitted {
     /// Hands the place over to a connection, which gives it up by [`Admission::leave`].
-    pub(crate) fn keep(mut self) -> Option<IpAddr> {
+    pub(crate) fn keep(mut self) -> Option<Source> {
         self.admission = None;
-        self.ip
+        self.source
     }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
         if let Some(admission) = &self.admission {
-            admission.leave(self.ip);
+            admission.leave(self.source);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_one_source() {
+        let of = |ip: &str| Source::of(ip.parse().unwrap());
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:2"), "one /64");
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+        assert_eq!(of("192.0.2.1"), of("::ffff:192.0.2.1"), "the same client on an IPv6 socket");
+        assert_ne!(of("::1"), of("0.0.0.0"));
     }
 }

@@ -119,6 +119,11 @@ impl BufferPool {
         }
     }
 
+    /// Whether somebody waits for a buffer.
+    pub(crate) fn is_short(&self) -> bool {
+        !self.lock().waiting.is_empty()
+    }
+
     /// Frees the buffers that were not needed since the last call.
     pub(crate) fn trim(&self) {
         let mut inner = self.lock();

@@ -5,9 +5,9 @@
 //! are read only when the kernel has some: the buffer is taken then, and given back when it is
 //! used up.
 //!
-//! What the core says on the ledger decides which limit the watchdog applies: `Open` before the
-//! first byte, `Idle` between messages, `ReadRest` within one, `Write` while the peer does not
-//! take what it is sent, `Running` while the handler works.
+//! What its two directions do ([`Activity`]) decides which limits the watchdog applies, and what
+//! the ledger shows: `Open` before the first byte, `Idle` between messages, `ReadRest` within
+//! one, `Write` while the peer does not take what it is sent, `Running` while the handler works.
 
 use std::{
     io::{self, IoSlice},
@@ -16,7 +16,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU8, AtomicU32, Ordering},
+        atomic::{AtomicU8, Ordering},
     },
     task::{Context as Poller, Poll, ready},
 };
@@ -26,7 +26,8 @@ use staunch_scope::{Wait, with_current_account};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::{
-    admission::Admitted,
+    activity::{Activity, Reading},
+    admission::{Admitted, Source},
     buffer::{Buffer, Ticket},
     lines::Lines,
     listening::Listening,
@@ -50,10 +51,9 @@ pub(crate) struct Core {
     account: Account,
     listening: Arc<Listening>,
     /// Whom the listener's limits count it for.
-    ip: Option<IpAddr>,
+    source: Option<Source>,
     key: u32,
-    /// Bytes written, wrapping: for the send rate.
-    sent: AtomicU32,
+    activity: Activity,
     cut: AtomicU8,
 }
 
@@ -62,8 +62,8 @@ impl Core {
         &self.account
     }
 
-    pub(crate) fn sent(&self) -> u32 {
-        self.sent.load(Ordering::Relaxed)
+    pub(crate) fn activity(&self) -> &Activity {
+        &self.activity
     }
 
     /// Ends the connection, once; the task that waits on it is woken by the kernel.
@@ -104,8 +104,13 @@ impl Core {
             match self.socket.try_read(spare) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(self.check_cut().and(Err(error))),
-                Ok(0) => return Poll::Ready(self.check_cut().map(|()| 0)),
+                Ok(0) if spare.is_empty() => return Poll::Ready(Ok(0)),
+                Ok(0) => {
+                    self.activity.set_reading(Reading::Ended);
+                    return Poll::Ready(self.check_cut().map(|()| 0));
+                }
                 Ok(count) => {
+                    self.activity.set_reading(Reading::Working);
                     self.moved();
                     return Poll::Ready(Ok(count));
                 }
@@ -117,6 +122,7 @@ impl Core {
         loop {
             let ready = self.socket.poll_write_ready(cx);
             if ready.is_pending() {
+                self.activity.waits_to_write(self.account.ledger().now());
                 self.account.set_state(State::Write);
             }
             ready!(ready)?;
@@ -124,8 +130,7 @@ impl Core {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(self.check_cut().and(Err(error))),
                 Ok(count) => {
-                    let sent = self.sent.load(Ordering::Relaxed);
-                    self.sent.store(sent.wrapping_add(count as u32), Ordering::Relaxed);
+                    self.activity.wrote(count);
                     self.moved();
                     return Poll::Ready(Ok(count));
                 }
@@ -133,30 +138,37 @@ impl Core {
         }
     }
 
-    /// Bytes moved: progress, and the handler works again.
+    /// Bytes moved.
     fn moved(&self) {
         self.account.touch();
-        self.account.set_state(State::Running);
+        self.account.set_state(self.activity.state());
+    }
+
+    /// Reading waits.
+    fn waits_to_read(&self, what: Reading) {
+        self.activity.waits_to_read(what);
+        self.account.set_state(self.activity.state());
     }
 }
 
 impl Drop for Core {
     fn drop(&mut self) {
         self.listening.watchdog().release(self.key);
-        self.listening.admission().leave(self.ip);
-        if self.account.state() == State::Write || std::thread::panicking() {
+        self.listening.admission().leave(self.source);
+        if self.activity.is_unsent() || std::thread::panicking() {
             let _ = self.socket.reset_on_close(); // half an answer must not look like a whole one
         }
     }
 }
 
 impl Connection {
-    /// Wraps an accepted socket: from here on it is owned, counted and watched.
+    /// Wraps a socket: from here on it is owned, counted and watched.
     pub(crate) fn new(
         socket: Socket,
         account: Account,
         listening: &Arc<Listening>,
         admitted: Admitted,
+        reading: Reading,
     ) -> Connection {
         account.set_fd(socket.as_raw_fd());
         let core = Arc::new_cyclic(|core| Core {
@@ -164,8 +176,8 @@ impl Connection {
             account,
             key: listening.watchdog().watch(core.clone(), listening.limits()),
             listening: Arc::clone(listening),
-            ip: admitted.keep(),
-            sent: AtomicU32::new(0),
+            source: admitted.keep(),
+            activity: Activity::new(reading),
             cut: AtomicU8::new(0),
         });
         Connection { core }
@@ -231,6 +243,17 @@ impl Connection {
         self.core.socket.reset_on_close()
     }
 
+    /// Says that a message is complete: what is left in the buffer belongs to the next one.
+    pub(crate) fn message_ended(&self) {
+        self.core.activity.message_ended();
+    }
+
+    /// A TLS session has begun on it; nothing of what it carries was read or written.
+    pub(crate) fn begin_session(&self, reading: Reading) {
+        self.core.activity.set_reading(reading);
+        self.core.account.set_state(self.core.activity.state());
+    }
+
     /// Reads more bytes into `held`, taking a buffer only when there are bytes for it. Between
     /// messages (`held` is empty) it holds none and a task that is asked to stop stops here;
     /// within a message the task may finish it first.
@@ -246,15 +269,17 @@ impl Connection {
         }
         *held = None;
         let core = &*self.core;
+        core.activity.message_ended();
         loop {
             let ready = wait.poll(cx, State::Read, |cx| core.socket.poll_read_ready(cx));
-            if ready.is_pending() && core.account.state() != State::Open {
-                core.account.set_state(State::Idle);
+            if ready.is_pending() {
+                core.waits_to_read(Reading::Idle);
             }
             ready!(ready).map_err(io::Error::other)??;
             let buffer = core.listening.buffers().poll_take(ticket, cx);
             if buffer.is_pending() {
-                core.account.set_state(State::Waiting); // for us, not for the peer
+                core.activity.set_reading(Reading::Working); // it waits for us, not for the peer
+                core.account.set_state(State::Waiting);
             }
             let mut buffer = ready!(buffer);
             match core.poll_read(buffer.spare(), cx) {
@@ -277,7 +302,8 @@ impl Connection {
         let Some(buffer) = held else { return Poll::Ready(Ok(0)) };
         let polled = self.core.poll_read(buffer.spare(), cx);
         if polled.is_pending() {
-            self.core.account.set_state(State::ReadRest);
+            self.core.activity.waits_for_rest(self.core.account.ledger().now());
+            self.core.account.set_state(self.core.activity.state());
             with_current_account(|task| task.set_state(State::ReadRest));
         }
         let count = ready!(polled)?;
@@ -353,11 +379,10 @@ impl AsyncRead for Connection {
         cx: &mut Poller<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.core.activity.message_ended(); // whoever reads so knows no messages
         let polled = self.core.poll_read(buffer.initialize_unfilled(), cx);
         if polled.is_pending() {
-            if self.core.account.state() != State::Open {
-                self.core.account.set_state(State::Read);
-            }
+            self.core.waits_to_read(Reading::Bytes);
             with_current_account(|task| task.set_state(State::Read));
         }
         let count = ready!(polled)?;

@@ -8,6 +8,7 @@
 //! An idle connection holds its socket and its entry: buffers are taken when bytes arrive and
 //! go back when they are used up.
 
+mod activity;
 mod admission;
 mod bind_error;
 mod buffer;
@@ -36,7 +37,10 @@ pub use crate::{
     bind_error::BindError,
     chunks::{Chunks, chunks},
     connection::{Connection, WriteAll},
-    dial::{DialError, DialOptions, Dialer, dial_tcp, dial_tls, dial_unix},
+    dial::{
+        DatagramError, DialError, DialOptions, Dialer, UdpPeer, dial_tcp, dial_tls, dial_udp,
+        dial_unix,
+    },
     limit::{Limited, limit},
     limits::Limits,
     line_reader::LineReader,

@@ -18,8 +18,9 @@ pub struct Limits {
     /// Connections at a time; further ones wait in the kernel's backlog. Default 10 000: at
     /// 1 KiB an idle connection that is 10 MiB, and half of a common limit of 20 000 files.
     pub connections: Option<usize>,
-    /// Connections at a time from one address; further ones are reset at once. Default 1 000:
-    /// room for a NAT full of clients, but no single client can take the listener.
+    /// Connections at a time from one address, or from one /64 of IPv6; further ones are reset
+    /// at once. Default 1 000: room for a NAT full of clients, but no single client can take the
+    /// listener.
     pub connections_per_ip: Option<usize>,
     /// Time for a TLS handshake. Default 10 s: four round trips on the worst of mobile links.
     pub handshake: Duration,
@@ -31,6 +32,14 @@ pub struct Limits {
     /// Time without a byte in the middle of a message. Default 30 s: more than any
     /// retransmission that will still succeed.
     pub read_stall: Option<Duration>,
+    /// Time for a whole message, from the moment its first part is here; a tenth of that while
+    /// connections wait for a buffer. Default 60 s: twice a stall, so that a byte now and then
+    /// does not keep a buffer for ever, and a listener whose buffers are all taken by such peers
+    /// has them back in seconds.
+    pub message: Option<Duration>,
+    /// Time without a byte after the peer has sent its last. Default 30 s, as a stall: what a
+    /// handler still has to say it says, or the connection stays in `CLOSE_WAIT`.
+    pub half_close: Option<Duration>,
     /// Time without the peer taking a byte of what waits for it. Default 30 s, as above.
     pub write_stall: Option<Duration>,
     /// Bytes a second a peer must take while data waits for it; 0 is off. Default 16: below
@@ -58,6 +67,8 @@ impl Default for Limits {
             first_byte: Some(Duration::from_secs(10)),
             idle: Some(Duration::from_secs(75)),
             read_stall: Some(Duration::from_secs(30)),
+            message: Some(Duration::from_mins(1)),
+            half_close: Some(Duration::from_secs(30)),
             write_stall: Some(Duration::from_secs(30)),
             min_send_rate: 16,
             lifetime: Some(Duration::from_hours(24)),
@@ -77,6 +88,8 @@ impl Limits {
             first_byte: None,
             idle: None,
             read_stall: None,
+            message: None,
+            half_close: None,
             write_stall: None,
             min_send_rate: 0,
             lifetime: None,
@@ -92,15 +105,17 @@ impl Limits {
         let longest =
             waits.into_iter().try_fold(Duration::ZERO, |most, wait| Some(most.max(wait?)));
         longest.map_or(Obligation::EndsWithParent, |longest| {
-            Obligation::ProgressWithin(longest + LATE)
+            Obligation::ProgressWithin(longest.saturating_add(LATE))
         })
     }
 
     /// The shortest of the times that the watchdog looks after.
     pub(crate) fn shortest(&self) -> Option<Duration> {
         let rate = (self.min_send_rate > 0).then_some(RATE_WINDOW);
-        [self.first_byte, self.idle, self.read_stall, self.write_stall, self.lifetime, rate]
+        let others = [self.message, self.half_close, self.lifetime, rate];
+        [self.first_byte, self.idle, self.read_stall, self.write_stall]
             .into_iter()
+            .chain(others)
             .flatten()
             .chain([self.handshake])
             .min()

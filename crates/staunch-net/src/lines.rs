@@ -67,6 +67,7 @@ impl<'a> Lines<'a> {
         loop {
             if let Some(buffer) = &self.buffer {
                 if let Some(line) = self.splitter.next_line(buffer.filled(), self.ended) {
+                    self.connection.message_ended();
                     return Poll::Ready(Ok(Some(line)));
                 }
                 if buffer.is_full() {

@@ -24,8 +24,15 @@ use staunch_scope::{
 };
 
 use crate::{
-    admission::Admitted, bind_error::BindError, connection::Connection, limits::Limits,
-    listening::Listening, observe::observe, options::SocketOptions, socket::Socket,
+    activity::Reading,
+    admission::{Admitted, Source},
+    bind_error::BindError,
+    connection::Connection,
+    limits::Limits,
+    listening::Listening,
+    observe::observe,
+    options::SocketOptions,
+    socket::Socket,
 };
 
 /// Where a listener listens.
@@ -219,12 +226,11 @@ where
 {
     let listening = Arc::clone(&listener.listening);
     let mut counts = (0, 0);
-    let ended = ScopeBuilder::<Infallible>::new(&context)
+    let serving = ScopeBuilder::<Infallible>::new(&context)
         .policy(Isolate)
         .grace(listening.limits().drain)
         .run(async |scope| {
             let mut accepting = Accepting { listener, pause: None, accepted: 0, refused: 0 };
-            let watched = Arc::clone(&listening);
             let work = async {
                 while let Ok((socket, peer)) = accepting.next().await {
                     let Some(admitted) = accepting.admit(peer) else {
@@ -236,16 +242,20 @@ where
                 }
             };
             tokio::select! {
-                biased;
-                () = work => {}
-                () = watched.watch() => {}
+                biased; // a flood of connections takes all there is of a poll: it comes last
                 () = meanwhile(scope.clone()) => {}
+                () = work => {}
             }
             counts = (accepting.accepted, accepting.refused);
             drop(accepting); // stops accepting before the handlers are asked
             Ok(())
-        })
-        .await;
+        });
+    // Outside the scope: peers may stall while it drains, too.
+    let ended = tokio::select! {
+        biased;
+        never = listening.watch() => match never {},
+        ended = serving => ended,
+    };
     Served { accepted: counts.0, refused: counts.1, cut: ended.forced }
 }
 
@@ -360,7 +370,8 @@ impl Accepting {
     fn admit(&mut self, peer: Option<SocketAddr>) -> Option<Admitted> {
         let listening = &self.listener.listening;
         let most = listening.limits().connections_per_ip;
-        let admitted = listening.admission().admit(peer.map(|peer| peer.ip()), most);
+        let source = peer.map(|peer| Source::of(peer.ip()));
+        let admitted = listening.admission().admit(source, most);
         if admitted.is_some() {
             self.accepted += 1;
         } else {
@@ -386,7 +397,7 @@ impl Accepting {
         if let Some(peer) = peer {
             account.peer(peer);
         }
-        Connection::new(socket, account, listening, admitted)
+        Connection::new(socket, account, listening, admitted, Reading::New)
     }
 }
 

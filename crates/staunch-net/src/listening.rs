@@ -1,6 +1,6 @@
 //! What all connections of a listener, or of a dialer, share.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
 use crate::{admission::Admission, buffer::BufferPool, limits::Limits, watchdog::Watchdog};
 
@@ -40,7 +40,7 @@ impl Listening {
     }
 
     /// Looks after the connections until dropped.
-    pub(crate) async fn watch(&self) {
-        self.watchdog.run(&self.limits, || self.buffers.trim()).await;
+    pub(crate) async fn watch(&self) -> Infallible {
+        self.watchdog.run(&self.limits, &self.buffers).await
     }
 }

@@ -1,7 +1,7 @@
 //! The stall watchdog: cuts peers that stop without closing.
 //!
-//! It works below the protocol. Each connection says on the ledger what it waits for and when
-//! it last moved bytes; both are single stores. The watchdog keeps every connection of its
+//! It works below the protocol. Each connection says what its two directions wait for
+//! ([`Activity`]) and when it last moved bytes; these are single stores. The watchdog keeps every connection of its
 //! listener on one coarse wheel and looks at each when it could first be too late: no timer per
 //! operation, nothing to re-arm when bytes move. A connection that is too late is *cut*: its
 //! socket is shut down, the kernel wakes the task that waits on it, and the task finds out why
@@ -12,9 +12,10 @@
 //! least the shortest limit to run, so no cut comes later than its limit by more than a tick.
 
 use std::{
+    convert::Infallible,
     fmt,
     num::NonZeroU32,
-    sync::{Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
@@ -22,6 +23,8 @@ use staunch_ledger::{Kind, Observation, Stamp, State};
 use tokio::sync::Notify;
 
 use crate::{
+    activity::{self, Activity, Reading},
+    buffer::BufferPool,
     connection::Core,
     limits::{Limits, RATE_WINDOW},
     wheel::Wheel,
@@ -37,6 +40,10 @@ pub enum CutReason {
     Idle,
     /// No byte in the middle of a message.
     ReadStall,
+    /// A message was not complete in time, although bytes came.
+    Message,
+    /// Nothing moved after the peer had sent its last byte.
+    HalfClose,
     /// The peer took nothing of what waits for it.
     WriteStall,
     /// The peer takes what waits for it too slowly.
@@ -78,10 +85,12 @@ impl fmt::Display for Limit {
 }
 
 impl CutReason {
-    const ALL: [CutReason; 7] = [
+    const ALL: [CutReason; 9] = [
         CutReason::FirstByte,
         CutReason::Idle,
         CutReason::ReadStall,
+        CutReason::Message,
+        CutReason::HalfClose,
         CutReason::WriteStall,
         CutReason::SendRate,
         CutReason::Lifetime,
@@ -103,6 +112,8 @@ impl CutReason {
             CutReason::FirstByte => "cut-first-byte",
             CutReason::Idle => "cut-idle",
             CutReason::ReadStall => "cut-read-stall",
+            CutReason::Message => "cut-message",
+            CutReason::HalfClose => "cut-half-close",
             CutReason::WriteStall => "cut-write-stall",
             CutReason::SendRate => "cut-send-rate",
             CutReason::Lifetime => "cut-lifetime",
@@ -116,6 +127,8 @@ impl CutReason {
             CutReason::FirstByte => limits.first_byte,
             CutReason::Idle => limits.idle,
             CutReason::ReadStall => limits.read_stall,
+            CutReason::Message => limits.message,
+            CutReason::HalfClose => limits.half_close,
             CutReason::WriteStall => limits.write_stall,
             CutReason::Lifetime => limits.lifetime,
             CutReason::Handshake => Some(limits.handshake),
@@ -132,6 +145,8 @@ impl fmt::Display for CutReason {
             CutReason::FirstByte => "no first byte",
             CutReason::Idle => "idle",
             CutReason::ReadStall => "the peer stopped in the middle of a message",
+            CutReason::Message => "a message took too long",
+            CutReason::HalfClose => "the peer has closed, and nothing more was sent",
             CutReason::WriteStall => "the peer stopped reading",
             CutReason::SendRate => "the peer reads too slowly",
             CutReason::Lifetime => "its lifetime is over",
@@ -207,22 +222,21 @@ impl Watchdog {
         drop(watched);
     }
 
-    /// Looks, tick by tick, until dropped. `idle` is called once a second or so, for what else
-    /// wants doing now and then.
+    /// Looks, tick by tick, until dropped. Trims the buffers once a second or so.
     ///
     /// # Cancel safety
     /// Cancel safe.
-    pub(crate) async fn run(&self, limits: &Limits, mut now_and_then: impl FnMut()) {
+    pub(crate) async fn run(&self, limits: &Limits, buffers: &BufferPool) -> Infallible {
         let often = (1_000 / self.tick.as_millis()).max(1);
         let mut ticker = tokio::time::interval(self.tick);
         ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let mut ticks = 0;
         loop {
             ticker.tick().await;
-            self.look(limits);
+            self.look(limits, buffers.is_short());
             ticks += 1;
             if ticks % often == 0 {
-                now_and_then();
+                buffers.trim();
                 if self.wheel().len() == 0 {
                     self.occupied.notified().await;
                 }
@@ -230,29 +244,29 @@ impl Watchdog {
         }
     }
 
-    fn look(&self, limits: &Limits) {
-        // Kept until the wheel is unlocked: the last reference to a connection must not be
-        // dropped under the lock, since a connection's drop takes it.
+    /// Looks at whoever is due. Cuts after the wheel is unlocked: whoever comes or goes needs the
+    /// wheel, and the last reference to a connection must not be dropped under the lock.
+    fn look(&self, limits: &Limits, short_of_buffers: bool) {
         let mut looked_at = Vec::new();
-        let mut wheel = self.wheel();
-        wheel.tick(|watched| {
+        self.wheel().tick(|watched| {
             let Some(core) = watched.core.upgrade() else { return 1 };
-            let verdict = watched.judge(&core, limits);
-            looked_at.push(core);
-            match verdict {
-                Verdict::LookAgain(after) => self.ticks(after),
-                Verdict::Cut(reason) => {
-                    cut(looked_at.last(), reason, limits);
-                    self.ticks(RATE_WINDOW)
-                }
-            }
+            let verdict = watched.judge(&core, limits, short_of_buffers);
+            let (after, reason) = match verdict {
+                Verdict::LookAgain(after) => (after, None),
+                Verdict::Cut(reason) => (RATE_WINDOW, Some(reason)),
+            };
+            looked_at.push((core, reason));
+            self.ticks(after)
         });
-        drop(wheel);
+        for (core, reason) in looked_at {
+            if let Some(reason) = reason {
+                cut(&core, reason, limits);
+            }
+        }
     }
 }
 
-fn cut(core: Option<&std::sync::Arc<Core>>, reason: CutReason, limits: &Limits) {
-    let Some(core) = core else { return };
+fn cut(core: &Arc<Core>, reason: CutReason, limits: &Limits) {
     if !core.cut(reason) {
         return;
     }
@@ -269,45 +283,50 @@ fn cut(core: Option<&std::sync::Arc<Core>>, reason: CutReason, limits: &Limits) 
     });
 }
 
+/// A limit, how much of it is used up, and what passing it means.
+type Clock = (Option<Duration>, Duration, CutReason);
+
 impl Watched {
-    fn judge(&mut self, core: &Core, limits: &Limits) -> Verdict {
+    fn judge(&mut self, core: &Core, limits: &Limits, short_of_buffers: bool) -> Verdict {
         let account = core.account();
         let now = account.ledger().now();
         let age = now.since(account.born());
-        let still = now.since(account.progress());
-        let state = account.state();
-        if limits.lifetime.is_some_and(|limit| age >= limit) {
-            return Verdict::Cut(CutReason::Lifetime);
-        }
-        let (limit, reason) = match state {
-            State::Open | State::Accept => (limits.first_byte, CutReason::FirstByte),
-            State::Handshake => (Some(limits.handshake), CutReason::Handshake),
-            State::Idle | State::Read => (limits.idle, CutReason::Idle),
-            State::ReadRest => (limits.read_stall, CutReason::ReadStall),
-            State::Write => (limits.write_stall, CutReason::WriteStall),
-            _ => (None, CutReason::Idle),
+        let reading = match account.state() {
+            State::Handshake => (Some(limits.handshake), age, CutReason::Handshake),
+            _ => reading(core.activity(), now.since(account.progress()), limits),
         };
-        let still = if state == State::Handshake { age } else { still };
-        if limit.is_some_and(|limit| still >= limit) {
+        let message =
+            if short_of_buffers { limits.message.map(|it| it / 10) } else { limits.message };
+        let clocks = [
+            (limits.lifetime, age, CutReason::Lifetime),
+            reading,
+            (message, core.activity().message_for(now).unwrap_or_default(), CutReason::Message),
+            (
+                limits.write_stall,
+                core.activity().unsent_for(now).unwrap_or_default(),
+                CutReason::WriteStall,
+            ),
+        ];
+        if let Some(reason) = clocks.iter().find_map(passed) {
             return Verdict::Cut(reason);
         }
-        if self.sends_too_slowly(core, state, now, limits) {
+        if self.sends_too_slowly(core.activity(), now, limits) {
             return Verdict::Cut(CutReason::SendRate);
         }
+        let left = clocks.iter().filter_map(|(limit, used, _)| limit.map(|it| it.saturating_sub(*used)));
         let shortest = limits.shortest().unwrap_or(RATE_WINDOW);
-        let left = limit.map_or(shortest, |limit| limit.saturating_sub(still));
-        Verdict::LookAgain(left.min(shortest))
+        Verdict::LookAgain(left.chain([shortest]).min().unwrap_or(shortest))
     }
 
-    fn sends_too_slowly(&mut self, core: &Core, state: State, now: Stamp, limits: &Limits) -> bool {
-        if state != State::Write || limits.min_send_rate == 0 {
+    fn sends_too_slowly(&mut self, activity: &Activity, now: Stamp, limits: &Limits) -> bool {
+        if !activity.is_unsent() || limits.min_send_rate == 0 {
             self.sending = Sending::default();
             return false;
         }
-        let now = now.as_millis() as u32;
-        let sent = core.sent();
+        let now = activity::millis(now);
+        let sent = activity.sent();
         let before = self.sending;
-        let seen = Sending { since: NonZeroU32::new(now.max(1)), sent };
+        let seen = Sending { since: NonZeroU32::new(now), sent };
         let Some(since) = before.since else {
             self.sending = seen;
             return false;
@@ -320,4 +339,20 @@ impl Watched {
         let moved = u64::from(sent.wrapping_sub(before.sent));
         moved < u64::from(limits.min_send_rate) * window.as_secs()
     }
+}
+
+/// What bounds the wait for the peer's next byte.
+fn reading(activity: &Activity, still: Duration, limits: &Limits) -> Clock {
+    let (limit, reason) = match activity.reading() {
+        Reading::New | Reading::FirstByte => (limits.first_byte, CutReason::FirstByte),
+        Reading::Unused | Reading::Idle | Reading::Bytes => (limits.idle, CutReason::Idle),
+        Reading::Rest => (limits.read_stall, CutReason::ReadStall),
+        Reading::Ended => (limits.half_close, CutReason::HalfClose),
+        Reading::Working => (None, CutReason::Idle),
+    };
+    (limit, still, reason)
+}
+
+fn passed((limit, used, reason): &Clock) -> Option<CutReason> {
+    limit.is_some_and(|limit| *used >= limit).then_some(*reason)
 }

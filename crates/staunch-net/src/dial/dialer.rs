@@ -15,7 +15,7 @@ use std::{
 
 use rustls::pki_types::ServerName;
 use staunch_ledger::{Account, Deadline, EntryId, Kind, Ledger, Obligation, State};
-use staunch_scope::{Context, Scope, Wait};
+use staunch_scope::{Context, Scope, Wait, current_task};
 use tokio::{
     net::{TcpSocket, TcpStream, ToSocketAddrs, UnixStream, lookup_host},
     sync::Notify,
@@ -23,6 +23,7 @@ use tokio::{
 };
 
 use crate::{
+    activity::Reading,
     connection::Connection,
     dial::{DialError, DialOptions, race},
     limits::Limits,
@@ -56,7 +57,7 @@ use crate::{
 pub struct Dialer {
     shared: Arc<Listening>,
     options: DialOptions,
-    /// The scope of the watchdog.
+    /// The scope of the watchdog; without one, a connection belongs to the task that dials it.
     owner: Option<EntryId>,
     /// Told when the dialer is dropped.
     abandoned: Arc<Notify>,
@@ -69,7 +70,8 @@ impl Drop for Dialer {
 }
 
 impl Dialer {
-    /// Dials connections that nobody watches: whoever uses them must look after stalls.
+    /// Dials connections that nobody watches: whoever uses them must look after stalls. Each
+    /// belongs to the task that dials it, and has broken its promise when it outlives the task.
     #[track_caller]
     pub fn unwatched(options: DialOptions) -> Dialer {
         Dialer::new(None, options, Limits::none())
@@ -277,9 +279,10 @@ impl Dialer {
     /// The entry of an attempt.
     fn account(&self, born_at: &'static Location<'static>) -> Account {
         // The timeout ends it; a promise broken means that it did not.
-        let deadline = Deadline::after(self.options.timeout + Duration::from_secs(5));
-        let obligation = Obligation::EndsBy(deadline);
-        let account = Ledger::current().open_at(born_at, Kind::CONNECTION, obligation, self.owner);
+        let late = self.options.timeout.saturating_add(Duration::from_secs(5));
+        let obligation = Obligation::EndsBy(Deadline::after(late));
+        let owner = self.owner.or_else(current_task);
+        let account = Ledger::current().open_at(born_at, Kind::CONNECTION, obligation, owner);
         account.set_state(State::Handshake);
         account
     }
@@ -290,7 +293,7 @@ impl Dialer {
         account.set_obligation(self.shared.limits().obligation());
         account.set_state(State::Idle);
         let admitted = self.shared.admission().admit_anybody();
-        Connection::new(socket, account, &self.shared, admitted)
+        Connection::new(socket, account, &self.shared, admitted, Reading::Unused)
     }
 }
 
@@ -303,7 +306,7 @@ async fn watch(shared: Arc<Listening>, abandoned: Arc<Notify>) {
     };
     let mut work = pin!(async {
         tokio::select! {
-            () = shared.watch() => {}
+            never = shared.watch() => match never {},
             () = last_left => {}
         }
     });

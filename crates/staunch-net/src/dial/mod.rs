@@ -12,6 +12,7 @@ mod dialer;
 mod error;
 mod once;
 mod race;
+mod udp;
 
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ pub use self::{
     dialer::Dialer,
     error::DialError,
     once::{dial_tcp, dial_tls, dial_unix},
+    udp::{DatagramError, UdpPeer, dial_udp},
 };
 use crate::options::SocketOptions;
 

@@ -11,7 +11,8 @@ use crate::{
     tls::{TlsConnection, TlsTrust},
 };
 
-/// Dials one TCP connection that nobody watches; for more, or for limits, see [`Dialer`].
+/// Dials one TCP connection that nobody watches; for more, or for limits, see [`Dialer`]. It
+/// belongs to the task that dials it: one that outlives its task is a leak.
 ///
 /// # Errors
 /// As [`Dialer::tcp`].

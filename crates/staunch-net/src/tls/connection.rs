@@ -12,7 +12,7 @@ use staunch_ledger::{Account, EntryId, State};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_rustls::TlsStream;
 
-use crate::connection::Connection;
+use crate::{activity::Reading, connection::Connection};
 
 /// A [`Connection`] with a TLS session around it.
 ///
@@ -64,12 +64,12 @@ impl Wire {
 }
 
 impl TlsConnection {
-    /// After the handshake; from here on it is in the state `next`.
-    pub(crate) fn new(stream: impl Into<TlsStream<Wire>>, next: State) -> TlsConnection {
+    /// After the handshake.
+    pub(crate) fn new(stream: impl Into<TlsStream<Wire>>, reading: Reading) -> TlsConnection {
         let mut stream = stream.into();
         let (wire, _) = stream.get_mut();
         wire.in_handshake = false;
-        wire.connection.account().set_state(next);
+        wire.connection.begin_session(reading);
         TlsConnection { stream }
     }
 

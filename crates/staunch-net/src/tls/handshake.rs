@@ -11,6 +11,7 @@ use staunch_scope::{Cancelled, State, Wait};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::{
+    activity::Reading,
     connection::Connection,
     tls::connection::{TlsConnection, Wire},
 };
@@ -57,7 +58,7 @@ pub(crate) async fn accept(
 ) -> Result<TlsConnection, HandshakeError> {
     let accept = TlsAcceptor::from(config).accept(Wire::new(connection));
     // As after accepting: what comes next is the first byte.
-    Ok(TlsConnection::new(until_stop(accept).await??, State::Open))
+    Ok(TlsConnection::new(until_stop(accept).await??, Reading::New))
 }
 
 /// The client's side, with a server that must prove to be `name`.
@@ -70,7 +71,7 @@ pub(crate) async fn connect(
     config: Arc<ClientConfig>,
 ) -> Result<TlsConnection, HandshakeError> {
     let connect = TlsConnector::from(config).connect(name, Wire::new(connection));
-    Ok(TlsConnection::new(until_stop(connect).await??, State::Idle))
+    Ok(TlsConnection::new(until_stop(connect).await??, Reading::Unused))
 }
 
 /// Runs the handshake unless the task is asked to stop. In memory of its own, which is given

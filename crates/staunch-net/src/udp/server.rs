@@ -166,9 +166,9 @@ where
                 }
             };
             tokio::select! {
-                biased;
-                () = work => {}
+                biased; // a flood of datagrams takes all there is of a poll: it comes last
                 () = known.keep_forgetting() => {}
+                () = work => {}
             }
             Ok(())
         })

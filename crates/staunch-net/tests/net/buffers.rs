@@ -8,23 +8,18 @@ use std::{
     time::Duration,
 };
 
-use staunch_ledger::{Kind, Ledger, State};
+use staunch_ledger::State;
 use staunch_net::{Limits, ReadLineError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::harness::{
-    address, ask, bind, connect, echo, eventually, observed, poll_once, serving, unlimited,
+    address, ask, bind, connect, connections_in, echo, eventually, observed, poll_once, serving,
+    unlimited,
 };
 
 /// One buffer for everybody.
 fn one_buffer() -> Limits {
     Limits { buffer: 1024, buffers: 1024, ..unlimited() }
-}
-
-fn connections_in(state: State) -> usize {
-    let snapshot = Ledger::current().snapshot();
-    let connections = snapshot.entries().iter().filter(|entry| entry.kind() == Kind::CONNECTION);
-    connections.filter(|entry| entry.state() == state).count()
 }
 
 #[staunch::test]

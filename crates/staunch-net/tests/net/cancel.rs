@@ -2,6 +2,7 @@
 //! documented as cancel safe loses nothing.
 
 use staunch::{Context, testing::cancel_at_every_await};
+use staunch_net::{LineReader, chunks, read_to_end};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::harness::{address, ask, bind, connect, echo, poll_once, serving, unlimited};
@@ -62,4 +63,60 @@ async fn a_line_is_not_lost_with_the_future_that_waited_for_it() {
         },
     );
     assert_eq!(served.await.accepted, 1);
+}
+
+#[staunch::test]
+async fn readers_can_be_dropped_at_every_await() {
+    let awaits = cancel_at_every_await(|| async {
+        let (mut near, far) = tokio::io::duplex(8);
+        let write = async move {
+            for piece in [&b"a li"[..], b"ne\nand ", b"more"] {
+                tokio::task::yield_now().await;
+                near.write_all(piece).await.unwrap();
+            }
+        };
+        let read = async {
+            let mut lines = LineReader::new(far, 64);
+            while let Ok(Some(_)) = lines.next().await {}
+        };
+        tokio::join!(write, read);
+    });
+    assert!(awaits.await >= 3);
+    let awaits = cancel_at_every_await(|| async {
+        let (mut near, far) = tokio::io::duplex(4);
+        let write = async move { near.write_all(&[b'x'; 64]).await.unwrap() };
+        let read = async {
+            let mut chunks = chunks(far, 8);
+            while let Ok(Some(_)) = chunks.next().await {}
+        };
+        tokio::join!(write, read);
+    });
+    assert!(awaits.await >= 3);
+    let awaits = cancel_at_every_await(|| async {
+        let (mut near, far) = tokio::io::duplex(4);
+        let write = async move { near.write_all(&[b'x'; 64]).await.unwrap() };
+        let (_, read) = tokio::join!(write, read_to_end(far, 1024));
+        assert_eq!(read.unwrap().len(), 64);
+    });
+    assert!(awaits.await >= 3);
+}
+
+#[staunch::test]
+async fn writing_can_be_dropped_at_every_await() {
+    let awaits = cancel_at_every_await(|| async {
+        let listener = bind(unlimited());
+        let address = address(&listener);
+        let (context, cancel) = Context::current().with_cancel();
+        let answer = |connection: staunch_net::Connection| async move {
+            connection.write_all([&[b'x'; 256 << 10], b"the end"]).await
+        };
+        let client = async {
+            let mut stream = connect(address).await;
+            let mut bytes = vec![0; 16 << 10];
+            while stream.read(&mut bytes).await.is_ok_and(|count| count > 0) {}
+            cancel.cancel();
+        };
+        let (_served, ()) = tokio::join!(listener.serve(&context, answer), client);
+    });
+    assert!(awaits.await >= 2);
 }

@@ -8,8 +8,8 @@ use std::{
 use staunch::{BoxError, Cancelled, Context, scope, testing::cancel_at_every_await};
 use staunch_ledger::{Kind, Label, Ledger, Obligation, State};
 use staunch_net::{
-    CutReason, DialError, DialOptions, Dialer, Endpoint, Limits, Listener, SocketOptions, dial_tcp,
-    dial_unix,
+    CutReason, DatagramError, DialError, DialOptions, Dialer, Endpoint, Limits, Listener,
+    SocketOptions, dial_tcp, dial_udp, dial_unix,
 };
 use tokio::{io::AsyncWriteExt, net::TcpListener};
 
@@ -61,6 +61,65 @@ async fn a_dialled_connection_is_on_the_ledger_with_the_callers_line() {
         assert_eq!(connection.lines().next().await.unwrap(), Some(&b"Echo: hello"[..]));
     });
     assert_eq!(served.await.accepted, 1);
+}
+
+#[staunch::test]
+async fn a_connection_that_outlives_the_task_that_dialled_it_is_overdue() {
+    let listener = bind(unlimited());
+    let address = address(&listener);
+    let served = serving(listener, echo, async || {
+        let dialled = scope(&Context::current(), |s| async move {
+            let dial = s.fork(async move {
+                Ok(dial_tcp(&Context::current(), address, &DialOptions::default()).await?)
+            });
+            Ok::<_, BoxError>(dial.join().await?)
+        });
+        let escaped = dialled.await.unwrap();
+        let snapshot = Ledger::current().snapshot();
+        let (overdue, _) = snapshot.overdue();
+        assert_eq!(overdue.iter().map(|entry| entry.id()).collect::<Vec<_>>(), [escaped.id()]);
+    });
+    assert_eq!(served.await.accepted, 1);
+}
+
+#[staunch::test]
+async fn udp_peers_are_dialled() {
+    let server = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = server.local_addr().unwrap();
+    let peer = dial_udp(&Context::current(), address, &DialOptions::default()).await.unwrap();
+    let entry = Ledger::current().entry(peer.id()).unwrap();
+    assert_eq!((entry.kind(), entry.label().to_string()), (Kind::CONNECTION, address.to_string()));
+
+    peer.send(b"hello").await.unwrap();
+    let mut word = [0; 16];
+    let (length, from) = server.recv_from(&mut word).await.unwrap();
+    assert_eq!(&word[..length], b"hello");
+    server.send_to(b"a long answer", from).await.unwrap();
+    server.send_to(b"ok", from).await.unwrap();
+    let mut answer = [0; 4];
+    let too_long = peer.receive(&mut answer).await.unwrap_err();
+    assert!(matches!(too_long, DatagramError::TooLong { length: 13, room: 4 }), "{too_long}");
+    assert_eq!(peer.receive(&mut answer).await.unwrap(), 2);
+    assert!(poll_once(peer.receive(&mut answer)).await.is_none(), "there is no more");
+
+    drop(server);
+    peer.send(b"is anybody there?").await.unwrap();
+    let refused = peer.send(b"is anybody there?").await.unwrap_err();
+    assert!(refused.to_string().contains("refused"), "{refused}");
+}
+
+#[staunch::test]
+async fn receiving_ends_when_its_task_is_asked_to_stop() {
+    let server = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = server.local_addr().unwrap();
+    let ended = scope(&Context::current(), |s| async move {
+        let peer = dial_udp(s.context(), address, &DialOptions::default()).await?;
+        s.stop();
+        let asked = peer.receive(&mut [0; 4]).await.unwrap_err();
+        assert!(matches!(asked, DatagramError::Cancelled(Cancelled::Requested)), "{asked}");
+        Ok::<_, BoxError>(())
+    });
+    ended.await.unwrap();
 }
 
 #[staunch::test]

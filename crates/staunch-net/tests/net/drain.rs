@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use staunch::{Context, Ledger};
 use staunch_ledger::{Kind, State};
-use staunch_net::Limits;
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use staunch_net::{Connection, Limits, ReadLineError};
+use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 
 use crate::harness::{
-    PATIENCE, address, ask, bind, connect, echo, eventually, live, read_to_end, serving, unlimited,
+    PATIENCE, address, ask, bind, connect, echo, eventually, live, observed, read_to_end, serving,
+    unlimited,
 };
 
 fn draining_within(drain: Duration) -> Limits {
@@ -132,4 +133,23 @@ async fn dropping_the_server_closes_its_listener_and_asks_its_connections_to_end
     // Forced once the drain deadline is over, with half a line unread or not.
     let _ = read_to_end(&mut stuck).await;
     eventually("nothing is left", || live(Kind::CONNECTION) == 0).await;
+}
+
+#[staunch::test]
+async fn the_watchdog_looks_while_draining_too() {
+    let write_stall = Some(Duration::from_millis(300));
+    let listener = bind(Limits { write_stall, ..draining_within(PATIENCE * 3) });
+    let address = address(&listener);
+    let pour = async |connection: Connection| {
+        while connection.write_all([&[b'x'; 64 << 10]]).await.is_ok() {}
+        Ok::<_, ReadLineError>(())
+    };
+    let mut stalled = None;
+    let served = serving(listener, pour, async || {
+        stalled = Some(connect(address).await);
+        in_state(State::Write).await;
+    });
+    let served = timeout(PATIENCE, served).await.expect("it is cut before the drain deadline");
+    assert_eq!((served.accepted, served.cut.len()), (1, 0));
+    assert_eq!(observed("cut-write-stall").len(), 1);
 }

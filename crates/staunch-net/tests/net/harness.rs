@@ -13,7 +13,7 @@ use std::{
 };
 
 use staunch::{Context, Ledger};
-use staunch_ledger::{Kind, Observation};
+use staunch_ledger::{Kind, Observation, State};
 use staunch_net::{
     Connection, Cut, CutReason, Endpoint, Limits, Listener, ReadLineError, Served, SocketOptions,
 };
@@ -35,6 +35,8 @@ pub(crate) fn unlimited() -> Limits {
         first_byte: None,
         idle: None,
         read_stall: None,
+        message: None,
+        half_close: None,
         write_stall: None,
         min_send_rate: 0,
         lifetime: None,
@@ -149,6 +151,13 @@ pub(crate) async fn poll_once<F: Future>(future: F) -> Option<F::Output> {
 /// How many entries of `kind` are live on the test's ledger.
 pub(crate) fn live(kind: Kind) -> usize {
     Ledger::current().snapshot().entries().iter().filter(|entry| entry.kind() == kind).count()
+}
+
+/// How many connections on the test's ledger are in `state`.
+pub(crate) fn connections_in(state: State) -> usize {
+    let snapshot = Ledger::current().snapshot();
+    let connections = snapshot.entries().iter().filter(|entry| entry.kind() == Kind::CONNECTION);
+    connections.filter(|entry| entry.state() == state).count()
 }
 
 /// The observations of `rule` on the test's ledger.

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use staunch_ledger::{Kind, Ledger};
+use staunch_ledger::{Kind, Ledger, State};
 use staunch_net::{Connection, CutReason, Limits, ReadLineError};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -13,11 +13,12 @@ use tokio::{
 };
 
 use crate::harness::{
-    Ends, address, ask, bind, connect, echo, eventually, healthy, observed, read_to_end, serving,
-    unlimited,
+    Ends, PATIENCE, address, ask, bind, connect, connections_in, echo, eventually, healthy,
+    observed, poll_once, read_to_end, serving, unlimited,
 };
 
-const SHORT: Duration = Duration::from_millis(300);
+/// Long enough for a machine that is busy with something else to answer in.
+const SHORT: Duration = Duration::from_millis(600);
 
 /// Serves with `handler` and `limits`; the misbehaving `client` must be cut for `reason`, and
 /// a healthy one served meanwhile.
@@ -54,7 +55,7 @@ async fn talks_on(address: SocketAddr, time: Duration) {
     let begun = Instant::now();
     while begun.elapsed() < time {
         assert_eq!(ask(&mut stream, "alive").await, "Echo: alive");
-        tokio::time::sleep(SHORT / 30).await; // well within every limit
+        tokio::time::sleep(SHORT / 60).await; // well within every limit
     }
 }
 
@@ -65,7 +66,7 @@ async fn no_first_byte() {
         let mut silent = connect(address).await;
         tokio::join!(
             async { assert_eq!(read_to_end(&mut silent).await, Some(Vec::new())) },
-            talks_on(address, SHORT * 3),
+            talks_on(address, SHORT * 2),
         );
     };
     check_and_healthy(limits, client, CutReason::FirstByte).await;
@@ -79,7 +80,7 @@ async fn idle() {
         ask(&mut idle, "hello").await;
         tokio::join!(
             async { assert_eq!(read_to_end(&mut idle).await, Some(Vec::new())) },
-            talks_on(address, SHORT * 3),
+            talks_on(address, SHORT * 2),
         );
     };
     check_and_healthy(limits, client, CutReason::Idle).await;
@@ -93,7 +94,7 @@ async fn a_message_that_is_not_finished() {
         stalled.write_all(b"half a li").await.unwrap();
         tokio::join!(
             async { assert_eq!(read_to_end(&mut stalled).await, None) },
-            talks_on(address, SHORT * 3),
+            talks_on(address, SHORT * 2),
         );
     };
     check_and_healthy(limits, client, CutReason::ReadStall).await;
@@ -172,7 +173,7 @@ async fn a_peer_that_reads_fast_enough_is_not_cut() {
         let mut bytes = vec![0; 4 << 10];
         // Some minutes on the ledger's clock, at more than 20 KiB a second.
         let begun = Instant::now();
-        while begun.elapsed() < SHORT * 6 {
+        while begun.elapsed() < SHORT * 3 {
             steady.read_exact(&mut bytes).await.unwrap();
             Ledger::current().advance_clock(Duration::from_millis(200));
             tokio::task::yield_now().await;
@@ -200,6 +201,149 @@ async fn half_an_answer_never_looks_like_a_whole_one() {
         assert_eq!(observed("cut-lifetime").len(), 1);
     });
     assert_eq!(served.await.cut.len(), 1, "its handler does not look");
+}
+
+#[staunch::test]
+async fn a_message_that_comes_at_a_drip() {
+    let limits = Limits { read_stall: Some(SHORT), message: Some(SHORT * 2), ..unlimited() };
+    let client = async |address| {
+        let mut drip = connect(address).await;
+        while observed("cut-message").is_empty() {
+            if drip.write_all(b"x").await.is_err() {
+                break; // cut, and not yet observed
+            }
+            tokio::time::sleep(SHORT / 20).await;
+        }
+        assert_eq!(read_to_end(&mut drip).await, None);
+    };
+    check_and_healthy(limits, client, CutReason::Message).await;
+}
+
+#[staunch::test]
+async fn many_messages_are_not_one_that_takes_long() {
+    let limits = Limits { message: Some(SHORT), ..unlimited() };
+    let listener = bind(limits);
+    let address = address(&listener);
+    let served = serving(listener, echo, async || {
+        let mut busy = connect(address).await;
+        let begun = Instant::now();
+        // Each message ends with the first half of the next, so that one is always incomplete.
+        busy.write_all(b"half ").await.unwrap();
+        while begun.elapsed() < SHORT * 3 {
+            assert_eq!(ask(&mut busy, "a line\nhalf").await, "Echo: half a line");
+            let mut rest = [0; 11];
+            busy.read_exact(&mut rest).await.unwrap();
+            assert_eq!(&rest, b"Echo: half\n");
+            busy.write_all(b"half ").await.unwrap();
+            tokio::time::sleep(SHORT / 60).await;
+        }
+    });
+    assert_eq!(served.await.accepted, 1);
+    assert!(observed("cut-message").is_empty());
+}
+
+#[staunch::test]
+async fn drips_that_hold_every_buffer_are_cut_sooner() {
+    let message = Some(PATIENCE * 10); // a tenth of it is all the time that the test has
+    let limits = Limits { message, buffer: 1024, buffers: 1024, ..unlimited() };
+    let listener = bind(Limits { first_byte: Some(SHORT), ..limits });
+    let address = address(&listener);
+    let served = serving(listener, echo, async || {
+        let mut drip = connect(address).await;
+        drip.write_all(b"half a li").await.unwrap();
+        eventually("it holds the buffer", || connections_in(State::ReadRest) == 1).await;
+        let mut waiting = connect(address).await;
+        waiting.write_all(b"hello\n").await.unwrap();
+        eventually("it waits for the buffer", || connections_in(State::Waiting) == 1).await;
+        Ledger::current().advance_clock(PATIENCE);
+        let mut answer = [0; 12];
+        waiting.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"Echo: hello\n");
+        assert_eq!(read_to_end(&mut drip).await, None);
+    });
+    assert_eq!(served.await.accepted, 2);
+    assert_eq!(observed("cut-message").len(), 1);
+}
+
+/// Reads in one task while another pours.
+async fn pour_and_read(connection: Connection) -> Result<(), ReadLineError> {
+    let (mut reader, mut writer) = tokio::io::split(connection);
+    let much = vec![b'x'; 64 << 10];
+    let pouring = async {
+        loop {
+            if let Err(error) = writer.write_all(&much).await {
+                return Err::<(), _>(error);
+            }
+        }
+    };
+    let reading = async {
+        while reader.read(&mut [0; 64]).await? > 0 {}
+        Ok::<_, std::io::Error>(())
+    };
+    tokio::try_join!(pouring, reading)?;
+    Ok(())
+}
+
+#[staunch::test]
+async fn a_peer_that_stops_reading_but_talks() {
+    let limits = Limits { write_stall: Some(SHORT), ..unlimited() };
+    let client = async |address| {
+        let mut stalled = narrow(address).await;
+        stalled.read_exact(&mut [0; 1024]).await.unwrap();
+        while observed("cut-write-stall").is_empty() {
+            if stalled.write_all(b"x").await.is_err() {
+                break; // cut, and not yet observed
+            }
+            tokio::time::sleep(SHORT / 20).await;
+        }
+        assert_eq!(read_to_end(&mut stalled).await, None);
+    };
+    check(limits, pour_and_read, client, CutReason::WriteStall).await;
+}
+
+/// Greets while it waits for the first word.
+async fn greet(connection: Connection) -> Result<(), ReadLineError> {
+    let (mut reader, mut writer) = tokio::io::split(connection);
+    let mut word = [0; 64];
+    let mut reading = std::pin::pin!(reader.read(&mut word));
+    if poll_once(reading.as_mut()).await.is_none() {
+        writer.write_all(b"hello\n").await?;
+    }
+    reading.await?;
+    Ok(())
+}
+
+#[staunch::test]
+async fn no_first_byte_after_a_greeting() {
+    let limits = Limits { first_byte: Some(SHORT), ..unlimited() };
+    let client = async |address| {
+        let mut silent = connect(address).await;
+        assert_eq!(read_to_end(&mut silent).await.as_deref(), Some(&b"hello\n"[..]));
+    };
+    check(limits, greet, client, CutReason::FirstByte).await;
+}
+
+/// Reads to the end, and then does nothing.
+async fn dawdle(mut connection: Connection) -> Result<(), ReadLineError> {
+    while connection.read(&mut [0; 64]).await? > 0 {}
+    eventually("it is cut", || !observed("cut-half-close").is_empty()).await;
+    connection.write_all([b"too late"]).await?;
+    Ok(())
+}
+
+#[staunch::test]
+async fn a_peer_that_has_closed_is_not_kept() {
+    let limits = Limits { half_close: Some(SHORT), ..unlimited() };
+    let client = async |address| {
+        let mut closed = connect(address).await;
+        closed.write_all(b"goodbye").await.unwrap();
+        closed.shutdown().await.unwrap();
+        assert_eq!(read_to_end(&mut closed).await, None);
+    };
+    let listener = bind(limits);
+    let address = address(&listener);
+    assert_eq!(serving(listener, dawdle, async || client(address).await).await.accepted, 1);
+    assert_eq!(observed("cut-half-close").len(), 1);
 }
 
 /// The misbehaving client among echo's clients, with a healthy one on the same listener.
