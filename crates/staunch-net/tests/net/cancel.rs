@@ -95,7 +95,7 @@ async fn readers_can_be_dropped_at_every_await() {
     let awaits = cancel_at_every_await(|| async {
         let (mut near, far) = tokio::io::duplex(4);
         let write = async move { near.write_all(&[b'x'; 64]).await.unwrap() };
-        let (_, read) = tokio::join!(write, read_to_end(far, 1024));
+        let ((), read) = tokio::join!(write, read_to_end(far, 1024));
         assert_eq!(read.unwrap().len(), 64);
     });
     assert!(awaits.await >= 3);
@@ -108,7 +108,7 @@ async fn writing_can_be_dropped_at_every_await() {
         let address = address(&listener);
         let (context, cancel) = Context::current().with_cancel();
         let answer = |connection: staunch_net::Connection| async move {
-            connection.write_all([&[b'x'; 256 << 10], b"the end"]).await
+            connection.write_all([&vec![b'x'; 256 << 10], b"the end"]).await
         };
         let client = async {
             let mut stream = connect(address).await;

@@ -141,7 +141,8 @@ async fn the_watchdog_looks_while_draining_too() {
     let listener = bind(Limits { write_stall, ..draining_within(PATIENCE * 3) });
     let address = address(&listener);
     let pour = async |connection: Connection| {
-        while connection.write_all([&[b'x'; 64 << 10]]).await.is_ok() {}
+        let much = vec![b'x'; 64 << 10];
+        while connection.write_all([&much]).await.is_ok() {}
         Ok::<_, ReadLineError>(())
     };
     let mut stalled = None;
