@@ -270,11 +270,11 @@ async fn pour_and_read(connection: Connection) -> Result<(), ReadLineError> {
     let (mut reader, mut writer) = tokio::io::split(connection);
     let much = vec![b'x'; 64 << 10];
     let pouring = async {
-        loop {
-            if let Err(error) = writer.write_all(&much).await {
-                return Err::<(), _>(error);
-            }
+        let mut sent = Ok(());
+        while sent.is_ok() {
+            sent = writer.write_all(&much).await;
         }
+        sent
     };
     let reading = async {
         while reader.read(&mut [0; 64]).await? > 0 {}
