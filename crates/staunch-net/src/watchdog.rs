@@ -313,7 +313,8 @@ impl Watched {
         if self.sends_too_slowly(core.activity(), now, limits) {
             return Verdict::Cut(CutReason::SendRate);
         }
-        let left = clocks.iter().filter_map(|(limit, used, _)| limit.map(|it| it.saturating_sub(*used)));
+        let left =
+            clocks.iter().filter_map(|(limit, used, _)| limit.map(|it| it.saturating_sub(*used)));
         let shortest = limits.shortest().unwrap_or(RATE_WINDOW);
         Verdict::LookAgain(left.chain([shortest]).min().unwrap_or(shortest))
     }

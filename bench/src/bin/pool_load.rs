@@ -1,0 +1,219 @@
+//! Acquire and release on a pool of trivial connections, by several tasks on two workers.
+//!
+//! One subject a process. At the end one line of JSON goes to standard output: `ns` is the wall
+//! time an operation, `cpu_ns` the CPU time, and with `--waits`, which times each acquire and so
+//! costs a clock reading, `worst_wait_us`.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use clap::{Parser, ValueEnum};
+use rustix::time::{ClockId, clock_gettime};
+use staunch_scope::{BoxError, Context, scope};
+
+const CONNECTIONS: u32 = 10;
+const WORKERS: usize = 2;
+
+#[derive(Parser)]
+struct Args {
+    subject: Subject,
+    /// Tasks that acquire and release.
+    #[arg(long, default_value_t = 1)]
+    tasks: u64,
+    /// Operations of all tasks together.
+    #[arg(long, default_value_t = 1_000_000)]
+    operations: u64,
+    /// Yield once while the connection is held.
+    #[arg(long)]
+    hold: bool,
+    /// Time each acquire.
+    #[arg(long)]
+    waits: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Subject {
+    Staunch,
+    Deadpool,
+    Bb8,
+    Mobc,
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Arc::new(Args::parse());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let result = match args.subject {
+        Subject::Staunch => runtime.block_on(staunch(args)),
+        Subject::Deadpool => runtime.block_on(deadpool(args)),
+        Subject::Bb8 => runtime.block_on(bb8(args)),
+        Subject::Mobc => runtime.block_on(mobc(args)),
+    };
+    result.map_err(|error| anyhow::anyhow!(error))
+}
+
+/// Runs `work` on each task, and prints what an operation of it cost. The tasks of every subject
+/// are children of a scope: what that costs, it costs all.
+async fn measure<F, Fut>(args: Arc<Args>, work: F) -> Result<(), BoxError>
+where
+    F: Fn(u64) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<Duration, BoxError>> + Send + 'static,
+{
+    work(1).await?; // the first connection is made
+    let each = args.operations / args.tasks;
+    let tasks = args.tasks;
+    let (cpu, begun) = (cpu_time(), Instant::now());
+    let worst = scope(&Context::background(), |s| async move {
+        let tasks: Vec<_> = (0..tasks).map(|_| s.fork(work(each))).collect();
+        let mut worst = Duration::ZERO;
+        for task in tasks {
+            worst = worst.max(task.join().await?);
+        }
+        Ok::<_, BoxError>(worst)
+    })
+    .await?;
+    let operations = (each * tasks) as f64;
+    let (wall, cpu) = (begun.elapsed(), cpu_time().saturating_sub(cpu));
+    let summary = serde_json::json!({
+        "ns": wall.as_secs_f64() * 1e9 / operations,
+        "cpu_ns": cpu.as_secs_f64() * 1e9 / operations,
+        "worst_wait_us": worst.as_secs_f64() * 1e6,
+    });
+    println!("{summary}");
+    Ok(())
+}
+
+fn cpu_time() -> Duration {
+    let now = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(now.tv_sec.cast_unsigned(), now.tv_nsec as u32)
+}
+
+/// The work of a task: acquire, use, hold and release, again and again; the longest acquire, if
+/// that is wanted.
+macro_rules! work {
+    ($args:expr, $pool:expr, $acquire:ident, $connection:ident => $use:expr) => {{
+        let (pool, hold, waits) = ($pool, $args.hold, $args.waits);
+        move |operations: u64| {
+            let pool = pool.clone();
+            async move {
+                let mut worst = Duration::ZERO;
+                for _ in 0..operations {
+                    let begun = waits.then(Instant::now);
+                    let mut $connection = pool.$acquire().await?;
+                    worst = worst.max(begun.map_or(Duration::ZERO, |begun| begun.elapsed()));
+                    $use;
+                    if hold {
+                        tokio::task::yield_now().await;
+                    }
+                }
+                Ok::<_, BoxError>(worst)
+            }
+        }
+    }};
+}
+
+struct Trivial;
+
+impl staunch_pool::Manager for Trivial {
+    type Connection = u64;
+    type Error = Infallible;
+
+    async fn connect(&self) -> Result<u64, Infallible> {
+        Ok(0)
+    }
+}
+
+async fn staunch(args: Arc<Args>) -> Result<(), BoxError> {
+    use staunch_pool::{Pool, PoolOptions};
+    let measured = scope(&Context::background(), |s| async move {
+        let most = CONNECTIONS as usize;
+        let options = PoolOptions { max_total: most, max_idle: most, ..PoolOptions::default() };
+        let pool = Pool::new(&s, Trivial, options)?;
+        let work = work!(args, pool, acquire, lease => *lease.connection()? += 1);
+        measure(args, work).await?;
+        s.stop();
+        Ok::<_, BoxError>(())
+    });
+    Ok(measured.await?)
+}
+
+impl deadpool::managed::Manager for Trivial {
+    type Type = u64;
+    type Error = Infallible;
+
+    async fn create(&self) -> Result<u64, Infallible> {
+        Ok(0)
+    }
+
+    async fn recycle(
+        &self,
+        _: &mut u64,
+        _: &deadpool::managed::Metrics,
+    ) -> deadpool::managed::RecycleResult<Infallible> {
+        Ok(())
+    }
+}
+
+async fn deadpool(args: Arc<Args>) -> Result<(), BoxError> {
+    let pool = deadpool::managed::Pool::<Trivial>::builder(Trivial)
+        .max_size(CONNECTIONS as usize)
+        .build()?;
+    let work = work!(args, pool, get, object => *object += 1);
+    measure(args, work).await
+}
+
+impl bb8::ManageConnection for Trivial {
+    type Connection = u64;
+    type Error = Infallible;
+
+    async fn connect(&self) -> Result<u64, Infallible> {
+        Ok(0)
+    }
+
+    async fn is_valid(&self, _: &mut u64) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn has_broken(&self, _: &mut u64) -> bool {
+        false
+    }
+}
+
+async fn bb8(args: Arc<Args>) -> Result<(), BoxError> {
+    let pool =
+        bb8::Pool::builder().max_size(CONNECTIONS).test_on_check_out(false).build(Trivial).await?;
+    let work = work!(args, pool, get, guard => *guard += 1);
+    measure(args, work).await
+}
+
+#[mobc::async_trait]
+impl mobc::Manager for Trivial {
+    type Connection = u64;
+    type Error = Infallible;
+
+    async fn connect(&self) -> Result<u64, Infallible> {
+        Ok(0)
+    }
+
+    async fn check(&self, connection: u64) -> Result<u64, Infallible> {
+        Ok(connection)
+    }
+}
+
+async fn mobc(args: Arc<Args>) -> Result<(), BoxError> {
+    let pool = mobc::Pool::builder()
+        .max_open(u64::from(CONNECTIONS))
+        .max_idle(u64::from(CONNECTIONS))
+        .test_on_check_out(false)
+        .build(Trivial);
+    let work = work!(args, pool, get, connection => *connection += 1);
+    measure(args, work).await
+}

@@ -1,0 +1,122 @@
+//! The task that looks after a pool: resets what comes back, says goodbye, keeps the idle
+//! connections fresh, and looks for abandoned leases. A child of the pool's scope; whatever it
+//! starts is a child of its own.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use staunch_scope::{Context, Isolate, Scope, ScopeBuilder, sleep};
+
+use crate::{
+    abandoned::Watch,
+    manager::{Condition, Manager},
+    record::Record,
+    shared::{Floating, Shared, Work},
+    status::Destroyed,
+};
+
+/// Looks after the pool until it is closed, or the task is asked to stop; then closes it.
+pub(crate) async fn keep<M: Manager>(shared: Arc<Shared<M>>) {
+    let _retires = Retires(&shared);
+    let grace = shared.options.close_timeout.max(shared.options.reset_timeout);
+    let ended = ScopeBuilder::<Infallible>::new(&Context::current())
+        .policy(Isolate)
+        .grace(grace)
+        .run(async |scope| {
+            let mut watch = Watch::default();
+            let often = (shared.options.abandoned_timeout / 4).max(Duration::from_millis(1));
+            let every = shared.options.maintenance_interval.min(often);
+            loop {
+                tokio::select! {
+                    biased;
+                    () = shared.work.notified() => {}
+                    slept = sleep(every) => {
+                        if slept.is_err() {
+                            break;
+                        }
+                        watch.look(&shared);
+                        maintain(&scope, &shared);
+                    }
+                }
+                if shared.is_closed() {
+                    break;
+                }
+                start_all(&scope, &shared);
+            }
+            shared.close();
+            start_all(&scope, &shared); // goodbyes
+            Ok(())
+        })
+        .await;
+    drop(ended);
+}
+
+/// Closes the pool however its keeper ends.
+struct Retires<'s, M: Manager>(&'s Shared<M>);
+
+impl<M: Manager> Drop for Retires<'_, M> {
+    fn drop(&mut self) {
+        self.0.close();
+        self.0.retire();
+    }
+}
+
+fn start_all<M: Manager>(scope: &Scope<Infallible>, shared: &Arc<Shared<M>>) {
+    for work in shared.take_work() {
+        start(scope, shared, work);
+    }
+}
+
+fn start<M: Manager>(scope: &Scope<Infallible>, shared: &Arc<Shared<M>>, work: Work<M>) {
+    let shared = Arc::clone(shared);
+    scope.spawn_named("pool keeper", async move {
+        match work {
+            Work::Check(floating, condition) => {
+                let validate = shared.options.test_on_return;
+                if let Some(record) = floating.checked(condition, validate).await {
+                    Shared::give(record);
+                }
+            }
+            Work::Close(connection) => {
+                let goodbye = shared.manager.close(*connection);
+                let _ = tokio::time::timeout(shared.options.close_timeout, goodbye).await;
+            }
+        }
+        Ok(())
+    });
+}
+
+/// Ends what is idle for too long or too old, validates the rest, makes what is wanted.
+fn maintain<M: Manager>(scope: &Scope<Infallible>, shared: &Arc<Shared<M>>) {
+    let now = shared.ledger.now();
+    let evictable = shared.options.min_evictable_idle.as_millis();
+    let is_stale = |record: &Record<M>| u128::from(record.idle_for(now)) >= evictable;
+    for record in shared.extract(|record, _| record.is_expired(now)) {
+        shared.destroy(&record, Destroyed::Expired);
+    }
+    for record in shared.extract(|record, left| left > shared.options.min_idle && is_stale(record))
+    {
+        shared.destroy(&record, Destroyed::Idle);
+    }
+    if shared.options.test_while_idle {
+        let interval = shared.options.maintenance_interval.as_millis();
+        let rested = |record: &Record<M>| u128::from(record.idle_for(now)) >= interval;
+        for record in shared.extract(|record, _| rested(record)) {
+            let floating = Floating::new(record);
+            scope.spawn_named("pool keeper", async move {
+                // It stays as long idle as it was: a validation is no use.
+                if let Some(record) = floating.checked(Condition::Clean, true).await {
+                    Shared::give(record);
+                }
+                Ok(())
+            });
+        }
+    }
+    let shared = Arc::clone(shared);
+    scope.spawn_named("pool keeper", async move {
+        while let Some(place) = shared.place_ahead() {
+            let Ok(record) = shared.create(place).await else { break };
+            Shared::give(record);
+        }
+        Ok(())
+    });
+}

@@ -1,0 +1,146 @@
+//! The right to use a connection.
+
+use std::{
+    fmt,
+    ops::{Deref, DerefMut},
+    panic::Location,
+    sync::Arc,
+};
+
+use staunch_ledger::{Account, EntryId, Kind, Obligation};
+use staunch_scope::current_task;
+
+use crate::{error::Revoked, manager::Manager, record::Record, shared::Shared, status::Destroyed};
+
+/// A leased connection; goes back to its pool when dropped.
+///
+/// It is on the ledger (kind `lease`) with the line that leased it and the task that has it, and
+/// promises to be used: each [`connection`](Lease::connection) counts. A lease that is not used
+/// for `abandoned_timeout` is abandoned; see [`PoolOptions`](crate::PoolOptions).
+#[must_use = "a lease that is dropped at once was for nothing"]
+pub struct Lease<M: Manager> {
+    /// `None` once it has gone back.
+    record: Option<Arc<Record<M>>>,
+    account: Account,
+    born_at: &'static Location<'static>,
+}
+
+/// A connection in use: given back to its lease when dropped.
+#[must_use = "use it"]
+pub struct InUse<'l, M: Manager> {
+    record: &'l Record<M>,
+    /// `None` once it is given back.
+    connection: Option<Box<M::Connection>>,
+    account: &'l Account,
+}
+
+impl<M: Manager> Lease<M> {
+    #[inline]
+    pub(crate) fn new(record: Arc<Record<M>>, born_at: &'static Location<'static>) -> Lease<M> {
+        let shared = &record.shared;
+        let promise = Obligation::ProgressWithin(shared.patience);
+        let account = shared.ledger.open_at(born_at, Kind::LEASE, promise, current_task());
+        record.begin(account.id());
+        Lease { record: Some(record), account, born_at }
+    }
+
+    /// The connection. Counts as use, when it is taken and when it is given back.
+    ///
+    /// # Errors
+    /// [`Revoked`] when the lease was abandoned and its connection taken away.
+    #[inline]
+    pub fn connection(&mut self) -> Result<InUse<'_, M>, Revoked> {
+        let Some(record) = &self.record else { return Err(self.revoked()) };
+        self.account.touch();
+        let connection = record.connection().take();
+        if record.lease() != Some(self.account.id()) {
+            return Err(self.revoked()); // and the connection, if it was still there, goes
+        }
+        let Some(connection) = connection else { return Err(self.revoked()) };
+        record.set_used();
+        Ok(InUse { record, connection: Some(connection), account: &self.account })
+    }
+
+    /// Says that the lease is still wanted, for holders that use the connection by other ways.
+    pub fn touch(&self) {
+        self.account.touch();
+    }
+
+    /// Ends the connection instead of giving it back, for instance after an error that the
+    /// manager cannot see.
+    pub fn destroy(mut self) {
+        if let Some(record) = self.record.take()
+            && record.end(self.account.id())
+        {
+            record.shared.destroy(&record, Destroyed::Broken);
+        }
+    }
+
+    /// Its entry on the ledger.
+    pub fn id(&self) -> EntryId {
+        self.account.id()
+    }
+
+    /// Its account, for labels.
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+
+    #[cold]
+    fn revoked(&self) -> Revoked {
+        let held_for = self.account.ledger().now().since(self.account.born());
+        Revoked { born_at: self.born_at, held_for }
+    }
+}
+
+impl<M: Manager> Drop for Lease<M> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(record) = self.record.take()
+            && record.end(self.account.id())
+        {
+            Shared::give_back(record);
+        }
+    }
+}
+
+impl<M: Manager> fmt::Debug for Lease<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease").field("account", &self.account).finish_non_exhaustive()
+    }
+}
+
+const GIVEN_BACK: &str = "a connection in use is there until it is dropped";
+
+impl<M: Manager> Deref for InUse<'_, M> {
+    type Target = M::Connection;
+
+    fn deref(&self) -> &M::Connection {
+        self.connection.as_deref().expect(GIVEN_BACK)
+    }
+}
+
+impl<M: Manager> DerefMut for InUse<'_, M> {
+    fn deref_mut(&mut self) -> &mut M::Connection {
+        self.connection.as_deref_mut().expect(GIVEN_BACK)
+    }
+}
+
+impl<M: Manager> Drop for InUse<'_, M> {
+    #[inline]
+    fn drop(&mut self) {
+        self.account.touch();
+        *self.record.connection() = self.connection.take();
+        if self.record.lease() != Some(self.account.id()) {
+            // Revoked meanwhile: whoever did it found nothing to take.
+            let connection = self.record.connection().take();
+            drop(connection);
+        }
+    }
+}
+
+impl<M: Manager> fmt::Debug for InUse<'_, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InUse").field("account", self.account).finish_non_exhaustive()
+    }
+}

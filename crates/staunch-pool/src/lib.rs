@@ -1,0 +1,45 @@
+//! A connection pool that accounts for every lease.
+//!
+//! Every lease is on the ledger with the line that leased it and the task that has it. A lease
+//! that nobody uses any more is found, named and revoked, also when it was forgotten
+//! (`mem::forget`) or lies in a static; one that is in use is slow, not abandoned. A pool that is
+//! exhausted says who has its connections.
+//!
+//! # The parts
+//! | | |
+//! | --- | --- |
+//! | [`Manager`] | how to connect, validate, reset and close: what you write |
+//! | [`Pool`], [`PoolOptions`] | what you lease from |
+//! | [`Lease`], [`InUse`] | the right to a connection; the connection |
+//! | [`AcquireError`], [`Exhausted`], [`Revoked`] | what can go wrong |
+//! | [`PoolStatus`], [`Holder`] | what it holds, and who has it |
+//!
+//! # What holds
+//! 1. No more than `max_total` connections at a time, one that is being made or checked counts.
+//! 2. A connection that comes back goes to whoever has waited longest; nobody overtakes.
+//! 3. Cancelling an acquire loses neither a connection, nor a place, nor another's turn.
+//! 4. What is broken, or in the middle of something, never goes back; what is dirty is reset
+//!    first, by the pool's keeper, within a deadline.
+//! 5. Nothing is spawned from a drop: the keeper is a child of the pool's scope.
+
+mod abandoned;
+mod circuit;
+mod core;
+mod error;
+mod keeper;
+mod lease;
+mod manager;
+mod options;
+mod pool;
+mod record;
+mod shared;
+mod status;
+
+pub use crate::{
+    error::{AcquireError, Exhausted, Revoked},
+    lease::{InUse, Lease},
+    manager::{Condition, Manager},
+    options::{Order, PoolOptions, PoolOptionsError},
+    pool::Pool,
+    status::{BUCKETS, Destroyed, Holder, PoolStatus},
+};

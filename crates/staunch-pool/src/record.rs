@@ -1,0 +1,119 @@
+//! A pooled connection, and who has it.
+//!
+//! The record owns the connection, idle or leased; a lease is the right to use it. So a lease that
+//! is forgotten, or kept in a static, can still be revoked: the record gives the connection up,
+//! and the lease finds nothing.
+//!
+//! **Invariant.** Whoever changes `lease` from a lease's number to 0 decides what becomes of the
+//! connection: the lease, by being dropped, or the pool, by revoking it. It happens once.
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+};
+
+use staunch_ledger::{Account, EntryId, Stamp};
+
+use crate::{manager::Manager, shared::Shared};
+
+pub(crate) struct Record<M: Manager> {
+    pub(crate) shared: Arc<Shared<M>>,
+    /// Its name among the pool's records.
+    pub(crate) key: u64,
+    pub(crate) expires: Option<Stamp>,
+    uses: AtomicU32,
+    idle_since: AtomicU64,
+    lease: AtomicU64,
+    /// Somebody has held the connection itself since it was leased.
+    used: AtomicBool,
+    connection: Mutex<Option<Box<M::Connection>>>,
+    killer: Option<Box<dyn Fn() + Send + Sync>>,
+    _account: Account,
+}
+
+impl<M: Manager> Record<M> {
+    pub(crate) fn new(
+        shared: &Arc<Shared<M>>,
+        key: u64,
+        connection: M::Connection,
+        expires: Option<Stamp>,
+        account: Account,
+    ) -> Record<M> {
+        Record {
+            key,
+            expires,
+            uses: AtomicU32::new(0),
+            idle_since: AtomicU64::new(0),
+            lease: AtomicU64::new(0),
+            used: AtomicBool::new(false),
+            killer: shared.manager.killer(&connection),
+            connection: Mutex::new(Some(Box::new(connection))),
+            shared: Arc::clone(shared),
+            _account: account,
+        }
+    }
+
+    pub(crate) fn connection(&self) -> MutexGuard<'_, Option<Box<M::Connection>>> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A lease begins.
+    #[inline]
+    pub(crate) fn begin(&self, lease: EntryId) {
+        self.uses.fetch_add(1, Ordering::Relaxed);
+        self.lease.store(lease.number(), Ordering::Release);
+    }
+
+    /// Ends the lease, unless that was done already. Whoever gets `true` decides what becomes of
+    /// the connection.
+    #[inline]
+    pub(crate) fn end(&self, lease: EntryId) -> bool {
+        let (from, to) = (lease.number(), 0);
+        self.lease.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// The lease that has it now.
+    pub(crate) fn lease(&self) -> Option<EntryId> {
+        let number = self.lease.load(Ordering::Acquire);
+        (number != 0).then(|| EntryId::from_number(number))
+    }
+
+    pub(crate) fn set_used(&self) {
+        self.used.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was used since this was asked last.
+    pub(crate) fn take_used(&self) -> bool {
+        self.used.load(Ordering::Relaxed) && self.used.swap(false, Ordering::Relaxed)
+    }
+
+    pub(crate) fn uses(&self) -> u32 {
+        self.uses.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_idle_since(&self, now: Stamp) {
+        self.idle_since.store(now.as_millis(), Ordering::Relaxed);
+    }
+
+    /// How long it has been idle, in milliseconds.
+    pub(crate) fn idle_for(&self, now: Stamp) -> u64 {
+        now.as_millis().saturating_sub(self.idle_since.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn is_expired(&self, now: Stamp) -> bool {
+        self.expires.is_some_and(|expires| now >= expires)
+    }
+
+    /// Ends the connection while somebody is using it.
+    pub(crate) fn kill(&self) {
+        if let Some(kill) = &self.killer {
+            kill();
+        }
+    }
+}
+
+impl<M: Manager> Drop for Record<M> {
+    fn drop(&mut self) {
+        self.shared.forget(self.key);
+    }
+}

@@ -1,0 +1,152 @@
+//! What a pool has done and who has its connections.
+
+use std::{
+    fmt,
+    panic::Location,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+/// What a pool holds now, and what it has done.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PoolStatus {
+    /// The pool's name.
+    pub name: &'static str,
+    /// `max_total`
+    pub max_total: usize,
+    /// Connections, idle, leased or being made.
+    pub size: usize,
+    /// Those that are idle.
+    pub idle: usize,
+    /// Those that are leased.
+    pub leased: usize,
+    /// Tasks that wait for one.
+    pub waiters: usize,
+    /// Leases given out at once.
+    pub acquired_at_once: u64,
+    /// Leases that were waited for, a connect counting as waiting: how many took at most so
+    /// long. The last is without limit.
+    pub acquired_within: [(Duration, u64); BUCKETS],
+    /// Acquires that failed.
+    pub failed: u64,
+    /// Connections made.
+    pub created: u64,
+    /// Connections ended, by reason.
+    pub destroyed: [(Destroyed, u64); Destroyed::ALL.len()],
+    /// Whether the server is taken for down.
+    pub is_down: bool,
+}
+
+/// Who has leases.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Holder {
+    /// The line that leased them.
+    pub born_at: &'static Location<'static>,
+    /// How many.
+    pub count: usize,
+    /// How long the first of them has been held.
+    pub oldest: Duration,
+    /// The longest time that one of them has not been used.
+    pub unused_for: Duration,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Holder { born_at, count, oldest, unused_for } = self;
+        write!(f, "{count} by {born_at} (oldest {oldest:?}, unused for {unused_for:?})")
+    }
+}
+
+/// Why a connection was ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Destroyed {
+    /// It came back broken, or in the middle of something.
+    Broken = 0,
+    /// It failed a validation, a reset, or their deadline.
+    Invalid = 1,
+    /// There were idle ones enough.
+    Surplus = 2,
+    /// It was idle for too long.
+    Idle = 3,
+    /// It had lived or been used for as long as it may.
+    Expired = 4,
+    /// Its lease was abandoned.
+    Abandoned = 5,
+    /// The pool was closed, or shrunk.
+    Closed = 6,
+}
+
+impl Destroyed {
+    /// Every reason.
+    pub const ALL: [Destroyed; 7] = [
+        Destroyed::Broken,
+        Destroyed::Invalid,
+        Destroyed::Surplus,
+        Destroyed::Idle,
+        Destroyed::Expired,
+        Destroyed::Abandoned,
+        Destroyed::Closed,
+    ];
+
+    /// Its name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Destroyed::Broken => "broken",
+            Destroyed::Invalid => "invalid",
+            Destroyed::Surplus => "surplus",
+            Destroyed::Idle => "idle",
+            Destroyed::Expired => "expired",
+            Destroyed::Abandoned => "abandoned",
+            Destroyed::Closed => "closed",
+        }
+    }
+}
+
+/// How many buckets waits are counted in.
+pub const BUCKETS: usize = 8;
+
+/// Each four times the one before.
+fn bound(bucket: usize) -> Duration {
+    let micros = 250_u64 << (2 * bucket);
+    if bucket + 1 == BUCKETS { Duration::MAX } else { Duration::from_micros(micros) }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    waits: [AtomicU64; BUCKETS],
+    failed: AtomicU64,
+    created: AtomicU64,
+    destroyed: [AtomicU64; Destroyed::ALL.len()],
+}
+
+impl Counters {
+    pub(crate) fn waited(&self, time: Duration) {
+        let bucket = (0..BUCKETS).find(|bucket| time <= bound(*bucket)).unwrap_or(BUCKETS - 1);
+        self.waits[bucket].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn failed(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn created(&self) {
+        self.created.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn destroyed(&self, why: Destroyed) {
+        self.destroyed[why as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Puts what it counted into `status`.
+    pub(crate) fn fill(&self, status: &mut PoolStatus) {
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        status.acquired_within =
+            std::array::from_fn(|bucket| (bound(bucket), load(&self.waits[bucket])));
+        status.failed = load(&self.failed);
+        status.created = load(&self.created);
+        status.destroyed = Destroyed::ALL.map(|why| (why, load(&self.destroyed[why as usize])));
+    }
+}

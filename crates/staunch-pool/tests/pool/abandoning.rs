@@ -1,0 +1,173 @@
+//! Abandoned is not slow.
+
+use std::{
+    mem::ManuallyDrop,
+    sync::{Mutex, atomic::Ordering},
+    time::Duration,
+};
+
+use staunch::{BoxError, Ledger, sleep};
+use staunch_pool::{Lease, PoolOptions};
+
+use crate::manager::{Scripted, eventually, plain, with_pool};
+
+const MINUTE: Duration = Duration::from_mins(1);
+
+/// Time passes, on the runtime's clock and on the ledger's.
+async fn pass(time: Duration) {
+    let step = MINUTE / 12;
+    for _ in 0..time.as_secs() / step.as_secs() {
+        Ledger::current().advance_clock(step);
+        tokio::time::sleep(step).await;
+    }
+}
+
+fn observed(rule: &str) -> Vec<String> {
+    let mut observed = Ledger::current().observations();
+    observed.retain(|observation| observation.rule == rule);
+    observed.into_iter().map(|it| format!("{}: {}", it.born_at, it.text)).collect()
+}
+
+#[staunch::test(start_paused = true)]
+async fn a_forgotten_lease_is_found_and_its_place_is_free_again() {
+    with_pool(plain(1), async |pool, server, _| {
+        let forgotten = ManuallyDrop::new(pool.acquire().await.unwrap()); // as `mem::forget` does
+        pass(MINUTE * 2).await;
+        let abandoned = observed("abandoned-lease");
+        assert_eq!(abandoned.len(), 1, "{abandoned:?}");
+        assert!(abandoned[0].contains("abandoning.rs"), "{abandoned:?}");
+        assert!(abandoned[0].contains("nobody uses it; held for 60"), "{abandoned:?}");
+        assert!(abandoned[0].contains("of task born at"), "who owns it: {abandoned:?}");
+        assert_eq!(server.live.load(Ordering::SeqCst), 0, "its connection is closed");
+        assert_eq!(pool.acquire().await.unwrap().connection().unwrap().number, 2);
+        drop(ManuallyDrop::into_inner(forgotten));
+        assert_eq!(pool.status().size, 1, "its end changes nothing any more");
+    })
+    .await;
+}
+
+#[staunch::test(start_paused = true)]
+async fn a_lease_in_a_static_is_found_and_its_next_use_says_so() {
+    static KEPT: Mutex<Option<Lease<Scripted>>> = Mutex::new(None);
+    with_pool(plain(1), async |pool, _, _| {
+        let lease = pool.acquire().await.unwrap();
+        *KEPT.lock().unwrap() = Some(lease);
+        pass(MINUTE * 2).await;
+        assert_eq!(observed("abandoned-lease").len(), 1);
+        let mut kept = KEPT.lock().unwrap().take().unwrap();
+        let revoked = kept.connection().unwrap_err();
+        assert!(revoked.held_for >= MINUTE && revoked.born_at.file().ends_with("abandoning.rs"));
+        assert!(kept.connection().is_err(), "and it stays so");
+    })
+    .await;
+}
+
+#[staunch::test(start_paused = true)]
+async fn a_lease_whose_task_has_ended_is_abandoned() {
+    with_pool(plain(1), async |pool, _, s| {
+        let leasing = pool.clone();
+        let child = s.fork(async move { Ok(leasing.acquire().await?) });
+        let _orphan = child.join().await.unwrap();
+        pass(MINUTE * 2).await;
+        let abandoned = observed("abandoned-lease");
+        assert!(abandoned[0].contains("the task that leased it has ended"), "{abandoned:?}");
+    })
+    .await;
+}
+
+#[staunch::test(start_paused = true)]
+async fn a_task_parked_with_a_connection_in_hand_has_abandoned_it() {
+    with_pool(plain(1), async |pool, server, s| {
+        let leasing = pool.clone();
+        s.spawn(async move {
+            let mut lease = leasing.acquire().await?;
+            let _in_use = lease.connection()?;
+            sleep(Duration::from_hours(1)).await?;
+            Ok(())
+        });
+        pass(MINUTE * 3).await;
+        let abandoned = observed("abandoned-lease");
+        assert!(abandoned[0].contains("waits for something else (sleep)"), "{abandoned:?}");
+        assert_eq!(server.killed.load(Ordering::SeqCst), 1, "closed under it");
+        drop(pool.acquire().await.unwrap());
+    })
+    .await;
+}
+
+#[staunch::test(start_paused = true)]
+async fn a_long_query_is_slow_and_stays() {
+    with_pool(plain(1), async |pool, server, s| {
+        let leasing = pool.clone();
+        let query = s.fork(async move {
+            let mut lease = leasing.acquire().await?;
+            let connection = lease.connection()?;
+            tokio::time::sleep(MINUTE * 10).await; // as a driver waits for its server
+            Ok(connection.number)
+        });
+        pass(MINUTE * 9).await;
+        assert_eq!(observed("slow-lease").len(), 1, "said once");
+        assert_eq!(query.join().await.unwrap(), 1);
+        assert!(observed("abandoned-lease").is_empty());
+        assert_eq!(server.killed.load(Ordering::SeqCst), 0);
+        assert_eq!(pool.status().idle, 1);
+    })
+    .await;
+}
+
+#[staunch::test(start_paused = true)]
+async fn a_holder_that_makes_progress_is_never_reported() {
+    with_pool(plain(1), async |pool, _, _| {
+        let mut lease = pool.acquire().await.unwrap();
+        for _ in 0..20 {
+            pass(MINUTE / 2).await;
+            assert_eq!(lease.connection().unwrap().number, 1);
+        }
+        assert!(observed("abandoned-lease").is_empty() && observed("slow-lease").is_empty());
+    })
+    .await;
+}
+
+#[staunch::test(start_paused = true)]
+async fn not_removed_it_is_reported_once_and_can_be_used_again() {
+    with_pool(PoolOptions { remove_abandoned: false, ..plain(1) }, async |pool, _, _| {
+        let mut lease = pool.acquire().await.unwrap();
+        pass(MINUTE * 5).await;
+        assert_eq!(observed("abandoned-lease").len(), 1);
+        assert_eq!(lease.connection().unwrap().number, 1);
+    })
+    .await;
+}
+
+/// One lease in a thousand is lost; it is found although the pool is busy.
+#[staunch::test(start_paused = true)]
+async fn one_lost_lease_among_many_requests_is_found() {
+    static LOST: Mutex<Vec<ManuallyDrop<Lease<Scripted>>>> = Mutex::new(Vec::new());
+    with_pool(plain(20), async |pool, _, s| {
+        let begun = tokio::time::Instant::now();
+        for request in 0..15_000 {
+            let working = pool.clone();
+            s.spawn(async move {
+                let mut lease = working.acquire().await?;
+                let in_use = lease.connection()?;
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                drop(in_use);
+                if request % 1000 == 500 {
+                    LOST.lock().unwrap().push(ManuallyDrop::new(lease));
+                }
+                Ok::<_, BoxError>(())
+            });
+            tokio::time::sleep(Duration::from_millis(2)).await; // 500 requests a second
+            Ledger::current().advance_clock(Duration::from_millis(2));
+            if !observed("abandoned-lease").is_empty() {
+                break;
+            }
+        }
+        let abandoned = observed("abandoned-lease");
+        assert!(!abandoned.is_empty() && begun.elapsed() < Duration::from_secs(30));
+        assert!(abandoned.iter().all(|it| it.contains("abandoning.rs")), "{abandoned:?}");
+        let lost = std::mem::take(&mut *LOST.lock().unwrap());
+        lost.into_iter().for_each(|lease| drop(ManuallyDrop::into_inner(lease)));
+        eventually("all are back", || pool.status().leased == 0).await;
+    })
+    .await;
+}

@@ -1,0 +1,162 @@
+//! A manager that does what the test says, and counts its connections.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use staunch::{BoxError, Context, Scope, scope};
+use staunch_pool::{Condition, Manager, Pool, PoolOptions};
+
+/// The server of a test: what it has seen, and how it behaves.
+#[derive(Debug, Default)]
+pub(crate) struct Server {
+    /// Connections that live, wherever they are.
+    pub(crate) live: AtomicUsize,
+    /// The most that ever lived at once.
+    pub(crate) most: AtomicUsize,
+    pub(crate) made: AtomicU64,
+    pub(crate) resets: AtomicU64,
+    pub(crate) validated: AtomicU64,
+    pub(crate) goodbyes: AtomicU64,
+    pub(crate) killed: AtomicU64,
+    pub(crate) is_down: AtomicBool,
+    /// Nothing answers, and nothing fails.
+    pub(crate) is_silent: AtomicBool,
+    pub(crate) panics: AtomicBool,
+    /// How long each call takes, in milliseconds.
+    pub(crate) delay: AtomicU64,
+}
+
+pub(crate) struct Connection {
+    pub(crate) number: u64,
+    pub(crate) condition: Condition,
+    server: Arc<Server>,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.number)
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.server.live.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// What a server that is down says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Down;
+
+impl fmt::Display for Down {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the server is down")
+    }
+}
+
+impl std::error::Error for Down {}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Scripted(pub(crate) Arc<Server>);
+
+impl Scripted {
+    async fn work(&self) -> Result<(), Down> {
+        let delay = self.0.delay.load(Ordering::SeqCst);
+        if delay > 0 {
+            tokio::time::sleep(Duration::from_millis(delay)).await;
+        }
+        if self.0.is_silent.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        assert!(!self.0.panics.load(Ordering::SeqCst), "the manager panics, as it should");
+        if self.0.is_down.load(Ordering::SeqCst) { Err(Down) } else { Ok(()) }
+    }
+}
+
+impl Manager for Scripted {
+    type Connection = Connection;
+    type Error = Down;
+
+    async fn connect(&self) -> Result<Connection, Down> {
+        self.work().await?;
+        let number = self.0.made.fetch_add(1, Ordering::SeqCst) + 1;
+        let live = self.0.live.fetch_add(1, Ordering::SeqCst) + 1;
+        self.0.most.fetch_max(live, Ordering::SeqCst);
+        Ok(Connection { number, condition: Condition::Clean, server: Arc::clone(&self.0) })
+    }
+
+    async fn validate(&self, _: &mut Connection) -> Result<(), Down> {
+        self.0.validated.fetch_add(1, Ordering::SeqCst);
+        self.work().await
+    }
+
+    fn condition(&self, connection: &mut Connection) -> Condition {
+        connection.condition
+    }
+
+    async fn reset(&self, connection: &mut Connection) -> Result<(), Down> {
+        self.0.resets.fetch_add(1, Ordering::SeqCst);
+        self.work().await?;
+        connection.condition = Condition::Clean;
+        Ok(())
+    }
+
+    async fn close(&self, connection: Connection) {
+        self.0.goodbyes.fetch_add(1, Ordering::SeqCst);
+        drop(connection);
+    }
+
+    fn killer(&self, _: &Connection) -> Option<Box<dyn Fn() + Send + Sync>> {
+        let server = Arc::clone(&self.0);
+        Some(Box::new(move || _ = server.killed.fetch_add(1, Ordering::SeqCst)))
+    }
+}
+
+/// Options without anything that happens by itself.
+pub(crate) fn plain(max_total: usize) -> PoolOptions {
+    PoolOptions {
+        max_total,
+        max_idle: max_total,
+        test_while_idle: false,
+        min_evictable_idle: Duration::from_hours(1),
+        max_lifetime: None,
+        ..PoolOptions::default()
+    }
+}
+
+/// Runs `test` on a pool in a scope of its own; then no connection is left.
+pub(crate) async fn with_pool(
+    options: PoolOptions,
+    test: impl AsyncFnOnce(Pool<Scripted>, Arc<Server>, Scope<BoxError>),
+) {
+    let server = Arc::new(Server::default());
+    let ended = scope(&Context::current(), |s| {
+        let manager = Scripted(Arc::clone(&server));
+        async move {
+            let server = Arc::clone(&manager.0);
+            let pool = Pool::new(&s, manager, options)?;
+            test(pool, server, s.clone()).await;
+            s.stop();
+            Ok::<_, BoxError>(())
+        }
+    });
+    ended.await.unwrap();
+    assert_eq!(server.live.load(Ordering::SeqCst), 0, "connections are left");
+}
+
+/// Waits until `condition` holds, by looking again and again.
+pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let waiting = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let patience = Duration::from_secs(60);
+    tokio::time::timeout(patience, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
