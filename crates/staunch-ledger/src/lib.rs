@@ -62,7 +62,7 @@ pub use crate::{
     ledger::{Entered, EntryId, Ledger, OwnedLedger},
     obligation::{Deadline, Obligation},
     observation::{MAX_OBSERVATIONS, Observation},
-    patrol::{Look, MAX_SUSPECTS, Patrol, Suspicion},
+    patrol::{Look, MAX_ESCALATED, Patrol, Suspicion},
     reconcile::{ReconcileError, Reconciliation, UnaccountedFd},
     site::{MAX_BACKTRACES_PER_SITE, Site, sites},
     snapshot::{Detector, Entry, Group, Snapshot},
