@@ -26,6 +26,7 @@
 //! | [`Context`], [`sleep()`], [`timeout`], [`shield`] | deadlines and cancellation |
 //! | [`channel`] | bounded channels, and the search for waits that nobody can end |
 //! | [`patrol`](patrol()) | a search for leaks that nobody has to ask for |
+//! | [`WorkerWatch`] | a thread that reports polls which do not return |
 //! | [`detach`](detach()) | the way out, for a stated reason |
 //! | [`Wait`] | for crates with awaits of their own |
 //! | `testing` (feature `testing`) | tests that fail when anything is left |
@@ -57,6 +58,7 @@ pub mod testing;
 mod trace;
 mod trail;
 mod wait;
+mod worker_watch;
 
 pub use staunch_ledger::State;
 
@@ -78,4 +80,5 @@ pub use crate::{
     task::BLOCKED_WORKER,
     trace::TraceId,
     wait::{Wait, shield},
+    worker_watch::WorkerWatch,
 };
