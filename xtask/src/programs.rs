@@ -8,24 +8,15 @@ use crate::cargo;
 
 struct Program {
     name: &'static str,
-    source: Source,
-}
-
-enum Source {
-    /// A Debian package, installed on the spot when we are root.
-    Package(&'static str),
-    /// Something the developer chooses and installs.
-    Manual(&'static str),
+    /// Its Debian package, installed on the spot when we are root.
+    package: &'static str,
 }
 
 const NEEDED: &[Program] = &[
-    Program { name: "nc", source: Source::Package("netcat-openbsd") },
-    Program { name: "curl", source: Source::Package("curl") },
-    Program { name: "ss", source: Source::Package("iproute2") },
-    Program {
-        name: "go",
-        source: Source::Manual("install the Go toolchain, 1.21 or newer: https://go.dev/dl"),
-    },
+    Program { name: "nc", package: "netcat-openbsd" },
+    Program { name: "curl", package: "curl" },
+    Program { name: "ss", package: "iproute2" },
+    Program { name: "go", package: "golang-go" },
 ];
 
 const INSTALL: &str = "apt-get install -y --no-install-recommends";
@@ -33,7 +24,7 @@ const INSTALL: &str = "apt-get install -y --no-install-recommends";
 /// Makes sure that every program tests need is there: installs what is missing if that is possible
 /// without asking, otherwise fails and says what to do.
 pub(crate) fn ensure() -> anyhow::Result<()> {
-    let packages = missing_packages();
+    let packages = packages(missing());
     if !packages.is_empty() && rustix::process::geteuid().is_root() && is_installed("apt-get") {
         install(&packages)?;
     }
@@ -57,17 +48,8 @@ fn missing() -> impl Iterator<Item = &'static Program> {
     NEEDED.iter().filter(|program| !is_installed(program.name))
 }
 
-fn missing_packages() -> Vec<&'static str> {
-    packages(missing())
-}
-
 fn packages<'a>(programs: impl Iterator<Item = &'a Program>) -> Vec<&'static str> {
-    programs
-        .filter_map(|program| match program.source {
-            Source::Package(package) => Some(package),
-            Source::Manual(_) => None,
-        })
-        .collect()
+    programs.map(|program| program.package).collect()
 }
 
 fn install(packages: &[&str]) -> anyhow::Result<()> {
@@ -77,19 +59,13 @@ fn install(packages: &[&str]) -> anyhow::Result<()> {
     cargo::run(command.args(words).env("DEBIAN_FRONTEND", "noninteractive"))
 }
 
-/// What to do about each missing program, one line each, and one for all Debian packages together.
+/// Where each missing program comes from, one line each, and the command that installs them all.
 fn remedies(missing: &[&Program]) -> String {
-    let mut lines: Vec<String> = missing
-        .iter()
-        .map(|program| match program.source {
-            Source::Package(package) => format!("  {}: in Debian's {package}", program.name),
-            Source::Manual(what) => format!("  {}: {what}", program.name),
-        })
-        .collect();
-    let packages = packages(missing.iter().copied());
-    if !packages.is_empty() {
-        lines.push(format!("run: sudo apt-get update && sudo {INSTALL} {}", packages.join(" ")));
-    }
+    let source =
+        |program: &&Program| format!("  {}: in Debian's {}", program.name, program.package);
+    let mut lines: Vec<String> = missing.iter().map(source).collect();
+    let packages = packages(missing.iter().copied()).join(" ");
+    lines.push(format!("run: sudo apt-get update && sudo {INSTALL} {packages}"));
     lines.join("\n")
 }
 
@@ -101,16 +77,10 @@ mod tests {
     fn remedies_end_with_the_command_to_run() {
         let all: Vec<&Program> = NEEDED.iter().collect();
         let text = remedies(&all);
-        assert!(text.contains("  go: install the Go toolchain"), "{text}");
+        assert!(text.contains("  go: in Debian's golang-go"), "{text}");
         let command = "run: sudo apt-get update && sudo apt-get install -y \
-                       --no-install-recommends netcat-openbsd curl iproute2";
+                       --no-install-recommends netcat-openbsd curl iproute2 golang-go";
         assert!(text.ends_with(command), "{text}");
-    }
-
-    #[test]
-    fn what_has_no_package_has_no_command() {
-        let go: Vec<&Program> = NEEDED.iter().filter(|program| program.name == "go").collect();
-        assert_eq!(remedies(&go).lines().count(), 1);
     }
 
     #[test]

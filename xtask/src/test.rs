@@ -5,7 +5,7 @@ use std::process::Command;
 use crate::cargo::{self, cargo};
 use crate::programs;
 
-/// Run every test: unit, integration, documentation, and the ledger's loom models.
+/// Run every test: unit, integration, documentation, the ledger's loom models and its 10^8 births.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Arguments for the test binaries, for example a part of a test's name.
@@ -31,8 +31,14 @@ fn commands() -> Vec<Command> {
     let targets = cargo(&["test", "--workspace", "--lib", "--bins", "--tests", "--examples"]);
     let documentation = cargo(&["test", "--workspace", "--doc"]);
     let mut commands = vec![targets, documentation];
+    commands.push(flat_memory());
     commands.extend(loom());
     commands
+}
+
+/// As many births as the ledger promises to be flat for; without optimization, far fewer run.
+fn flat_memory() -> Command {
+    cargo(&["test", "--package", "staunch-ledger", "--release", "--test", "flat_memory"])
 }
 
 /// The loom models replace the standard library's atomics in the whole build, so they have a

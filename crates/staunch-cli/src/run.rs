@@ -7,7 +7,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use staunch_config::{Config, ConfigErrors};
 use staunch_console::{Phase, Readiness, log};
 use staunch_ledger::Ledger;
-use staunch_scope::{Context, Scope, ScopeBuilder, patrol};
+use staunch_scope::{Context, Scope, ScopeBuilder, WorkerWatch, patrol};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
@@ -75,6 +75,7 @@ async fn serve(config: &Config) -> anyhow::Result<Outcome> {
         .adopt_open_fds("was open before anything was served")
         .inspect_err(|error| tracing::warn!(%error, "cannot account for inherited files"))
         .unwrap_or_default();
+    let watch = WorkerWatch::start().context("cannot start a thread")?;
     let services = service::bind_all(config, &readiness)?;
     let books = Arc::new(Books::default());
     let ended = ScopeBuilder::<Infallible>::new(&Context::background())
@@ -97,7 +98,7 @@ async fn serve(config: &Config) -> anyhow::Result<Outcome> {
             Ok(())
         })
         .await;
-    drop((signals, inherited));
+    drop((signals, inherited, watch));
     if let Err(error) = &ended.result {
         tracing::error!(%error, "stopped");
     }

@@ -131,19 +131,19 @@ impl Account {
     /// put a secret here: labels are shown.
     pub fn label(&self, text: &str) {
         let text = label::cut(text);
-        let word = |slot: &Slot| {
-            let previous = slot.label();
+        let word = |previous| {
             let packed = shard::with_own(self.shard.ledger, |own| {
                 let (index, cell) = own.labels.take()?;
                 cell.write(&text);
                 Some(pack(own.number, index))
             });
-            packed.flatten().map_or(LabelWord::NONE, |cell| {
+            packed.flatten().map_or(LabelWord::none(previous), |cell| {
                 LabelWord::text(CellRef { cell, length: text.len() }, previous)
             })
         };
         if let Some(slot) = self.slot {
-            let new = if text.is_empty() { LabelWord::NONE } else { word(slot) };
+            let previous = slot.label();
+            let new = if text.is_empty() { LabelWord::none(previous) } else { word(previous) };
             self.free_label(slot.swap_label(new));
         }
     }
@@ -153,7 +153,8 @@ impl Account {
         match peer {
             SocketAddr::V4(peer) => {
                 if let Some(slot) = self.slot {
-                    self.free_label(slot.swap_label(LabelWord::peer(peer)));
+                    let word = LabelWord::peer(peer, slot.label());
+                    self.free_label(slot.swap_label(word));
                 }
             }
             SocketAddr::V6(peer) => self.label(&peer.to_string()),
@@ -206,7 +207,7 @@ impl Drop for Account {
     fn drop(&mut self) {
         let Some(slot) = self.slot else { return };
         let label = slot.close();
-        if label != LabelWord::NONE {
+        if label != LabelWord::UNSET {
             self.free_label(label);
         }
         give_back(self.shard, &self.shard.slots, slot.index(), slot);

@@ -4,7 +4,8 @@
 //! slots, taken from the shard of the thread that sets it; longer text is cut. The label word
 //! names the cell and carries a version, so that a reader who copied the text while it was
 //! replaced notices: it reads the word again after the text ([`LabelCell::read`], behind an
-//! acquire fence that meets the release fence of [`LabelCell::write`]).
+//! acquire fence that meets the release fence of [`LabelCell::write`]). It would not notice
+//! 16384 replacements, or a multiple, that end with a text of the same length in the same cell.
 
 use std::{
     borrow::Cow,
@@ -55,8 +56,9 @@ pub(crate) fn cut(text: &str) -> Cow<'_, str> {
 
 /// The label as the slot holds it.
 ///
-/// Bits 60–63: what it is. Peer: bits 0–47 address and port. Text: bits 0–31 the cell (shard
-/// and index), 32–39 the length, 40–59 a version.
+/// Bits 62–63: what it is. Bits 48–61: a version, which goes on with each word that replaces
+/// another. Peer: bits 0–47 address and port. Text: bits 0–31 the cell (shard and index), 32–39
+/// the length.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LabelWord(pub(crate) u64);
 
@@ -73,23 +75,36 @@ pub(crate) enum Decoded {
     Text(CellRef),
 }
 
-const TAG_SHIFT: u32 = 60;
+const TAG_SHIFT: u32 = 62;
+const VERSION_SHIFT: u32 = 48;
+const VERSION: u64 = (1 << (TAG_SHIFT - VERSION_SHIFT)) - 1;
+const NONE: u64 = 0;
 const PEER: u64 = 1;
 const TEXT: u64 = 2;
 
 impl LabelWord {
-    pub(crate) const NONE: LabelWord = LabelWord(0);
+    /// What an entry is born with.
+    pub(crate) const UNSET: LabelWord = LabelWord(0);
 
-    pub(crate) fn peer(peer: SocketAddrV4) -> LabelWord {
-        let address = u64::from(peer.ip().to_bits()) << 16 | u64::from(peer.port());
-        LabelWord(PEER << TAG_SHIFT | address)
+    /// No label, any more.
+    pub(crate) fn none(previous: LabelWord) -> LabelWord {
+        LabelWord::after(previous, NONE, 0)
     }
 
-    /// `previous` is the word it replaces: the version goes on from there.
+    pub(crate) fn peer(peer: SocketAddrV4, previous: LabelWord) -> LabelWord {
+        let address = u64::from(peer.ip().to_bits()) << 16 | u64::from(peer.port());
+        LabelWord::after(previous, PEER, address)
+    }
+
     pub(crate) fn text(at: CellRef, previous: LabelWord) -> LabelWord {
-        let version = (previous.0 >> 40).wrapping_add(1) & 0xF_FFFF;
         let length = at.length as u64 - 1;
-        LabelWord(TEXT << TAG_SHIFT | version << 40 | length << 32 | u64::from(at.cell))
+        LabelWord::after(previous, TEXT, length << 32 | u64::from(at.cell))
+    }
+
+    /// A word that replaces `previous`: the version goes on from there.
+    fn after(previous: LabelWord, tag: u64, data: u64) -> LabelWord {
+        let version = (previous.0 >> VERSION_SHIFT).wrapping_add(1) & VERSION;
+        LabelWord(tag << TAG_SHIFT | version << VERSION_SHIFT | data)
     }
 
     pub(crate) fn decode(self) -> Decoded {
@@ -155,9 +170,10 @@ mod tests {
     #[test]
     fn words_decode_to_what_was_encoded() {
         let peer: SocketAddrV4 = "203.0.113.255:65535".parse().unwrap();
-        assert!(matches!(LabelWord::peer(peer).decode(), Decoded::Peer(p) if p == peer));
+        let word = LabelWord::peer(peer, LabelWord(u64::MAX));
+        assert!(matches!(word.decode(), Decoded::Peer(p) if p == peer));
         let at = CellRef { cell: u32::MAX, length: MAX_LABEL_BYTES };
-        let mut word = LabelWord::NONE;
+        let mut word = LabelWord::UNSET;
         for _ in 0..3 {
             let next = LabelWord::text(at, word);
             assert!(next != word, "each replacement changes the word");
@@ -165,6 +181,17 @@ mod tests {
             assert_eq!((back.cell, back.length), (at.cell, at.length));
             word = next;
         }
+    }
+
+    #[test]
+    fn a_text_that_comes_back_has_another_word() {
+        let at = CellRef { cell: 7, length: 3 };
+        let peer = "203.0.113.255:65535".parse().unwrap();
+        let first = LabelWord::text(at, LabelWord::UNSET);
+        for between in [LabelWord::none(first), LabelWord::peer(peer, first)] {
+            assert!(LabelWord::text(at, between) != first);
+        }
+        assert!(matches!(LabelWord::none(first).decode(), Decoded::None));
     }
 
     #[test]

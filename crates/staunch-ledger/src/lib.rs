@@ -1,10 +1,11 @@
 //! The ledger of everything live.
 //!
-//! Every connection, task, lease, body, buffer, stream, timer and file of a service has an
-//! entry here: what it is, the line it was born on, who owns it, what it is doing, when it last
-//! made progress, how many bytes it holds, and how it has promised to end. Opening and closing
-//! an entry together cost about as much as one allocation, so the ledger is always on and
-//! complete; a [`Snapshot`] neither stops nor wakes anybody.
+//! Every connection, task, lease, body, buffer, stream, timer and file that a service opens an
+//! account for has an entry here: what it is, the line it was born on, who owns it, what it is
+//! doing, when it last made progress, how many bytes it holds, and how it has promised to end.
+//! Opening and closing an entry together cost about as much as one allocation, so the ledger is
+//! always on; a [`Snapshot`] neither stops nor wakes anybody. What nobody opened an account for
+//! is not here: [`Ledger::reconcile`] finds such sockets and files.
 //!
 //! ```
 //! use staunch_ledger::{Kind, Ledger, Obligation};
@@ -20,27 +21,28 @@
 //! [`Ledger`] hands out [`Account`]s; an account is kept with its resource and closes its entry
 //! when dropped. An [`Obligation`] tells slow from leaked. [`Snapshot::overdue`] lists what
 //! broke its promise and says whether the search was awake ([`Detector`]). A [`Patrol`] looks
-//! again and again and has the [`Site`]s it suspects record full backtraces. [`Ledger::reconcile`] asks the kernel
-//! whether it agrees. There is no asynchronous runtime in here and no `unsafe`.
+//! again and again and has the [`Site`]s it suspects record full backtraces.
+//! [`Ledger::reconcile`] asks the kernel whether it agrees. There is no asynchronous runtime in here and no `unsafe`.
 //!
 //! # Verified
 //! By loom models of each concurrent step (`tests/loom.rs`), a property test against a plain
-//! map, and a run of 10^8 births in flat memory. Without `unsafe` there is nothing in here for
-//! Miri to find.
+//! map, and a run of 10^8 births in flat memory (`tests/flat_memory.rs`, optimized; a hundredth of
+//! that otherwise). Without `unsafe` there is nothing in here for Miri to find.
 //!
 //! # Bounds
 //! 64 bytes an entry (and 136 for a text label), one million live entries a thread, 1024
-//! threads at once; births beyond that work but are only counted ([`Ledger::unrecorded`]).
+//! threads at once; births beyond that work but are only counted ([`Ledger::unrecorded`]). A
+//! process has at most 64 kinds, 4096 reasons and a million birth lines.
 //! Memory follows the most entries ever live at once, never the number of births.
 
 mod account;
+mod addresses;
 mod arena;
 mod canary;
 mod clock;
 mod kind;
 mod label;
 mod ledger;
-mod locations;
 mod obligation;
 mod observation;
 mod patrol;
@@ -60,7 +62,7 @@ pub use crate::{
     ledger::{Entered, EntryId, Ledger, OwnedLedger},
     obligation::{Deadline, Obligation},
     observation::{MAX_OBSERVATIONS, Observation},
-    patrol::{Look, MAX_SUSPECTS, Patrol, Suspicion},
+    patrol::{Look, MAX_ESCALATED, Patrol, Suspicion},
     reconcile::{ReconcileError, Reconciliation, UnaccountedFd},
     site::{MAX_BACKTRACES_PER_SITE, Site, sites},
     snapshot::{Detector, Entry, Group, Snapshot},

@@ -1,12 +1,16 @@
 //! How an entry must end. Slow and leaked differ by this promise, not by a guessed threshold.
 
 use std::{
+    collections::HashMap,
     fmt,
-    sync::{PoisonError, RwLock},
+    sync::{Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
-use crate::clock::{Stamp, millis};
+use crate::{
+    addresses::Addresses,
+    clock::{Stamp, millis},
+};
 
 /// The promise an entry is born with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +79,7 @@ impl Obligation {
                 PROGRESS_WITHIN << TAG_SHIFT | millis(limit).min(DATA)
             }
             Obligation::EndsBy(deadline) => ENDS_BY << TAG_SHIFT | deadline.stamp(now).0.min(DATA),
-            Obligation::Perpetual(reason) => PERPETUAL << TAG_SHIFT | intern(reason),
+            Obligation::Perpetual(reason) => PERPETUAL << TAG_SHIFT | number(reason),
         }
     }
 
@@ -119,29 +123,64 @@ impl fmt::Display for Obligation {
     }
 }
 
-/// Reasons by number. A program states few: each is a literal in its source.
-static REASONS: RwLock<Vec<&'static str>> = RwLock::new(Vec::new());
-
 /// More reasons than this are a mistake (a leaked `String` made `'static`); the surplus is
 /// shown as [`TOO_MANY_REASONS`].
 const MAX_REASONS: usize = 4096;
 const TOO_MANY_REASONS: &str = "(not kept: more than 4096 different reasons)";
 
-#[cold]
-fn intern(reason: &'static str) -> u64 {
-    let find = |reasons: &[&str]| reasons.iter().position(|known| *known == reason);
-    if let Some(position) = find(&REASONS.read().unwrap_or_else(PoisonError::into_inner)) {
-        return position as u64;
-    }
-    let mut reasons = REASONS.write().unwrap_or_else(PoisonError::into_inner);
-    let position = find(&reasons).unwrap_or(reasons.len());
-    if position == reasons.len() && position < MAX_REASONS {
-        reasons.push(reason);
-    }
-    position as u64
+/// Reasons by number. A program states few: each is a literal in its source.
+static REASONS: [OnceLock<&'static str>; MAX_REASONS] = [const { OnceLock::new() }; MAX_REASONS];
+
+/// Numbers by the address of the literal.
+static LITERALS: Addresses<{ 2 * MAX_REASONS }> = Addresses::new();
+
+/// Numbers by what a literal says: equal ones may have different addresses.
+static NUMBERS: Mutex<Option<HashMap<&'static str, u32>>> = Mutex::new(None);
+
+/// The number of a reason.
+fn number(reason: &'static str) -> u64 {
+    let known = LITERALS.get(reason.as_ptr() as usize);
+    // A part of a literal may begin where the whole does.
+    let known = known.filter(|number| self::reason(u64::from(*number)) == reason);
+    u64::from(known.unwrap_or_else(|| intern(reason)))
 }
 
+#[cold]
+fn intern(reason: &'static str) -> u32 {
+    let mut numbers = NUMBERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let numbers = numbers.get_or_insert_default();
+    let next = numbers.len();
+    let number = match numbers.get(reason) {
+        Some(number) => *number,
+        None if next == MAX_REASONS => return MAX_REASONS as u32,
+        None => {
+            REASONS[next].get_or_init(|| reason);
+            numbers.insert(reason, next as u32);
+            next as u32
+        }
+    };
+    LITERALS.put(reason.as_ptr() as usize, number);
+    number
+}
+
+/// The reason of a number that [`number`] returned.
 fn reason(number: u64) -> &'static str {
-    let reasons = REASONS.read().unwrap_or_else(PoisonError::into_inner);
-    reasons.get(number as usize).copied().unwrap_or(TOO_MANY_REASONS)
+    let reason = usize::try_from(number).ok().and_then(|number| REASONS.get(number)?.get());
+    reason.copied().unwrap_or(TOO_MANY_REASONS)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_reasons_have_one_number_and_parts_of_one_their_own() {
+        const WHOLE: &str = "serves until it is told to stop";
+        let copy: &'static str = WHOLE.to_owned().leak();
+        let part = &WHOLE[..6];
+        let numbers = [WHOLE, copy, part].map(number);
+        assert_eq!(numbers[0], numbers[1]);
+        assert_eq!(numbers.map(reason), [WHOLE, WHOLE, "serves"]);
+        assert_eq!([WHOLE, copy, part].map(number), numbers);
+    }
 }

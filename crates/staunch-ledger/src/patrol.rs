@@ -3,19 +3,23 @@
 //! A look escalates the sites it comes to suspect, so the next births there record where they
 //! come from; and calms them again when nothing has been overdue there for a while.
 
-use std::{cmp::Reverse, collections::HashMap, fmt, time::Duration};
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, HashSet},
+    fmt, mem,
+};
 
 use crate::{
     clock::Stamp,
-    ledger::Ledger,
+    ledger::{EntryId, Ledger},
     observation::Observation,
     site::Site,
     snapshot::{Detector, Entry},
 };
 
-/// Sites suspected at a time; those with the most overdue entries first. Each costs its births
-/// a backtrace.
-pub const MAX_SUSPECTS: usize = 32;
+/// Sites that a patrol escalates at a time; those with the most overdue entries first. Each costs
+/// its births a backtrace. Others are suspected, told and calmed as well, only not escalated.
+pub const MAX_ESCALATED: usize = 32;
 
 /// A site is calmed after so many looks that found nothing overdue there.
 const CALM_AFTER: u32 = 6;
@@ -43,14 +47,15 @@ const CALM_AFTER: u32 = 6;
 #[derive(Debug)]
 pub struct Patrol {
     ledger: Ledger,
-    last_look: Stamp,
+    /// Who was overdue at the last look; no more than are live.
+    overdue: HashSet<EntryId>,
     suspects: HashMap<&'static Site, Watched>,
 }
 
 /// What the patrol remembers of a suspect.
 #[derive(Debug)]
 struct Watched {
-    /// Somebody else may have escalated it, who will calm it, too.
+    /// Somebody else may have escalated it, who will calm it, too; or there was no room.
     escalated_by_us: bool,
     clean_looks: u32,
 }
@@ -67,8 +72,8 @@ pub struct Look {
     pub detector: Detector,
 }
 
-/// A line whose entries have broken their promise, and not only for a moment: they had before
-/// the look before this one.
+/// A line whose entries have broken their promise, and not only for a moment: each of them was
+/// overdue at two looks in a row.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Suspicion {
@@ -76,37 +81,44 @@ pub struct Suspicion {
     pub site: &'static Site,
     /// How many of them there are.
     pub count: usize,
-    /// The one that broke its promise first.
+    /// The one that has been overdue for longest; an orphan is taken to be so since its last
+    /// progress.
     pub worst: Entry,
 }
 
 impl Patrol {
     /// A patrol that has not looked yet.
     pub fn new(ledger: Ledger) -> Patrol {
-        Patrol { ledger, last_look: ledger.now(), suspects: HashMap::new() }
+        Patrol { ledger, overdue: HashSet::new(), suspects: HashMap::new() }
     }
 
     /// Looks at everything live, about 20 ns each, and stops nobody.
     pub fn look(&mut self) -> Look {
         let snapshot = self.ledger.snapshot();
-        let since_last = snapshot.taken().since(self.last_look);
-        self.last_look = snapshot.taken();
         let (overdue, detector) = snapshot.overdue();
-        let overdue = by_site(&overdue, since_last);
+        let ids = overdue.iter().map(|entry| entry.id()).collect();
+        let before = mem::replace(&mut self.overdue, ids);
+        let overdue = by_site(overdue.into_iter().filter(|entry| before.contains(&entry.id())));
         let calmed = self.calm(&overdue);
-        Look { suspects: self.suspect(overdue), calmed, detector }
+        Look { suspects: self.suspect(overdue, snapshot.taken()), calmed, detector }
     }
 
-    /// Escalates sites that are not suspected yet, as far as there is room.
-    fn suspect(&mut self, overdue: HashMap<&'static Site, Suspicion>) -> Vec<Suspicion> {
+    /// Tells of sites that are not suspected yet, and escalates them as far as there is room.
+    fn suspect(
+        &mut self,
+        overdue: HashMap<&'static Site, Suspicion>,
+        now: Stamp,
+    ) -> Vec<Suspicion> {
         let is_new = |it: &Suspicion| !self.suspects.contains_key(it.site);
         let mut found: Vec<Suspicion> = overdue.into_values().filter(is_new).collect();
         found.sort_by_key(|suspicion| Reverse(suspicion.count));
-        found.truncate(MAX_SUSPECTS - self.suspects.len());
+        let escalated = self.suspects.values().filter(|watched| watched.escalated_by_us).count();
+        let mut room = MAX_ESCALATED.saturating_sub(escalated);
         for suspicion in &found {
-            let escalated_by_us = suspicion.site.escalate();
+            let escalated_by_us = room > 0 && suspicion.site.escalate();
+            room -= usize::from(escalated_by_us);
             self.suspects.insert(suspicion.site, Watched { escalated_by_us, clean_looks: 0 });
-            self.ledger.observe(suspicion.observation(self.last_look));
+            self.ledger.observe(suspicion.observation(now));
         }
         found
     }
@@ -164,12 +176,11 @@ impl fmt::Display for Suspicion {
     }
 }
 
-/// The entries that have been overdue for at least `by`, by the site of their birth. The first of
-/// a site is the worst.
-fn by_site(overdue: &[&Entry], by: Duration) -> HashMap<&'static Site, Suspicion> {
+/// Entries by the site of their birth. The first of a site is the worst.
+fn by_site<'a>(overdue: impl Iterator<Item = &'a Entry>) -> HashMap<&'static Site, Suspicion> {
     let mut sites = HashMap::<&'static Site, Suspicion>::new();
-    for entry in overdue.iter().filter(|entry| entry.overdue_by() >= Some(by)) {
-        let new = || Suspicion { site: entry.site(), count: 0, worst: (*entry).clone() };
+    for entry in overdue {
+        let new = || Suspicion { site: entry.site(), count: 0, worst: entry.clone() };
         sites.entry(entry.site()).or_insert_with(new).count += 1;
     }
     sites

@@ -6,6 +6,10 @@
 //! difference counts only if it outlasts several looks with growing pauses between them: the
 //! same fd on the same socket or file, the same entry. Nearly always the first look finds no
 //! difference, and there is no second.
+//!
+//! An entry is matched with an fd by its number. Of an fd that was closed and given anew, while
+//! its entry lives on, that shows only if what it is open on now does not fit the entry: a
+//! connection whose number is now another connection's agrees.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -41,13 +45,18 @@ pub struct Reconciliation {
     /// What the kernel holds for the process and no entry names
     /// ([`Account::set_fd`](crate::Account::set_fd)).
     pub unaccounted: Vec<UnaccountedFd>,
-    /// Entries whose fd is closed, or is not open on a socket or file.
+    /// Entries whose fd is closed, or is open on something else than they say: not on a socket,
+    /// for a listener or connection; on neither socket nor file, for anything.
     pub phantoms: Vec<Entry>,
     /// Entries that name an fd which another entry names too.
     pub contested: Vec<Entry>,
     /// The sockets that entries name, as the kernel sees them. A socket that is neither bound
     /// nor connected is in no table of the kernel, and so not here.
     pub sockets: Vec<(Entry, Socket)>,
+    /// Whether the kernel told of every socket it was asked for. If not, `sockets` and
+    /// [`UnaccountedFd::socket`] may lack some; what agrees and what does not is right all the
+    /// same.
+    pub sockets_complete: bool,
 }
 
 /// A socket or file that the kernel holds for the process and the ledger lacks.
@@ -200,21 +209,24 @@ impl Look {
         let mut look = Look::default();
         for fd in Process::current().fds()? {
             if fd.number > STDERR && is_socket_or_file(&fd.kind) {
-                match entries.remove(&fd.number) {
-                    None => look.unaccounted.push(fd),
-                    Some(entries) => look.add_matched(entries, &fd.kind),
-                }
+                let named = entries.remove(&fd.number).unwrap_or_default();
+                let (fitting, others) = named.into_iter().partition(|entry| fits(entry, &fd.kind));
+                look.add(fitting, fd);
+                look.phantoms.extend::<Vec<Entry>>(others);
             }
         }
-        look.phantoms = entries.into_values().flatten().collect();
+        look.phantoms.extend(entries.into_values().flatten());
         Ok(look)
     }
 
-    fn add_matched(&mut self, entries: Vec<Entry>, kind: &FdKind) {
-        if entries.len() > 1 {
-            self.contested.extend_from_slice(&entries);
+    /// An fd, and the entries it fits.
+    fn add(&mut self, entries: Vec<Entry>, fd: Fd) {
+        match entries.len() {
+            0 => return self.unaccounted.push(fd),
+            1 => {}
+            _ => self.contested.extend_from_slice(&entries),
         }
-        self.matched.extend(entries.into_iter().map(|entry| (entry, kind.clone())));
+        self.matched.extend(entries.into_iter().map(|entry| (entry, fd.kind.clone())));
     }
 
     fn agrees(&self) -> bool {
@@ -232,7 +244,7 @@ impl Look {
     fn ask_for_sockets(self) -> Result<Reconciliation, SocketsError> {
         let kinds = self.unaccounted.iter().map(|fd| &fd.kind);
         let kinds = kinds.chain(self.matched.iter().map(|(_, kind)| kind));
-        let sockets = sockets_by_inode(kinds.filter_map(inode))?;
+        let (sockets, sockets_complete) = sockets_by_inode(kinds.filter_map(inode))?;
         let socket = |kind: &FdKind| sockets.get(&inode(kind)?).cloned();
 
         let unaccounted = self.unaccounted.into_iter().map(|fd| UnaccountedFd {
@@ -246,6 +258,7 @@ impl Look {
             phantoms: self.phantoms,
             contested: self.contested,
             sockets: matched.filter_map(|(entry, kind)| Some((entry, socket(&kind)?))).collect(),
+            sockets_complete,
         })
     }
 }
@@ -267,6 +280,12 @@ fn is_socket_or_file(kind: &FdKind) -> bool {
     )
 }
 
+/// Whether an entry can be what an fd is open on.
+fn fits(entry: &Entry, kind: &FdKind) -> bool {
+    let is_socket = matches!(kind, FdKind::Socket { .. });
+    is_socket || ![Kind::LISTENER, Kind::CONNECTION].contains(&entry.kind())
+}
+
 fn retain_known(entries: &mut Vec<Entry>, known: &[Entry]) {
     let known: HashSet<EntryId> = known.iter().map(Entry::id).collect();
     entries.retain(|entry| known.contains(&entry.id()));
@@ -279,14 +298,16 @@ fn inode(kind: &FdKind) -> Option<u64> {
     }
 }
 
+/// The sockets that the kernel knows, and whether it told of all.
 fn sockets_by_inode(
     inodes: impl Iterator<Item = u64>,
-) -> Result<HashMap<u64, Socket>, SocketsError> {
+) -> Result<(HashMap<u64, Socket>, bool), SocketsError> {
     let inodes: Vec<u64> = inodes.collect();
     if inodes.is_empty() {
-        return Ok(HashMap::new());
+        return Ok((HashMap::new(), true));
     }
     let table = SocketQuery::new().inodes(inodes).run()?;
     let named = |socket: Socket| Some((socket.inode?, socket));
-    Ok(table.sockets.into_iter().filter_map(named).collect())
+    let complete = !(table.truncated || table.interrupted);
+    Ok((table.sockets.into_iter().filter_map(named).collect(), complete))
 }

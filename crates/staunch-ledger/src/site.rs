@@ -2,7 +2,7 @@
 //!
 //! A site is interned once and known by a small number. Looking it up is one read of a table
 //! without locks, keyed by the address of the `Location` that `#[track_caller]` passes
-//! ([`locations`]); only the first birth at an address takes the lock. Sites are as many as
+//! ([`Addresses`]); only the first birth at an address takes the lock. Sites are as many as
 //! there are calls in the program's source, so the table is bounded by the program itself, and
 //! by [`MAX_SITES`].
 //!
@@ -21,7 +21,7 @@ use std::{
     },
 };
 
-use crate::{ledger::EntryId, locations};
+use crate::{addresses::Addresses, ledger::EntryId};
 
 /// More call sites than this share one unnamed site. No program comes near: it would need a
 /// million lines that open entries.
@@ -114,6 +114,9 @@ type Page = [OnceLock<Site>; PAGE];
 static PAGES: [OnceLock<Box<Page>>; MAX_SITES / PAGE] =
     [const { OnceLock::new() }; MAX_SITES / PAGE];
 
+/// Numbers by the address of the `Location`.
+static LOCATIONS: Addresses<{ 1 << 14 }> = Addresses::new();
+
 /// Two `Location`s of one line may have different addresses, so the key is what they say.
 type Key = (&'static str, u32, u32);
 static NUMBERS: Mutex<Option<HashMap<Key, u32>>> = Mutex::new(None);
@@ -121,7 +124,7 @@ static NUMBERS: Mutex<Option<HashMap<Key, u32>>> = Mutex::new(None);
 /// The number of a site.
 #[inline]
 pub(crate) fn number(location: &'static Location<'static>) -> u32 {
-    locations::get(address(location)).unwrap_or_else(|| intern(location))
+    LOCATIONS.get(address(location)).unwrap_or_else(|| intern(location))
 }
 
 fn address(location: &'static Location<'static>) -> usize {
@@ -134,7 +137,7 @@ fn intern(location: &'static Location<'static>) -> u32 {
     let mut numbers = NUMBERS.lock().unwrap_or_else(PoisonError::into_inner);
     let numbers = numbers.get_or_insert_default();
     if let Some(number) = numbers.get(&key) {
-        locations::put(address(location), *number);
+        LOCATIONS.put(address(location), *number);
         return *number;
     }
     let number = numbers.len().min(MAX_SITES - 1);
@@ -147,7 +150,7 @@ fn intern(location: &'static Location<'static>) -> u32 {
     if numbers.len() < MAX_SITES {
         numbers.insert(key, number as u32);
     }
-    locations::put(address(location), number as u32);
+    LOCATIONS.put(address(location), number as u32);
     number as u32
 }
 

@@ -4,14 +4,15 @@
 //! while it is free.
 //! 1. [`Slot::open`] runs on the owner of the shard, on a free slot: a release fence, then the
 //!    fields, then the odd generation with release.
-//! 2. While the entry lives, its account may change single words: each is complete in itself,
-//!    so a reader sees the old or the new one.
+//! 2. While the entry lives, its account may change single words, on any thread: each is complete
+//!    in itself, so a reader sees the old or the new one. These are releases: whoever reads the
+//!    new word and fences sees that this entry was opened, even if another thread opened it.
 //! 3. [`Slot::close`] stores the even generation, then a release fence: the free list's link,
 //!    which follows, overwrites a field.
 //! 4. [`Slot::read`] takes the generation with acquire, the fields, an acquire fence, and the
 //!    generation again. If it read a link or a field of a later entry, its fence meets the fence
-//!    of `close` or of that entry's `open`, so the second look sees that the generation moved,
-//!    and the reader drops what it has. Nobody waits for anybody.
+//!    of `close` or of that entry's `open`, or the release of 2, so the second look sees that the
+//!    generation moved, and the reader drops what it has. Nobody waits for anybody.
 //!
 //! The generation also makes ids one-shot: the id of a closed entry never names the slot's next
 //! tenant (until 2^31 later tenants of that slot).
@@ -127,7 +128,7 @@ impl Slot {
         self.progress.store(birth.now.0, Ordering::Relaxed);
         self.amount.store(0, Ordering::Relaxed);
         self.obligation.store(birth.obligation, Ordering::Relaxed);
-        self.label.store(LabelWord::NONE.0, Ordering::Relaxed);
+        self.label.store(LabelWord::UNSET.0, Ordering::Relaxed);
         self.generation.store(generation, Ordering::Release);
     }
 
@@ -181,7 +182,7 @@ impl Slot {
 
     #[inline]
     pub(crate) fn touch(&self, now: Stamp) {
-        self.progress.store(now.0, Ordering::Relaxed);
+        self.progress.store(now.0, Ordering::Release);
     }
 
     pub(crate) fn born(&self) -> Stamp {
@@ -206,7 +207,7 @@ impl Slot {
 
     #[inline]
     pub(crate) fn set_state(&self, state: State) {
-        self.state.store(state as u8, Ordering::Relaxed);
+        self.state.store(state as u8, Ordering::Release);
     }
 
     pub(crate) fn state(&self) -> State {
@@ -214,31 +215,31 @@ impl Slot {
     }
 
     pub(crate) fn set_fd(&self, fd: u32) {
-        self.fd_or_next.store(fd + 1, Ordering::Relaxed);
+        self.fd_or_next.store(fd + 1, Ordering::Release);
     }
 
     pub(crate) fn set_obligation(&self, obligation: Obligation, now: Stamp) {
         if matches!(obligation, Obligation::ProgressWithin(_)) {
             self.touch(now);
         }
-        self.obligation.store(obligation.encode(now), Ordering::Relaxed);
+        self.obligation.store(obligation.encode(now), Ordering::Release);
     }
 
     #[inline]
     pub(crate) fn add_amount(&self, amount: u64) {
-        self.amount.fetch_add(amount, Ordering::Relaxed);
+        self.amount.fetch_add(amount, Ordering::Release);
     }
 
     #[inline]
     pub(crate) fn sub_amount(&self, amount: u64) {
-        self.amount.fetch_sub(amount, Ordering::Relaxed);
+        self.amount.fetch_sub(amount, Ordering::Release);
     }
 
     /// One more poll. A task is polled by one thread at a time, so this needs no locked add.
     #[inline]
     pub(crate) fn count_poll(&self) {
         let polls = self.amount.load(Ordering::Relaxed);
-        self.amount.store(polls.wrapping_add(1), Ordering::Relaxed);
+        self.amount.store(polls.wrapping_add(1), Ordering::Release);
     }
 
     /// Puts a new label and returns the old one, which the caller frees.

@@ -92,6 +92,19 @@ impl Ledger {
         Snapshot { taken, entries, canaries, unrecorded: self.unrecorded() }
     }
 
+    /// The live entries of `kind` in `state`, in no order: for who looks often and wants few. About
+    /// 1 ns for each entry that is not wanted, and no memory.
+    pub fn entries_in(self, kind: Kind, state: State) -> Vec<Entry> {
+        let (taken, mut entries) = (self.now(), Vec::new());
+        self.inner.for_each(|id, record, slot| {
+            let wanted = record.kind == kind && record.state == state;
+            if wanted && !canary::is_hidden(&record) {
+                entries.extend(read(self.inner, taken, id, record, slot));
+            }
+        });
+        entries
+    }
+
     /// One entry, if it lives.
     pub fn entry(self, id: EntryId) -> Option<Entry> {
         let slot = self.inner.slot(id)?;

@@ -9,7 +9,7 @@ use std::fmt;
 pub enum State {
     /// Nothing was said since it was opened.
     Open = 0,
-    /// Being polled, or running on a thread.
+    /// Being polled, or at work.
     Running = 1,
     /// A task waits for something that our primitives do not know.
     Waiting = 2,
@@ -37,11 +37,13 @@ pub enum State {
     Stopping = 13,
     /// Its owner is gone; it is being ended by the reaper.
     Reaping = 14,
+    /// Runs on a thread of its own, where it may block.
+    Blocking = 15,
 }
 
 impl State {
     /// Every state, in the order of its number.
-    pub const ALL: [State; 15] = [
+    pub const ALL: [State; 16] = [
         State::Open,
         State::Running,
         State::Waiting,
@@ -57,6 +59,7 @@ impl State {
         State::Join,
         State::Stopping,
         State::Reaping,
+        State::Blocking,
     ];
 
     /// Its name, as reports show it and filters take it.
@@ -77,6 +80,7 @@ impl State {
             State::Join => "join",
             State::Stopping => "stopping",
             State::Reaping => "reaping",
+            State::Blocking => "blocking",
         }
     }
 

@@ -69,13 +69,47 @@ fn a_reader_sees_an_entry_whole_whose_slot_is_freed_elsewhere() {
     });
 }
 
+#[test]
+fn a_reader_sees_an_entry_whole_that_another_thread_changes() {
+    explore(NO_PREEMPTION, || {
+        let ledger = Ledger::new();
+        let parents = [1, 2].map(|_| ledger.open(Kind::SCOPE, Obligation::EndsWithParent));
+        let ids = parents.each_ref().map(Account::id);
+        let handed_over = loom::sync::Arc::new(loom::sync::Mutex::new(None));
+        let taken = handed_over.clone();
+        let changer = spawn(move || {
+            let second = taken.lock().expect("no panic holds it").take();
+            second.iter().for_each(|second| change_tenant(second, 2));
+            second // ends on the thread of its birth
+        });
+        let handle = *ledger;
+        let reader = spawn(move || {
+            let snapshot = handle.snapshot();
+            let tenants = snapshot.entries().iter().filter(|entry| entry.kind() != Kind::SCOPE);
+            tenants.for_each(|entry| _ = check_tenant(entry, ids));
+        });
+        drop(tenant(&parents[0], 1));
+        let second = parents[1].child(tenant_kind(2), promise(2));
+        *handed_over.lock().expect("no panic holds it") = Some(second);
+        drop(join(changer));
+        join(reader);
+    });
+}
+
 /// Opens the `n`th tenant of a slot: each of its fields is told by `n`.
 fn tenant(parent: &Account, n: u8) -> Account {
-    let limit = Duration::from_millis(n.into());
-    let account = parent.child(tenant_kind(n), Obligation::ProgressWithin(limit));
+    let account = parent.child(tenant_kind(n), promise(n));
+    change_tenant(&account, n);
+    account
+}
+
+fn change_tenant(account: &Account, n: u8) {
     account.add_bytes(n.into());
     account.set_fd(n.into());
-    account
+}
+
+fn promise(n: u8) -> Obligation {
+    Obligation::ProgressWithin(Duration::from_millis(n.into()))
 }
 
 fn tenant_kind(n: u8) -> Kind {
@@ -87,8 +121,7 @@ fn check_tenant(entry: &Entry, parents: [EntryId; 2]) -> u8 {
     let n = if entry.parent() == Some(parents[0]) { 1 } else { 2 };
     assert_eq!(entry.parent(), Some(parents[usize::from(n) - 1]), "{entry:?}");
     assert_eq!(entry.kind(), tenant_kind(n), "{entry:?}");
-    let limit = Duration::from_millis(n.into());
-    assert_eq!(entry.obligation(), Obligation::ProgressWithin(limit), "{entry:?}");
+    assert_eq!(entry.obligation(), promise(n), "{entry:?}");
     // These come after birth.
     assert!([0, u64::from(n)].contains(&entry.bytes()), "{entry:?}");
     assert!([None, Some(i32::from(n))].contains(&entry.fd()), "{entry:?}");

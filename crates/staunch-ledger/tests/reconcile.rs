@@ -172,6 +172,21 @@ fn an_account_whose_fd_has_become_something_else_is_a_phantom() {
 }
 
 #[test]
+fn a_connection_whose_fd_has_become_a_file_is_a_phantom() {
+    let quiet = Quiet::new();
+    let file = File::open(std::env::current_exe().unwrap()).unwrap();
+    let account = quiet.open(Kind::CONNECTION, file.as_raw_fd());
+    let reconciliation = quiet.reconcile();
+    assert_eq!(ids(&reconciliation.phantoms), [account.id()]);
+    assert_eq!(reconciliation.unaccounted[0].fd, file.as_raw_fd(), "the file is nobody's");
+    assert!(reconciliation.sockets_complete && !reconciliation.agrees());
+
+    let _file = quiet.open(Kind::FILE, file.as_raw_fd());
+    drop(account);
+    assert!(quiet.reconcile().agrees());
+}
+
+#[test]
 fn two_accounts_of_one_fd_are_both_reported() {
     let quiet = Quiet::new();
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();

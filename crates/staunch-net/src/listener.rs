@@ -229,6 +229,7 @@ where
     let serving = ScopeBuilder::<Infallible>::new(&context)
         .policy(Isolate)
         .grace(listening.limits().drain)
+        .max_children(max_handlers(listening.limits()))
         .run(async |scope| {
             let mut accepting = Accepting { listener, pause: None, accepted: 0, refused: 0 };
             let work = async {
@@ -257,6 +258,11 @@ where
         ended = serving => ended,
     };
     Served { accepted: counts.0, refused: counts.1, cut: ended.forced }
+}
+
+/// Twice as many as connections: a handler may outlive its connection for a while.
+fn max_handlers(limits: &Limits) -> usize {
+    limits.connections.map_or(usize::MAX, |most| most.saturating_mul(2))
 }
 
 /// Starts the handler of one connection.

@@ -1,17 +1,21 @@
 //! What a scope knows of how its work went: failures, and what its policy made of them.
 
 use std::{
-    panic::Location,
+    any::Any,
+    error::Error,
+    io, iter,
+    panic::{AssertUnwindSafe, Location, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use staunch_ledger::{Account, EntryId, Kind, Obligation};
 
 use crate::{
+    channel::RecvError,
     context::{Cancelled, Context},
-    error::{Failure, FailureCause, MAX_FAILURES, ScopeError, TaskPanic},
-    frame::Frame,
-    members::Members,
+    error::{BoxError, Failure, FailureCause, JoinChildError, MAX_FAILURES, ScopeError, TaskPanic},
+    frame::{Frame, Signal},
+    members::{Members, Refused},
     policy::{ChildEnd, Policy, Verdict},
     task::Outcome,
 };
@@ -31,7 +35,12 @@ struct Book<E> {
     /// The body's failure, and how many failures came before it. Kept apart: no policy
     /// forgives it, and no number of failed children may hide it.
     body: Option<(usize, Failure<E>)>,
+    /// A failure, or the policy, demands that everybody stops.
     stop: bool,
+    /// The scope was stopped by its own wish, before anything else stopped it.
+    stopped_itself: bool,
+    /// Errors that came while the scope was stopping, known echoes excluded.
+    unheard: u64,
 }
 
 impl<E: Send + 'static> Shared<E> {
@@ -39,21 +48,30 @@ impl<E: Send + 'static> Shared<E> {
         context: Context,
         policy: Box<dyn Policy<E>>,
         account: &Account,
+        max_children: usize,
     ) -> Shared<E> {
-        let book = Book { policy, failures: Vec::new(), uncounted: 0, body: None, stop: false };
+        let book = Book {
+            policy,
+            failures: Vec::new(),
+            uncounted: 0,
+            body: None,
+            stop: false,
+            stopped_itself: false,
+            unheard: 0,
+        };
         Shared {
-            members: Arc::new(Members::new(context, account)),
+            members: Arc::new(Members::new(context, account, max_children)),
             scope: account.id(),
             book: Mutex::new(book),
         }
     }
 
-    /// A frame for a new child, already counted; `None` when the scope has ended.
+    /// A frame for a new child, already counted.
     pub(crate) fn admit(
         &self,
         born_at: &'static Location<'static>,
         label: Option<&'static str>,
-    ) -> Option<Arc<Frame>> {
+    ) -> Result<Arc<Frame>, Refused> {
         self.members.admit(|| {
             let parent = Some(self.scope);
             let ledger = self.members.ledger();
@@ -79,7 +97,7 @@ impl<E: Send + 'static> Shared<E> {
             Outcome::Forced => return,
             Outcome::Ended(Ok(value)) => (Some(value), self.book().succeeded(stopping, born_at)),
             // Told to stop, it stopped: an error then is an echo, not a cause.
-            Outcome::Ended(Err(_)) if stopping => return,
+            Outcome::Ended(Err(error)) if stopping => return self.pass_over(&error),
             Outcome::Ended(Err(error)) => {
                 let failure = Failure { born_at, cause: FailureCause::Error(error) };
                 (None, self.book().failed(stopping, failure))
@@ -110,7 +128,13 @@ impl<E: Send + 'static> Shared<E> {
         let cause = match outcome {
             Outcome::Ended(Ok(value)) => return Some(value),
             Outcome::Forced => return None,
-            Outcome::Ended(Err(_)) if self.members.is_stopping() => return None,
+            Outcome::Ended(Err(error)) if self.members.is_stopping() => {
+                if !self.book().stopped_itself || is_echo(&error) {
+                    self.pass_over(&error);
+                    return None;
+                }
+                FailureCause::Error(error) // it asked for the stop, and then failed
+            }
             Outcome::Ended(Err(error)) => FailureCause::Error(error),
             Outcome::Panicked(payload) => FailureCause::Panic(TaskPanic::new(payload)),
         };
@@ -120,9 +144,22 @@ impl<E: Send + 'static> Shared<E> {
         None
     }
 
+    /// An error that came while the scope was stopping makes it fail no more; it is counted,
+    /// unless it only says that the task was told to stop.
+    fn pass_over(&self, error: &E) {
+        if !is_echo(error) {
+            self.book().unheard += 1;
+        }
+    }
+
     /// Whether the policy or the body's failure demands that everybody stops.
     pub(crate) fn must_stop(&self) -> bool {
         self.book().stop
+    }
+
+    /// Errors that came while the scope was stopping and may have been more than its echo.
+    pub(crate) fn unheard(&self) -> u64 {
+        self.book().unheard
     }
 
     /// How the scope went, all being over. `value` is the body's; `asked` says why the scope
@@ -146,6 +183,15 @@ impl<E: Send + 'static> Shared<E> {
 }
 
 impl<E> Shared<E> {
+    /// Somebody inside wishes that the scope stops.
+    pub(crate) fn stop(&self) {
+        if !self.members.is_stopping() {
+            self.book().stopped_itself = true;
+        }
+        self.members.raise(Signal::Asked, Cancelled::Requested);
+        self.members.notify();
+    }
+
     fn book(&self) -> MutexGuard<'_, Book<E>> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -163,7 +209,11 @@ impl<E: 'static> Book<E> {
         if stopping {
             return Verdict::Continue;
         }
-        self.policy.child_ended(born_at, ChildEnd::Success)
+        let policy = &mut self.policy;
+        match catch_unwind(AssertUnwindSafe(|| policy.child_ended(born_at, ChildEnd::Success))) {
+            Ok(verdict) => verdict,
+            Err(payload) => self.policy_panicked(born_at, payload),
+        }
     }
 
     /// A child failed.
@@ -172,17 +222,34 @@ impl<E: 'static> Book<E> {
             FailureCause::Error(error) => ChildEnd::Error(error),
             FailureCause::Panic(panic) => ChildEnd::Panic(panic.message()),
         };
-        let verdict = if stopping {
-            Verdict::Continue
+        let (policy, born_at) = (&mut self.policy, failure.born_at);
+        let asked = if stopping {
+            Ok(Verdict::Continue)
         } else {
-            self.policy.child_ended(failure.born_at, end)
+            catch_unwind(AssertUnwindSafe(|| policy.child_ended(born_at, end)))
         };
+        self.keep(failure);
+        asked.unwrap_or_else(|payload| self.policy_panicked(born_at, payload))
+    }
+
+    fn keep(&mut self, failure: Failure<E>) {
         if self.failures.len() < MAX_FAILURES {
             self.failures.push(failure);
         } else {
             self.uncounted += 1;
         }
-        verdict
+    }
+
+    /// A policy that panics has lost its way: the scope fails and stops.
+    fn policy_panicked(
+        &mut self,
+        born_at: &'static Location<'static>,
+        payload: Box<dyn Any + Send>,
+    ) -> Verdict {
+        let panic = TaskPanic::new(payload);
+        tracing::error!(%born_at, message = panic.message(), "the policy panicked at a task's end");
+        self.keep(Failure { born_at, cause: FailureCause::Panic(panic) });
+        Verdict::Stop
     }
 
     /// The failures that make the scope fail, in the order they came, and how many more.
@@ -197,4 +264,25 @@ impl<E: 'static> Book<E> {
         }
         (failures, uncounted)
     }
+}
+
+/// Whether an error is known to say only that its task was told to stop. Of other types than
+/// [`Cancelled`] and [`BoxError`] that cannot be known.
+fn is_echo<E: 'static>(error: &E) -> bool {
+    let error: &dyn Any = error;
+    let Some(error) = error.downcast_ref::<BoxError>() else { return error.is::<Cancelled>() };
+    let error: &(dyn Error + 'static) = error.as_ref();
+    iter::successors(Some(error), |error| cause(*error)).any(says_cancelled)
+}
+
+/// An I/O error's source is that of the error in it.
+fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    wrapped.map_or_else(|| error.source(), |wrapped| Some(wrapped))
+}
+
+fn says_cancelled(error: &(dyn Error + 'static)) -> bool {
+    error.is::<Cancelled>()
+        || matches!(error.downcast_ref(), Some(JoinChildError::Cancelled(_)))
+        || matches!(error.downcast_ref(), Some(RecvError::Cancelled(_)))
 }

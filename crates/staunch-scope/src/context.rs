@@ -11,13 +11,14 @@ use std::{
     future::{Future, poll_fn},
     pin::pin,
     sync::Arc,
+    task::Poll,
     time::Duration,
 };
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{frame, trace::TraceId};
+use crate::{frame, trace::TraceId, wait::Wait};
 
 /// Deadline, cancellation, trace id and values of a piece of work, as Go's `context.Context`.
 /// Cloning is cheap.
@@ -195,18 +196,19 @@ impl Context {
         self.cause().map_or(Ok(()), Err)
     }
 
-    /// Waits until the work is no longer wanted.
+    /// Waits until the work is no longer wanted, or the waiting task is asked to stop.
     ///
     /// # Cancel safety
     /// Cancel safe. Level-triggered: once cancelled, it is ready every time.
     pub async fn cancelled(&self) -> Cancelled {
+        let mut wait = Wait::new();
         let mut cancelled = pin!(self.until_cancelled());
         poll_fn(|cx| {
-            let polled = cancelled.as_mut().poll(cx);
-            if polled.is_pending() {
-                frame::with_current(|frame| frame.trail().waits_elsewhere());
+            if let Poll::Ready(cause) = cancelled.as_mut().poll(cx) {
+                return Poll::Ready(cause);
             }
-            polled
+            frame::with_current(|frame| frame.trail().waits_elsewhere());
+            wait.poll_cancelled(cx)
         })
         .await
     }
@@ -222,7 +224,8 @@ impl Context {
         self.cause().unwrap_or(Cancelled::Requested)
     }
 
-    /// Runs `work` until it ends or is no longer wanted; then it is dropped.
+    /// Runs `work` until it ends or is no longer wanted, or the task is asked to stop; then it is
+    /// dropped.
     ///
     /// # Errors
     /// [`Cancelled`], also when the context was cancelled before `work` was first polled.

@@ -13,7 +13,9 @@
 //!
 //! **Invariant.** Whoever raises the signal wakes the task, or the task sees the signal in its
 //! first poll: each side writes (signal; root waker), fences, and then reads what the other
-//! writes. Nested wakers need no fence: both sides go through the lock.
+//! writes. So a task sets its root waker before anything else. The moment at which an orphan is
+//! to be reaped is read and written under the lock of the members, after the one and before
+//! the other wakes. Nested wakers need no fence: both sides go through the lock.
 
 use std::{
     cell::{Cell, RefCell},
@@ -139,7 +141,8 @@ impl Frame {
         self.trail.waits_to_join(target);
     }
 
-    fn set_root(&self, waker: &Waker) {
+    /// Sets the waker that reaches the task; to be called before the signal is first read.
+    pub(crate) fn set_root(&self, waker: &Waker) {
         if self.root.get().is_none() {
             let _ = self.root.set(waker.clone());
             fence(Ordering::SeqCst);
@@ -210,9 +213,8 @@ pub(crate) struct Polling<'a> {
 
 /// Moves the frame out of `home` into the thread until the guard is dropped: no reference is
 /// counted. `None` when `home` is empty.
-pub(crate) fn enter<'a>(home: &'a mut Option<Arc<Frame>>, waker: &Waker) -> Option<Polling<'a>> {
+pub(crate) fn enter(home: &mut Option<Arc<Frame>>) -> Option<Polling<'_>> {
     let frame = home.take()?;
-    frame.set_root(waker);
     let ledger = frame.account.ledger().enter();
     let (outer, outer_shielded) =
         CURRENT.with(|current| (current.frame.replace(Some(frame)), current.shielded.take()));

@@ -6,13 +6,15 @@
 //!
 //! # What holds
 //! 1. Children end before the scope. If the scope's future is dropped, they are asked to stop,
-//!    and each ends itself within the grace; a scope further out still waits for them.
+//!    and each ends itself within the grace; a scope further out still waits for them. Blocking
+//!    work cannot be forced: it ends when it heeds the ask, and is named if it does not.
 //! 2. The first error or panic stops the siblings (other [`Policy`]s can be chosen).
 //! 3. A child's deadline is the minimum of its own and its parent's.
 //! 4. Cancellation is level-triggered: once asked, every await of ours returns [`Cancelled`],
-//!    at every poll.
+//!    at every poll, except within [`shield`], and if what it waits for is there already.
 //! 5. Stopping has two stages: ask, wait for the grace, force; who was forced is named.
 //! 6. Detaching needs a reason and is on the ledger.
+//! 7. A scope has a limit of children ([`ScopeBuilder::max_children`]).
 //!
 //! # The parts
 //! | | |
@@ -24,6 +26,7 @@
 //! | [`Context`], [`sleep()`], [`timeout`], [`shield`] | deadlines and cancellation |
 //! | [`channel`] | bounded channels, and the search for waits that nobody can end |
 //! | [`patrol`](patrol()) | a search for leaks that nobody has to ask for |
+//! | [`WorkerWatch`] | a thread that reports polls which do not return |
 //! | [`detach`](detach()) | the way out, for a stated reason |
 //! | [`Wait`] | for crates with awaits of their own |
 //! | `testing` (feature `testing`) | tests that fail when anything is left |
@@ -55,6 +58,7 @@ pub mod testing;
 mod trace;
 mod trail;
 mod wait;
+mod worker_watch;
 
 pub use staunch_ledger::State;
 
@@ -69,11 +73,12 @@ pub use crate::{
     members::Forced,
     patrol::patrol,
     policy::{ChildEnd, CollectAll, FailFast, FirstSuccess, Isolate, Policy, Verdict},
-    scope::{DEFAULT_GRACE, Ended, Scope, ScopeBuilder, scope},
+    scope::{DEFAULT_GRACE, DEFAULT_MAX_CHILDREN, Ended, Scope, ScopeBuilder, scope},
     sleep::{sleep, sleep_until, timeout},
     spawn::Child,
     supervise::Restart,
     task::BLOCKED_WORKER,
     trace::TraceId,
     wait::{Wait, shield},
+    worker_watch::WorkerWatch,
 };

@@ -6,7 +6,9 @@
 //! **Invariant.** A member joins before its task can run and leaves after its future, its
 //! frame and its account are gone. `live` is zero only when no destructor of a child is still
 //! to run. A scope closes its table in the same critical section in which it finds it empty, so
-//! nobody can join a scope that has ended.
+//! nobody can join a scope that has ended. An orphaned scope is closed to children at once, but
+//! takes in the remains of scopes that its members still drop: a member lives, so it has not
+//! ended.
 //!
 //! **Lock order.** One table at a time: what is dropped or raised because of a table is dropped
 //! or raised after its lock is released.
@@ -31,6 +33,8 @@ pub(crate) struct Members {
     ledger: Ledger,
     /// The scope's entry; a detached task has none.
     scope: Option<EntryId>,
+    /// Places there are at a time, the body's included.
+    most: usize,
     /// The task that runs the scope.
     runner: Option<Weak<Frame>>,
     changed: Notify,
@@ -43,7 +47,7 @@ struct Table {
     free: Option<usize>,
     live: usize,
     signal: Option<(Signal, Cancelled)>,
-    /// The scope has ended: nobody may join any more.
+    /// The scope has ended, or is an orphan: no child may join any more.
     closed: bool,
     orphaned: Option<Orphaned>,
 }
@@ -62,6 +66,13 @@ struct Orphaned {
     reap_at: Instant,
     /// Their place in the scope of the task that dropped them.
     _place: Option<Membership>,
+}
+
+/// Why a child is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    TooLate,
+    TooMany,
 }
 
 /// A place among the members of a scope. For a child, leaving it is the last thing its frame
@@ -99,6 +110,19 @@ pub struct Forced {
     pub label: Label,
 }
 
+impl Forced {
+    fn remedy(&self) -> &'static str {
+        match self.state {
+            State::Blocking => "it cannot be forced, since it blocks its thread",
+            _ => "it was forced",
+        }
+    }
+
+    fn shortcoming(&self) -> String {
+        format!("did not end within the grace, in state {}: {}", self.state, self.remedy())
+    }
+}
+
 impl std::fmt::Display for Forced {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "task born at {}, {:?} old, {}", self.born_at, self.age, self.state)?;
@@ -111,17 +135,18 @@ impl std::fmt::Display for Forced {
 
 impl Members {
     /// The members of a scope that the current task is about to run.
-    pub(crate) fn new(context: Context, account: &Account) -> Members {
+    pub(crate) fn new(context: Context, account: &Account, max_children: usize) -> Members {
         let runner = frame::with_current(Arc::downgrade);
         let (changed, table) = (Notify::new(), Mutex::default());
         let (ledger, scope) = (account.ledger(), Some(account.id()));
-        Members { context, ledger, scope, runner, changed, table }
+        let most = max_children.saturating_add(1);
+        Members { context, ledger, scope, most, runner, changed, table }
     }
 
     /// The members of no scope.
     pub(crate) fn detached(context: Context, ledger: Ledger) -> Members {
         let (changed, table) = (Notify::new(), Mutex::default());
-        Members { context, ledger, scope: None, runner: None, changed, table }
+        Members { context, ledger, scope: None, most: 1, runner: None, changed, table }
     }
 
     pub(crate) fn scope(&self) -> Option<EntryId> {
@@ -150,15 +175,24 @@ impl Members {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place that counts from now on; `None` when the scope has ended.
-    fn join(self: &Arc<Self>) -> Option<Membership> {
-        let key = self.table().take_place()?;
-        Some(Membership { members: Arc::clone(self), key })
+    /// A place for a child, which counts from now on.
+    fn join(self: &Arc<Self>) -> Result<Membership, Refused> {
+        let mut table = self.table();
+        if table.closed {
+            return Err(Refused::TooLate);
+        }
+        if table.live >= self.most {
+            return Err(Refused::TooMany);
+        }
+        let key = table.take_place();
+        Ok(Membership { members: Arc::clone(self), key })
     }
 
-    /// A new child with its frame; `None` when the scope has ended. It hears at once what the
-    /// others were told already.
-    pub(crate) fn admit(self: &Arc<Self>, open: impl FnOnce() -> Account) -> Option<Arc<Frame>> {
+    /// A new child with its frame. It hears at once what the others were told already.
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        open: impl FnOnce() -> Account,
+    ) -> Result<Arc<Frame>, Refused> {
         let place = self.join()?;
         let key = place.key;
         let frame = Arc::new(Frame::new(open(), place));
@@ -169,14 +203,17 @@ impl Members {
         if let Some((signal, _)) = signal {
             frame.raise(signal);
         }
-        Some(frame)
+        Ok(frame)
     }
 
-    /// A place for what is left of a scope that one of the members ran.
-    fn take_in(self: &Arc<Self>, remains: &Arc<Members>) -> Option<Membership> {
-        let place = self.join()?;
-        self.table().places[place.key] = Place::Remains(Arc::downgrade(remains));
-        Some(place)
+    /// A place for what is left of a scope that one of the members ran, and what the members
+    /// have been told. Never refused: that member lives, so these members have not ended.
+    fn take_in(self: &Arc<Self>, remains: &Arc<Members>) -> (Membership, Signal) {
+        let mut table = self.table();
+        let key = table.take_place();
+        table.places[key] = Place::Remains(Arc::downgrade(remains));
+        let told = table.signal.map_or(Signal::Run, |(signal, _)| signal);
+        (Membership { members: Arc::clone(self), key }, told)
     }
 
     fn leave(&self, key: usize) {
@@ -274,13 +311,13 @@ impl Members {
     fn report(&self, task: &Forced) {
         tracing::warn!(
             born_at = %task.born_at, age = ?task.age, state = %task.state, label = %task.label,
-            "a task did not end when asked and was forced"
+            "a task did not end when asked: {}", task.remedy()
         );
         self.ledger.observe(Observation {
             rule: "forced-task",
             kind: Kind::TASK,
             born_at: task.born_at,
-            text: format!("did not end within the grace, in state {}", task.state),
+            text: task.shortcoming(),
             at: self.ledger.now(),
         });
     }
@@ -290,7 +327,13 @@ impl Members {
     /// ran the scope is itself being forced, they had their grace already.
     pub(crate) fn orphan(self: &Arc<Self>, account: Account, grace: Duration) {
         let runner = self.runner();
-        let place = runner.as_ref().and_then(|runner| runner.members().take_in(self));
+        let (place, told) = match &runner {
+            None => (None, Signal::Run),
+            Some(runner) => {
+                let (place, told) = runner.members().take_in(self);
+                (Some(place), told.max(runner.signal()))
+            }
+        };
         let mut table = self.table();
         table.closed = true;
         if table.live == 0 {
@@ -300,7 +343,7 @@ impl Members {
         let reap_at = sleep::after(grace);
         table.orphaned = Some(Orphaned { _account: account, reap_at, _place: place });
         drop(table);
-        if runner.is_some_and(|runner| runner.signal() == Signal::Forced) {
+        if told == Signal::Forced {
             self.force(Cancelled::Requested);
             return;
         }
@@ -315,16 +358,18 @@ impl Members {
         self.table().orphaned.as_ref().map(|orphaned| orphaned.reap_at)
     }
 
-    /// Somebody spawned on a scope that has ended.
-    pub(crate) fn report_late_spawn(&self, born_at: &'static Location<'static>) {
-        tracing::warn!(%born_at, "a task was spawned on a scope that has ended: it was dropped");
-        self.ledger.observe(Observation {
-            rule: "late-spawn",
-            kind: Kind::TASK,
-            born_at,
-            text: "spawned on a scope that has ended; dropped without running".to_owned(),
-            at: self.ledger.now(),
-        });
+    /// A child was dropped without running.
+    pub(crate) fn report_refused(&self, born_at: &'static Location<'static>, why: Refused) {
+        let (rule, text) = match why {
+            Refused::TooLate => ("late-spawn", "spawned on a scope that has ended".to_owned()),
+            Refused::TooMany => {
+                let most = self.most - 1;
+                ("too-many-children", format!("spawned on a scope that has {most} children"))
+            }
+        };
+        tracing::warn!(%born_at, "a task was {text}: it was dropped");
+        let (kind, text) = (Kind::TASK, format!("{text}; dropped without running"));
+        self.ledger.observe(Observation { rule, kind, born_at, text, at: self.ledger.now() });
     }
 }
 
@@ -347,21 +392,18 @@ struct Seated {
 }
 
 impl Table {
-    fn take_place(&mut self) -> Option<usize> {
-        if self.closed {
-            return None;
-        }
+    fn take_place(&mut self) -> usize {
         self.live += 1;
         let Some(key) = self.free else {
             self.places.push(Place::Joining);
-            return Some(self.places.len() - 1);
+            return self.places.len() - 1;
         };
         let Place::Free { next } = self.places[key] else {
             unreachable!("the free list leads through free places only")
         };
         self.free = next;
         self.places[key] = Place::Joining;
-        Some(key)
+        key
     }
 
     fn seated(&self) -> Seated {

@@ -38,7 +38,7 @@ where
     Fut: Future<Output = Result<T, E>>,
     E: Send + 'static,
 {
-    let ScopeBuilder { context, grace, policy } = builder;
+    let ScopeBuilder { context, grace, max_children, policy } = builder;
     let account = Ledger::current().open_at(
         born_at,
         Kind::SCOPE,
@@ -46,12 +46,14 @@ where
         frame::current_task(),
     );
     account.set_state(State::Join);
-    let shared = Arc::new(Shared::new(context.clone(), policy, &account));
+    let shared = Arc::new(Shared::new(context.clone(), policy, &account, max_children));
     let members = Arc::clone(&shared.members);
     let mut owner = Owner { members: &members, account: Some(account), grace };
 
     let mut value = None;
-    let frame = shared.admit(born_at, Some("body of the scope")).expect("a new scope is open");
+    let frame = shared
+        .admit(born_at, Some("body of the scope"))
+        .expect("a new scope has room for its body");
     let body = async { body(Scope::new(Arc::clone(&shared))).await };
     let mut body = pin!(Task::new(frame, body, |outcome| {
         value = shared.body_ended(born_at, outcome);
@@ -66,7 +68,12 @@ where
         }
     }
     owner.release();
-    Ended { result: shared.result(value, stopped.and_then(Stop::outside_cause)), forced }
+    let result = shared.result(value, stopped.and_then(Stop::outside_cause));
+    let unheard = shared.unheard();
+    if unheard > 0 {
+        tracing::debug!(%born_at, unheard, "errors came while a scope was stopping");
+    }
+    Ended { result, forced, unheard }
 }
 
 /// Why a scope stops before everybody has ended by themselves.

@@ -6,9 +6,8 @@ use staunch_ledger::EntryId;
 
 use crate::{
     book::Shared,
-    context::{Cancelled, Context},
+    context::Context,
     error::{BoxError, ScopeError},
-    frame::Signal,
     members::Forced,
     policy::{FailFast, Policy},
     run,
@@ -17,6 +16,11 @@ use crate::{
 /// How long children may take to end after they were asked, unless told otherwise. Long enough
 /// for a round trip and a flush, short enough that a deploy does not hang.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(5);
+
+/// How many children a scope may have at a time, unless told otherwise. More than any design
+/// means to have, and few enough (about 1 KiB each, with a small future) that a loop which spawns
+/// without end is stopped before memory runs out.
+pub const DEFAULT_MAX_CHILDREN: usize = 100_000;
 
 /// Runs `body` with a scope, and returns when `body` **and every child it spawned** have ended
 /// and their destructors have run.
@@ -84,6 +88,9 @@ pub struct Ended<T, E> {
     pub result: Result<T, ScopeError<E>>,
     /// Who had to be forced.
     pub forced: Vec<Forced>,
+    /// Errors that came while the scope was stopping, and so are not in `result`: nearly always
+    /// echoes of the stop. Those that can be told to be [`Cancelled`](crate::Cancelled) are not counted.
+    pub unheard: u64,
 }
 
 /// A scope with another policy or grace than the default.
@@ -106,15 +113,18 @@ pub struct Ended<T, E> {
 pub struct ScopeBuilder<E> {
     pub(crate) context: Context,
     pub(crate) grace: Duration,
+    pub(crate) max_children: usize,
     pub(crate) policy: Box<dyn Policy<E>>,
 }
 
 impl<E: Send + 'static> ScopeBuilder<E> {
-    /// A scope below `context`, with [`FailFast`] and [`DEFAULT_GRACE`].
+    /// A scope below `context`, with [`FailFast`], [`DEFAULT_GRACE`] and
+    /// [`DEFAULT_MAX_CHILDREN`].
     pub fn new(context: &Context) -> ScopeBuilder<E> {
         ScopeBuilder {
             context: context.for_scope(),
             grace: DEFAULT_GRACE,
+            max_children: DEFAULT_MAX_CHILDREN,
             policy: Box::new(FailFast),
         }
     }
@@ -130,6 +140,15 @@ impl<E: Send + 'static> ScopeBuilder<E> {
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
+        self
+    }
+
+    /// How many children there may be at a time: [`DEFAULT_MAX_CHILDREN`] unless told otherwise.
+    /// One that would be too many is dropped without running and observed (`too-many-children`).
+    /// Once the body has ended, its place is one for a child, too.
+    #[must_use]
+    pub fn max_children(mut self, most: usize) -> Self {
+        self.max_children = most;
         self
     }
 
@@ -149,10 +168,11 @@ impl<E> Scope<E> {
         Scope { shared }
     }
 
-    /// Asks the body and every child to stop. The scope then succeeds if its body does.
+    /// Asks the body and every child to stop. The scope then succeeds if its body does: an error
+    /// that the body returns later is kept, unless it is [`Cancelled`](crate::Cancelled) that came back to it; a
+    /// child's is counted ([`Ended::unheard`]).
     pub fn stop(&self) {
-        self.shared.members.raise(Signal::Asked, Cancelled::Requested);
-        self.shared.members.notify();
+        self.shared.stop();
     }
 
     /// The scope's context: cancelled when the scope stops.

@@ -23,8 +23,9 @@ use crate::{
 impl<E: Send + 'static> Scope<E> {
     /// Starts a child; the scope waits for it.
     ///
-    /// On a scope that has already ended, the child is dropped unpolled and the ledger keeps an
-    /// observation of it.
+    /// On a scope that has already ended, or has as many children as it may
+    /// ([`ScopeBuilder::max_children`](crate::ScopeBuilder::max_children)), the child is dropped
+    /// unpolled and the ledger keeps an observation of it (`late-spawn`, `too-many-children`).
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -104,8 +105,7 @@ impl<E: Send + 'static> Scope<E> {
         Child { value, id }
     }
 
-    /// Makes the task of a child that hands its value to `deliver`; `None` when the scope has
-    /// ended.
+    /// Makes the task of a child that hands its value to `deliver`; `None` when it is refused.
     pub(crate) fn start<T, F>(
         &self,
         born_at: &'static Location<'static>,
@@ -134,11 +134,11 @@ impl<E: Send + 'static> Scope<E> {
         name: Option<&'static str>,
     ) -> Option<Arc<Frame>> {
         let admitted = self.shared.admit(born_at, name);
-        match admitted {
-            Some(_) => _ = frame::with_current(|frame| frame.trail().hand_on_by_spawn()),
-            None => self.shared.members.report_late_spawn(born_at),
+        match &admitted {
+            Ok(_) => _ = frame::with_current(|frame| frame.trail().hand_on_by_spawn()),
+            Err(why) => self.shared.members.report_refused(born_at, *why),
         }
-        admitted
+        admitted.ok()
     }
 }
 
@@ -147,7 +147,7 @@ impl<E: Send + 'static> Scope<E> {
 #[must_use = "join it for its value, or use Scope::spawn"]
 pub struct Child<T> {
     value: oneshot::Receiver<T>,
-    /// `None` when it was spawned too late.
+    /// `None` when it was refused.
     id: Option<EntryId>,
 }
 

@@ -6,6 +6,7 @@
 
 use std::{
     any::Any,
+    fmt,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
@@ -15,7 +16,7 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
-use staunch_ledger::{Kind, Observation, Stamp, State};
+use staunch_ledger::{Entry, Kind, Ledger, Observation, Stamp, State};
 use tokio::time::Sleep;
 
 use crate::{
@@ -64,12 +65,13 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<()> {
         let mut this = self.project();
         let Some(frame) = this.frame.as_ref() else { return Poll::Ready(()) };
+        frame.set_root(cx.waker()); // before the signal is read
         reap_when_due(frame, this.reaper, cx);
         let forced = frame.signal() == Signal::Forced;
         let begun = frame.account().begin_poll();
         let is_probe = frame.trail().begin_poll();
 
-        let polling = frame::enter(this.frame, cx.waker());
+        let polling = frame::enter(this.frame);
         let child = this.child.as_mut().as_pin_mut();
         let outcome = match forced {
             true => Some(Outcome::Forced),
@@ -131,19 +133,29 @@ fn paused(frame: Option<&Arc<Frame>>, begun: Stamp) {
 fn report_blocked(frame: &Frame, held: Duration) {
     let ledger = frame.account().ledger();
     let Some(entry) = ledger.entry(frame.account().id()) else { return };
-    let born_at = entry.born_at();
-    tracing::warn!(%born_at, ?held, "a task held its worker: use Scope::blocking for work that blocks");
+    tracing::warn!(born_at = %entry.born_at(), ?held, "a task held its worker: use Scope::blocking for work that blocks");
+    observe_blocked(ledger, &entry, format_args!("one poll held its worker for {held:?}"));
+}
+
+/// Notes a poll that takes, or took, too long.
+pub(crate) fn observe_blocked(ledger: Ledger, task: &Entry, what: fmt::Arguments<'_>) {
     ledger.observe(Observation {
         rule: "blocked-worker",
         kind: Kind::TASK,
-        born_at,
-        text: format!("one poll held its worker for {held:?} (limit {BLOCKED_WORKER:?}); use Scope::blocking for work that blocks"),
+        born_at: task.born_at(),
+        text: format!(
+            "{what} (limit {BLOCKED_WORKER:?}); use Scope::blocking for work that blocks"
+        ),
         at: ledger.now(),
     });
 }
 
 /// A child whose scope is gone ends itself: by force, once the grace is over.
-fn reap_when_due(frame: &Frame, reaper: &mut Option<Pin<Box<Sleep>>>, cx: &mut Poller<'_>) {
+pub(crate) fn reap_when_due(
+    frame: &Frame,
+    reaper: &mut Option<Pin<Box<Sleep>>>,
+    cx: &mut Poller<'_>,
+) {
     if frame.signal() == Signal::Asked {
         let _ = poll_reaper(frame, reaper, cx);
     }

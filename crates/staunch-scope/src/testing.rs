@@ -20,7 +20,7 @@ use std::{
     time::{Duration, Instant as RealInstant},
 };
 
-use staunch_ledger::{Detector, Entry, EntryId, Label, Ledger, Obligation};
+use staunch_ledger::{Detector, Entry, EntryId, Label, Ledger, Obligation, State};
 use tokio::{
     runtime::{Builder, Handle, Runtime},
     time::Instant,
@@ -261,11 +261,16 @@ impl Leftovers {
         let (_, detector) = snapshot.overdue();
         let entries = snapshot.entries().iter().filter(|entry| !before.contains(&entry.id()));
         let entries: Vec<Entry> = entries.cloned().collect();
-        let owned = entries.iter().filter(|entry| entry.polls() > 0).count();
+        let owned = entries.iter().filter(|entry| has_task(entry)).count();
         let unowned = tasks.saturating_sub(owned);
         let settled = entries.is_empty() && unowned == 0 && detector == Detector::Awake;
         (!settled).then_some(Leftovers { entries, unowned, detector })
     }
+}
+
+/// Whether an entry stands for a task of the runtime.
+fn has_task(entry: &Entry) -> bool {
+    entry.polls() > 0 || entry.state() == State::Blocking
 }
 
 impl fmt::Display for Leftovers {

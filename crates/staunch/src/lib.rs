@@ -29,6 +29,7 @@
 //! | bounded channels, and to find waits that nobody can end | [`channel`] |
 //! | sockets within limits, that stall nobody | [`net`], [`net::Listener`], [`net::UdpServer`] |
 //! | to be told of a leak, with its line | [`patrol`](patrol()) |
+//! | to be told of a task that holds up its worker | [`WorkerWatch`] |
 //! | to know what is live, and since when | [`Ledger`], [`ledger`] |
 //! | tests that fail when anything is left | `#[staunch::test]`, `testing` (feature `testing`) |
 //!
@@ -40,8 +41,8 @@ pub use staunch_net as net;
 
 pub use staunch_ledger::{Account, Kind, Ledger, Obligation};
 pub use staunch_scope::{
-    BoxError, Cancelled, Child, Context, Restart, Scope, ScopeBuilder, ScopeError, channel, detach,
-    patrol, scope, shield, sleep, timeout,
+    BoxError, Cancelled, Child, Context, Restart, Scope, ScopeBuilder, ScopeError, WorkerWatch,
+    channel, detach, patrol, scope, shield, sleep, timeout,
 };
 
 #[cfg(feature = "testing")]

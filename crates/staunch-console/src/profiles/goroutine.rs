@@ -75,6 +75,7 @@ impl Task<'_> {
             State::Channel => "chan receive",
             State::Lease => "semacquire",
             State::Join => "sync.WaitGroup.Wait",
+            State::Blocking => "running",
             other => other.name(), // "running", "sleep" and "waiting" are Go's too
         }
     }

@@ -156,6 +156,7 @@ where
     let ended = ScopeBuilder::<Infallible>::new(&context)
         .policy(Isolate)
         .grace(limits.drain)
+        .max_children(limits.in_flight.max(1).saturating_mul(2)) // as many as may run, and may end
         .run(async |scope| {
             let handler = Arc::new(handler);
             let known = Known::new(&limits, bound.account.ledger(), born_at, scope.id());

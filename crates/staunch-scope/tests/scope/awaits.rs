@@ -2,7 +2,7 @@
 //! its "Cancel safety" section promises holds.
 
 use staunch_scope::{
-    BoxError, Context, Restart, ScopeBuilder, detach, mpsc, oneshot, scope, shield, sleep,
+    BoxError, Context, Restart, ScopeBuilder, detach, mpsc, oneshot, patrol, scope, shield, sleep,
     sleep_until, testing::cancel_at_every_await, timeout, watch,
 };
 use tokio::time::Instant;
@@ -103,6 +103,14 @@ async fn blocking_children() {
         })
     };
     assert!(cancel_at_every_await(work).await >= 1);
+}
+
+/// Two looks, and dropped between them and during them.
+#[staunch::test(start_paused = true)]
+async fn patrolling() {
+    let work = || timeout(SECOND * 5 / 2, patrol(SECOND));
+    let awaits = cancel_at_every_await(work).await;
+    assert!(awaits >= 3, "{awaits}");
 }
 
 #[staunch::test(start_paused = true)]

@@ -1,8 +1,8 @@
 //! Cancellation is level-triggered and reaches every await of ours.
 
 use staunch_scope::{
-    BoxError, Cancelled, Context, JoinChildError, ScopeError, Wait, scope, shield, sleep,
-    sleep_until, timeout,
+    BoxError, Cancelled, Context, JoinChildError, ScopeBuilder, ScopeError, Wait, scope, shield,
+    sleep, sleep_until, timeout,
 };
 use std::{
     future::poll_fn,
@@ -201,4 +201,25 @@ async fn timeouts_end_what_takes_too_long_and_nothing_else() {
     assert_eq!(timeout(HOUR, async { 42 }).await, Ok(42));
     assert_eq!(timeout(std::time::Duration::MAX, sleep(SECOND)).await, Ok(Ok(())));
     assert_eq!(started.elapsed(), 2 * SECOND);
+}
+
+/// A context that nobody cancels: the task is asked all the same.
+#[staunch::test(start_paused = true)]
+async fn waiting_for_a_context_ends_when_the_task_is_asked() {
+    let started = Instant::now();
+    let ended = ScopeBuilder::new(&Context::current())
+        .run(|s| async move {
+            s.spawn(async {
+                assert_eq!(Context::background().cancelled().await, Cancelled::Requested);
+                let ran = Context::background().run(deaf_sleep(HOUR)).await;
+                assert_eq!(ran, Err(Cancelled::Requested));
+                Ok(())
+            });
+            tokio::task::yield_now().await;
+            s.stop();
+            Ok::<_, BoxError>(())
+        })
+        .await;
+    assert!(ended.result.is_ok() && ended.forced.is_empty());
+    assert_eq!(started.elapsed(), std::time::Duration::ZERO);
 }

@@ -6,9 +6,9 @@ use std::sync::{
 };
 
 use staunch_ledger::{Kind, Ledger};
-use staunch_scope::{BoxError, Context, Scope, scope, sleep};
+use staunch_scope::{BoxError, Context, Scope, ScopeBuilder, scope, sleep};
 
-use crate::common::{Dropped, SECOND, observed};
+use crate::common::{Dropped, HOUR, SECOND, observed};
 
 #[staunch::test(start_paused = true)]
 async fn the_scope_ends_after_its_children_and_their_destructors() -> Result<(), BoxError> {
@@ -182,4 +182,35 @@ async fn a_storm_of_short_children_leaves_nothing() -> Result<(), BoxError> {
     assert_eq!(ended.load(Ordering::Relaxed), CHILDREN);
     assert!(Ledger::current().births(Kind::TASK) >= CHILDREN as u64);
     Ok(())
+}
+
+#[staunch::test]
+async fn one_child_too_many_is_dropped_and_observed() {
+    let dropped = Dropped::default();
+    let flag = dropped.flag();
+    let ended = ScopeBuilder::new(&Context::current())
+        .max_children(2)
+        .run(|s| async move {
+            s.spawn(async { Ok(sleep(HOUR).await?) });
+            let joined = s.fork(async { Ok(42) });
+            s.spawn(async move {
+                let _flag = flag;
+                Ok(sleep(HOUR).await?)
+            });
+            assert!(dropped.get());
+            assert_eq!(observed("too-many-children"), 1);
+            assert_eq!(joined.join().await, Ok(42));
+            while s.live() > 2 {
+                tokio::task::yield_now().await;
+            }
+            let there_is_room_again = s.fork(async { Ok(43) });
+            assert_eq!(there_is_room_again.join().await, Ok(43));
+            s.stop();
+            Ok::<_, BoxError>(())
+        })
+        .await;
+    assert!(ended.result.is_ok());
+    let observations = Ledger::current().observations();
+    assert!(observations[0].text.contains("has 2 children"), "{}", observations[0]);
+    assert_eq!(observations[0].born_at.line(), line!() - 19);
 }

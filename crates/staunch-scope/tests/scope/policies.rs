@@ -1,6 +1,6 @@
 //! What the end of one child means for the others.
 
-use std::panic::Location;
+use std::{panic::Location, time::Duration};
 
 use staunch_scope::{
     BoxError, ChildEnd, CollectAll, Context, Ended, FirstSuccess, Isolate, Policy, ScopeBuilder,
@@ -159,4 +159,32 @@ async fn a_policy_of_ones_own() {
     });
     assert_eq!(texts(ended.await), ["1", "2", "3"]);
     assert_eq!(started.elapsed(), 3 * SECOND);
+}
+
+/// Panics at the first end of a child.
+struct Panicky;
+
+impl Policy<BoxError> for Panicky {
+    fn child_ended(&mut self, _: &'static Location<'static>, _: ChildEnd<'_, BoxError>) -> Verdict {
+        panic!("the policy is wrong")
+    }
+}
+
+#[staunch::test(start_paused = true)]
+async fn a_policy_that_panics_stops_the_scope_and_hides_no_failure() {
+    let started = Instant::now();
+    let ended = builder().policy(Panicky).run(|s| async move {
+        s.spawn(async { Err("the disk is full".into()) });
+        s.spawn(async { Ok(sleep(HOUR).await?) });
+        Ok(())
+    });
+    assert_eq!(texts(ended.await), ["the disk is full", "the policy is wrong"]);
+    assert_eq!(started.elapsed(), Duration::ZERO);
+
+    let ended = builder().policy(Panicky).run(|s| async move {
+        let child = s.fork(async { Ok(42) });
+        assert_eq!(child.join().await, Ok(42));
+        Ok(sleep(HOUR).await?)
+    });
+    assert_eq!(texts(ended.await), ["the policy is wrong"]);
 }

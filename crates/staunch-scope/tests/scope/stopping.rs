@@ -1,15 +1,21 @@
 //! Stopping has two stages, and who was forced is named.
 
-use std::time::Duration;
+use std::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    sync::{Arc, Mutex},
+    task::{Context as Poller, Poll, Wake, Waker},
+    time::Duration,
+};
 
 use staunch_ledger::State;
 use staunch_scope::{
-    BoxError, Cancelled, Context, DEFAULT_GRACE, ScopeBuilder, ScopeError, scope, shield, sleep,
-    timeout,
+    BoxError, Cancelled, Context, DEFAULT_GRACE, ScopeBuilder, ScopeError, detach, scope, shield,
+    sleep, timeout,
 };
 use tokio::time::Instant;
 
-use crate::common::{Dropped, HOUR, SECOND, deaf_sleep, observed};
+use crate::common::{Dropped, HOUR, SECOND, deaf_sleep, observed, yield_often};
 
 #[staunch::test(start_paused = true)]
 async fn who_does_not_end_when_asked_is_forced_and_named() {
@@ -193,4 +199,124 @@ async fn the_remains_of_a_dropped_scope_are_forced_with_the_outer_scope() {
         .await;
     assert!(dropped.get());
     assert_eq!((ended.forced.len(), started.elapsed()), (1, 2 * SECOND));
+}
+
+/// Two levels: what is left of a scope within a scope that was itself dropped.
+#[staunch::test(start_paused = true)]
+async fn remains_within_remains_belong_to_the_outermost_scope() {
+    let dropped = Dropped::default();
+    let flag = dropped.flag();
+    let started = Instant::now();
+    scope(&Context::current(), |s| async move {
+        s.spawn(async move {
+            let middle = scope(&Context::current(), |middle| async move {
+                middle.spawn(async move {
+                    let inner = scope(&Context::current(), |inner| async move {
+                        inner.spawn(async move {
+                            let _flag = flag;
+                            deaf_sleep(3 * SECOND).await;
+                            Ok(())
+                        });
+                        Ok::<_, BoxError>(())
+                    });
+                    // Asked when `middle` is dropped, it drops `inner` in turn.
+                    assert!(timeout(HOUR, inner).await.is_err());
+                    Ok(())
+                });
+                Ok::<_, BoxError>(())
+            });
+            assert!(timeout(SECOND, middle).await.is_err());
+            Ok(())
+        });
+        Ok::<_, BoxError>(())
+    })
+    .await
+    .unwrap();
+    assert!(dropped.get(), "the innermost child ended before the outermost scope did");
+    assert_eq!(started.elapsed(), 3 * SECOND);
+}
+
+/// Drops what it holds when it is woken.
+struct DropWhenWoken<F>(Mutex<Option<Pin<Box<F>>>>);
+
+impl<F: Send> Wake for DropWhenWoken<F> {
+    fn wake(self: Arc<Self>) {
+        drop(self.0.lock().expect("no panic holds it").take());
+    }
+}
+
+/// A task is forced, and a scope it ran is dropped after its siblings were told and before the
+/// task itself is: what is left hears it all the same.
+#[staunch::test(start_paused = true)]
+async fn remains_hear_what_their_runner_is_about_to_be_told() {
+    let dropped = Dropped::default();
+    let flag = dropped.flag();
+    let task = detach("is aborted while its scope is dropped", async move {
+        let mut inner = Box::pin(scope(&Context::background(), |inner| async move {
+            inner.spawn(async move {
+                let _flag = flag;
+                deaf_sleep(HOUR).await;
+                Ok(())
+            });
+            Ok::<_, BoxError>(())
+        }));
+        poll_fn(|cx| {
+            assert!(inner.as_mut().poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        let waker = Waker::from(Arc::new(DropWhenWoken(Mutex::new(Some(inner)))));
+        let context = Context::current();
+        let mut cancelled = pin!(context.cancelled());
+        assert!(cancelled.as_mut().poll(&mut Poller::from_waker(&waker)).is_pending());
+        std::future::pending::<()>().await;
+    });
+    yield_often().await;
+    let started = Instant::now();
+    task.abort();
+    task.ended().await.unwrap();
+    yield_often().await;
+    assert!(dropped.get());
+    assert_eq!(started.elapsed(), Duration::ZERO, "it had no grace of its own");
+}
+
+/// Many times, a little later each time, since the abort has to fall into the first poll.
+#[staunch::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_is_forced_in_its_first_poll_ends() {
+    for round in 0..40_000 {
+        let task = detach("is aborted at once", std::future::pending());
+        for _ in 0..round % 500 {
+            std::hint::spin_loop();
+        }
+        task.abort();
+        timeout(10 * SECOND, task.ended()).await.expect("the task was never woken").unwrap();
+    }
+}
+
+#[staunch::test(start_paused = true)]
+async fn an_error_of_the_body_after_it_stopped_the_scope_is_kept() {
+    let ended = ScopeBuilder::new(&Context::current())
+        .run(|s| async move {
+            s.spawn(async { Ok(sleep(HOUR).await?) });
+            s.spawn(async {
+                let _ = sleep(HOUR).await;
+                Err("cannot say goodbye".into())
+            });
+            tokio::task::yield_now().await;
+            s.stop();
+            Err::<(), BoxError>("the state was not saved".into())
+        })
+        .await;
+    assert!(ended.result.unwrap_err().to_string().ends_with(": the state was not saved"));
+    assert_eq!(ended.unheard, 1, "the goodbye; an echo is not counted");
+}
+
+#[staunch::test(start_paused = true)]
+async fn an_echo_in_the_body_after_it_stopped_the_scope_is_no_failure() {
+    let ended = scope(&Context::current(), |s| async move {
+        s.stop();
+        sleep(HOUR).await.map_err(std::io::Error::other)?;
+        Ok::<(), BoxError>(())
+    });
+    assert!(matches!(ended.await, Err(ScopeError::Cancelled(Cancelled::Requested))));
 }
