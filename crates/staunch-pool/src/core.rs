@@ -11,7 +11,7 @@
 //! **Invariant.** While somebody stands in line, nothing is idle and no place is free.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     task::Waker,
 };
 
@@ -25,7 +25,8 @@ pub(crate) struct Core<T> {
     idle: VecDeque<T>,
     total: usize,
     line: BTreeMap<u64, Waker>,
-    granted: HashMap<u64, Grant<T>>,
+    /// Granted and not yet collected: never more than connections.
+    granted: Vec<(u64, Grant<T>)>,
     next_ticket: u64,
     closed: bool,
 }
@@ -70,7 +71,7 @@ impl<T> Core<T> {
             idle: VecDeque::new(),
             total: 0,
             line: BTreeMap::new(),
-            granted: HashMap::new(),
+            granted: Vec::new(),
             next_ticket: 0,
             closed: false,
         }
@@ -116,7 +117,7 @@ impl<T> Core<T> {
 
     /// What was granted to a ticket: `Err` while it is still in line.
     pub(crate) fn collect(&mut self, ticket: u64, waker: &Waker) -> Result<Ask<T>, ()> {
-        if let Some(grant) = self.granted.remove(&ticket) {
+        if let Some(grant) = self.take_grant(ticket) {
             return Ok(Ask::Granted(grant));
         }
         match self.line.get_mut(&ticket) {
@@ -129,14 +130,19 @@ impl<T> Core<T> {
     /// Leaves the line. What was granted meanwhile must be given back by the caller.
     pub(crate) fn leave_line(&mut self, ticket: u64) -> Option<Grant<T>> {
         self.line.remove(&ticket);
-        self.granted.remove(&ticket)
+        self.take_grant(ticket)
+    }
+
+    fn take_grant(&mut self, ticket: u64) -> Option<Grant<T>> {
+        let at = self.granted.iter().position(|(granted, _)| *granted == ticket)?;
+        Some(self.granted.swap_remove(at).1)
     }
 
     /// Gives a connection back.
     #[inline]
     pub(crate) fn give(&mut self, connection: T) -> Given<T> {
         if let Some((ticket, waker)) = self.line.pop_first() {
-            self.granted.insert(ticket, Grant::Idle(connection));
+            self.granted.push((ticket, Grant::Idle(connection)));
             return Given::Handed(waker);
         }
         if self.closed || self.idle.len() >= self.most_idle {
@@ -149,7 +155,7 @@ impl<T> Core<T> {
     /// Gives a place back; whoever is first in line has it, and is to be woken.
     pub(crate) fn give_place(&mut self) -> Option<Waker> {
         if let Some((ticket, waker)) = self.line.pop_first() {
-            self.granted.insert(ticket, Grant::Place);
+            self.granted.push((ticket, Grant::Place));
             return Some(waker);
         }
         self.total -= 1;

@@ -73,7 +73,7 @@ fn start<M: Manager>(scope: &Scope<Infallible>, shared: &Arc<Shared<M>>, work: W
             Work::Check(floating, condition) => {
                 let validate = shared.options.test_on_return;
                 if let Some(record) = floating.checked(condition, validate).await {
-                    Shared::give(record);
+                    Shared::give(record, shared.ledger.now());
                 }
             }
             Work::Close(connection) => {
@@ -88,8 +88,7 @@ fn start<M: Manager>(scope: &Scope<Infallible>, shared: &Arc<Shared<M>>, work: W
 /// Ends what is idle for too long or too old, validates the rest, makes what is wanted.
 fn maintain<M: Manager>(scope: &Scope<Infallible>, shared: &Arc<Shared<M>>) {
     let now = shared.ledger.now();
-    let evictable = shared.options.min_evictable_idle.as_millis();
-    let is_stale = |record: &Record<M>| u128::from(record.idle_for(now)) >= evictable;
+    let is_stale = |record: &Record<M>| record.idle_for(now) >= shared.options.min_evictable_idle;
     for record in shared.extract(|record, _| record.is_expired(now)) {
         shared.destroy(&record, Destroyed::Expired);
     }
@@ -98,14 +97,13 @@ fn maintain<M: Manager>(scope: &Scope<Infallible>, shared: &Arc<Shared<M>>) {
         shared.destroy(&record, Destroyed::Idle);
     }
     if shared.options.test_while_idle {
-        let interval = shared.options.maintenance_interval.as_millis();
-        let rested = |record: &Record<M>| u128::from(record.idle_for(now)) >= interval;
-        for record in shared.extract(|record, _| rested(record)) {
+        let rest = shared.options.maintenance_interval;
+        for record in shared.extract(|record, _| record.idle_for(now) >= rest) {
             let floating = Floating::new(record);
             scope.spawn_named("pool keeper", async move {
-                // It stays as long idle as it was: a validation is no use.
+                let idle_since = floating.record().idle_since(); // a validation is no use
                 if let Some(record) = floating.checked(Condition::Clean, true).await {
-                    Shared::give(record);
+                    Shared::give(record, idle_since);
                 }
                 Ok(())
             });
@@ -115,7 +113,7 @@ fn maintain<M: Manager>(scope: &Scope<Infallible>, shared: &Arc<Shared<M>>) {
     scope.spawn_named("pool keeper", async move {
         while let Some(place) = shared.place_ahead() {
             let Ok(record) = shared.create(place).await else { break };
-            Shared::give(record);
+            Shared::give(record, shared.ledger.now());
         }
         Ok(())
     });

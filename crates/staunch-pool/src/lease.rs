@@ -52,12 +52,11 @@ impl<M: Manager> Lease<M> {
     pub fn connection(&mut self) -> Result<InUse<'_, M>, Revoked> {
         let Some(record) = &self.record else { return Err(self.revoked()) };
         self.account.touch();
-        let connection = record.connection().take();
+        let connection = record.take();
         if record.lease() != Some(self.account.id()) {
             return Err(self.revoked()); // and the connection, if it was still there, goes
         }
         let Some(connection) = connection else { return Err(self.revoked()) };
-        record.set_used();
         Ok(InUse { record, connection: Some(connection), account: &self.account })
     }
 
@@ -99,7 +98,7 @@ impl<M: Manager> Drop for Lease<M> {
         if let Some(record) = self.record.take()
             && record.end(self.account.id())
         {
-            Shared::give_back(record);
+            Shared::give_back(record, self.account.progress());
         }
     }
 }
@@ -130,11 +129,12 @@ impl<M: Manager> Drop for InUse<'_, M> {
     #[inline]
     fn drop(&mut self) {
         self.account.touch();
-        *self.record.connection() = self.connection.take();
+        let Some(mut connection) = self.connection.take() else { return };
+        let condition = self.record.shared.manager.condition(&mut connection);
+        self.record.put_back(connection, condition);
         if self.record.lease() != Some(self.account.id()) {
             // Revoked meanwhile: whoever did it found nothing to take.
-            let connection = self.record.connection().take();
-            drop(connection);
+            drop(self.record.take());
         }
     }
 }

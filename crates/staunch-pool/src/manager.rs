@@ -42,9 +42,9 @@ pub trait Manager: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// In which condition a connection comes back. Called when its lease is dropped, so it must
-    /// be quick and must not block; what it costs to find out more belongs into
-    /// [`reset`](Manager::reset).
+    /// In which condition a connection is after use. Called whenever an
+    /// [`InUse`](crate::InUse) is dropped, so it must be quick and must not block; what it costs
+    /// to find out more belongs into [`reset`](Manager::reset).
     fn condition(&self, _connection: &mut Self::Connection) -> Condition {
         Condition::Clean
     }

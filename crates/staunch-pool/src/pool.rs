@@ -117,14 +117,17 @@ impl<M: Manager> Pool<M> {
         let shared = self.shared();
         async move {
             let mut wait = Wait::new();
-            let at_once = poll_fn(|cx| match wait.poll_cancelled(cx) {
-                Poll::Ready(cause) => Poll::Ready(Err(cause)),
-                Poll::Pending => Poll::Ready(Ok(shared.acquire_at_once(born_at))),
+            let asked = poll_fn(|cx| match wait.poll_cancelled(cx) {
+                Poll::Ready(cause) => Poll::Ready(Some(cause)),
+                Poll::Pending => Poll::Ready(None),
             });
-            if let Some(lease) = at_once.await? {
-                return Ok(lease);
+            if let Some(cause) = asked.await {
+                return Err(cause.into());
             }
-            Box::pin(shared.acquire(born_at)).await
+            match shared.take_at_once() {
+                Some(record) => Ok(Lease::new(record, born_at)),
+                None => Box::pin(shared.acquire(born_at)).await,
+            }
         }
     }
 

@@ -7,14 +7,20 @@
 //! **Invariant.** Whoever changes `lease` from a lease's number to 0 decides what becomes of the
 //! connection: the lease, by being dropped, or the pool, by revoking it. It happens once.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use staunch_ledger::{Account, EntryId, Stamp};
 
-use crate::{manager::Manager, shared::Shared};
+use crate::{
+    manager::{Condition, Manager},
+    shared::Shared,
+};
 
 pub(crate) struct Record<M: Manager> {
     pub(crate) shared: Arc<Shared<M>>,
@@ -22,10 +28,13 @@ pub(crate) struct Record<M: Manager> {
     pub(crate) key: u64,
     pub(crate) expires: Option<Stamp>,
     uses: AtomicU32,
+    /// Milliseconds of the ledger's clock.
     idle_since: AtomicU64,
     lease: AtomicU64,
-    /// Somebody has held the connection itself since it was leased.
-    used: AtomicBool,
+    /// Somebody has the connection itself.
+    in_use: AtomicBool,
+    /// In which condition the connection was when it was used last.
+    condition: AtomicU8,
     connection: Mutex<Option<Box<M::Connection>>>,
     killer: Option<Box<dyn Fn() + Send + Sync>>,
     _account: Account,
@@ -45,7 +54,8 @@ impl<M: Manager> Record<M> {
             uses: AtomicU32::new(0),
             idle_since: AtomicU64::new(0),
             lease: AtomicU64::new(0),
-            used: AtomicBool::new(false),
+            in_use: AtomicBool::new(false),
+            condition: AtomicU8::new(Condition::Clean as u8),
             killer: shared.manager.killer(&connection),
             connection: Mutex::new(Some(Box::new(connection))),
             shared: Arc::clone(shared),
@@ -57,10 +67,10 @@ impl<M: Manager> Record<M> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A lease begins.
+    /// A lease begins. Nobody else has the record.
     #[inline]
     pub(crate) fn begin(&self, lease: EntryId) {
-        self.uses.fetch_add(1, Ordering::Relaxed);
+        self.uses.store(self.uses().saturating_add(1), Ordering::Relaxed);
         self.lease.store(lease.number(), Ordering::Release);
     }
 
@@ -78,13 +88,34 @@ impl<M: Manager> Record<M> {
         (number != 0).then(|| EntryId::from_number(number))
     }
 
-    pub(crate) fn set_used(&self) {
-        self.used.store(true, Ordering::Relaxed);
+    /// Takes the connection out, for use.
+    #[inline]
+    pub(crate) fn take(&self) -> Option<Box<M::Connection>> {
+        self.in_use.store(true, Ordering::Relaxed);
+        self.connection().take()
     }
 
-    /// Whether it was used since this was asked last.
-    pub(crate) fn take_used(&self) -> bool {
-        self.used.load(Ordering::Relaxed) && self.used.swap(false, Ordering::Relaxed)
+    /// Puts the connection back after use.
+    #[inline]
+    pub(crate) fn put_back(&self, connection: Box<M::Connection>, condition: Condition) {
+        self.condition.store(condition as u8, Ordering::Relaxed);
+        self.in_use.store(false, Ordering::Relaxed);
+        *self.connection() = Some(connection);
+    }
+
+    /// In which condition the connection is that a lease gives back.
+    pub(crate) fn condition(&self) -> Condition {
+        match self.condition.load(Ordering::Relaxed) {
+            _ if self.in_use.load(Ordering::Relaxed) => Condition::Broken, // it was never put back
+            clean if clean == Condition::Clean as u8 => Condition::Clean,
+            dirty if dirty == Condition::Dirty as u8 => Condition::Dirty,
+            _ => Condition::Broken,
+        }
+    }
+
+    /// It is as good as new.
+    pub(crate) fn set_clean(&self) {
+        self.condition.store(Condition::Clean as u8, Ordering::Relaxed);
     }
 
     pub(crate) fn uses(&self) -> u32 {
@@ -95,9 +126,14 @@ impl<M: Manager> Record<M> {
         self.idle_since.store(now.as_millis(), Ordering::Relaxed);
     }
 
-    /// How long it has been idle, in milliseconds.
-    pub(crate) fn idle_for(&self, now: Stamp) -> u64 {
-        now.as_millis().saturating_sub(self.idle_since.load(Ordering::Relaxed))
+    /// Since when it has been idle.
+    pub(crate) fn idle_since(&self) -> Stamp {
+        Stamp::default().plus(Duration::from_millis(self.idle_since.load(Ordering::Relaxed)))
+    }
+
+    /// How long it has been idle.
+    pub(crate) fn idle_for(&self, now: Stamp) -> Duration {
+        now.since(self.idle_since())
     }
 
     pub(crate) fn is_expired(&self, now: Stamp) -> bool {

@@ -97,22 +97,16 @@ impl<M: Manager> Shared<M> {
         self.circuit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Leases an idle connection that needs no check, if there is one.
+    /// An idle connection that needs no check, if there is one.
     #[inline]
-    pub(crate) fn acquire_at_once(&self, born_at: &'static Location<'static>) -> Option<Lease<M>> {
+    pub(crate) fn take_at_once(&self) -> Option<Arc<Record<M>>> {
         if self.options.test_on_borrow {
             return None;
         }
         let mut desk = self.desk();
         let record = desk.core.take_idle()?;
-        if record.is_expired(self.ledger.now()) {
-            drop(desk);
-            self.destroy(&record, Destroyed::Expired);
-            return None;
-        }
         desk.acquired_at_once += 1;
-        drop(desk);
-        Some(Lease::new(record, born_at))
+        Some(record)
     }
 
     /// Leases a connection, waiting for one, or making one.
@@ -243,38 +237,38 @@ impl<M: Manager> Shared<M> {
         Some(self.ledger.now().plus(lifetime.saturating_sub(tenth).saturating_add(jitter)))
     }
 
-    /// A lease is over: its connection goes back, or ends.
-    pub(crate) fn give_back(record: Arc<Record<M>>) {
+    /// A lease is over, which was used last at `used`: its connection goes back, or ends.
+    #[inline]
+    pub(crate) fn give_back(record: Arc<Record<M>>, used: Stamp) {
         let shared = &record.shared;
-        let condition = match &mut *record.connection() {
-            None => Condition::Broken, // whoever used it never gave it back
-            Some(_) if !record.take_used() => Condition::Clean,
-            Some(connection) => shared.manager.condition(connection),
-        };
         let worn = shared.options.max_uses.is_some_and(|most| record.uses() >= most);
-        match condition {
+        match record.condition() {
             Condition::Broken => shared.destroy(&record, Destroyed::Broken),
-            _ if worn => shared.destroy(&record, Destroyed::Expired),
-            Condition::Clean if !shared.options.test_on_return => Shared::give(record),
-            dirty => {
-                let floating = Floating::new(record);
-                let shared = Arc::clone(&floating.record().shared);
-                shared.hand_to_keeper(Work::Check(floating, dirty));
-            }
+            _ if worn || record.is_expired(used) => shared.destroy(&record, Destroyed::Expired),
+            Condition::Clean if !shared.options.test_on_return => Shared::give(record, used),
+            condition => Shared::have_checked(record, condition),
         }
     }
 
-    /// Gives a good connection to the next in line, or keeps it.
-    pub(crate) fn give(record: Arc<Record<M>>) {
+    #[cold]
+    fn have_checked(record: Arc<Record<M>>, condition: Condition) {
         let shared = Arc::clone(&record.shared);
-        record.set_idle_since(shared.ledger.now());
-        let given = shared.desk().core.give(record);
+        shared.hand_to_keeper(Work::Check(Floating::new(record), condition));
+    }
+
+    /// Gives a good connection to the next in line, or keeps it; it was used last at `used`.
+    #[inline]
+    pub(crate) fn give(record: Arc<Record<M>>, used: Stamp) {
+        record.set_idle_since(used);
+        // Of the record, whose count nobody else touches now; the pool's is everybody's.
+        let kept = Arc::clone(&record);
+        let given = kept.shared.desk().core.give(record);
         match given {
             Given::Kept => {}
             Given::Handed(waker) => waker.wake(),
             Given::Surplus(record, waker) => {
                 waker.into_iter().for_each(Waker::wake);
-                shared.close_connection(&record, Destroyed::Surplus);
+                record.shared.close_connection(&record, Destroyed::Surplus);
             }
         }
     }
@@ -455,7 +449,7 @@ impl<M: Manager> Drop for Waiting<'_, M> {
         let granted = self.shared.desk().core.leave_line(ticket);
         match granted {
             None => {}
-            Some(Grant::Idle(record)) => Shared::give(record),
+            Some(Grant::Idle(record)) => Shared::give(record, self.shared.ledger.now()),
             Some(Grant::Place) => self.shared.give_place(),
         }
     }
@@ -571,6 +565,7 @@ impl<M: Manager> Floating<M> {
         };
         let good = check.await;
         *self.record().connection() = Some(connection);
+        self.record().set_clean();
         if good.is_none() {
             self.end(Destroyed::Invalid);
             return None;
