@@ -1,6 +1,6 @@
 //! From a configuration to bound listeners.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{anyhow, bail};
 use staunch_config::{
@@ -12,29 +12,33 @@ use staunch_net::{
     Endpoint, Limits, Listener, SocketOptions, TlsConfig, UdpLimits, UdpOptions, UdpServer,
 };
 
-use super::{Protocol, Service};
+use super::{Bound, Protocol, Service};
 
 /// Binds everything that the configuration names, or says of each that cannot be bound why.
-pub(crate) fn bind_all(config: &Config, readiness: &Readiness) -> anyhow::Result<Vec<Service>> {
-    let listeners = config.listeners.iter().map(|listener| {
-        let bound = match listener {
+pub(crate) fn bind_all(config: &Config, readiness: &Readiness) -> anyhow::Result<Bound> {
+    let mut errors = Vec::new();
+    let mut service = |name: &str, bound: anyhow::Result<Protocol>| match bound {
+        Ok(protocol) => Some(Service { name: name.to_owned(), protocol }),
+        Err(error) => {
+            errors.push(format!("{name}: {error:#}"));
+            None
+        }
+    };
+    let mut bound = Bound::default();
+    for listener in &config.listeners {
+        let protocol = match listener {
             Configured::Stream(stream) => bind_stream(config, stream),
             Configured::Datagram(datagram) => bind_datagram(config, datagram),
         };
-        (listener.name(), bound)
-    });
-    let admin = config.admin.iter().map(|admin| ("admin", bind_admin(admin, readiness)));
-    let (mut services, mut errors) = (Vec::new(), Vec::new());
-    for (name, bound) in listeners.chain(admin) {
-        match bound {
-            Ok(protocol) => services.push(Service { name: name.to_owned(), protocol }),
-            Err(error) => errors.push(format!("{name}: {error:#}")),
-        }
+        bound.listeners.extend(service(listener.name(), protocol));
+    }
+    if let Some(admin) = &config.admin {
+        bound.admin = service("admin", bind_admin(config, admin, readiness));
     }
     if !errors.is_empty() {
         bail!(errors.join("\nstaunch: "));
     }
-    Ok(services)
+    Ok(bound)
 }
 
 fn bind_stream(config: &Config, stream: &StreamListener) -> anyhow::Result<Protocol> {
@@ -73,12 +77,17 @@ fn bind_datagram(config: &Config, datagram: &DatagramListener) -> anyhow::Result
     Ok(Protocol::UdpEcho(UdpServer::bind(datagram.listen, &options, limits)?))
 }
 
-fn bind_admin(admin: &Admin, readiness: &Readiness) -> anyhow::Result<Protocol> {
+/// The most that the admin endpoint takes to drain, after all others have. Its answers are quick,
+/// and one that is not is told to end.
+const ADMIN_GRACE: Duration = Duration::from_secs(2);
+
+fn bind_admin(config: &Config, admin: &Admin, readiness: &Readiness) -> anyhow::Result<Protocol> {
     let token = admin.token_file.as_deref().map(Secret::read).transpose()?;
     let access = Access::new(admin.listen, token).map_err(|error| anyhow!(error))?;
     let console = Console::new(ConsoleOptions { access, readiness: readiness.clone() });
     let endpoint = Endpoint::Tcp(admin.listen);
-    let listener = Listener::bind(&endpoint, &SocketOptions::default(), Console::limits())?;
+    let limits = Limits { drain: config.drain.grace.min(ADMIN_GRACE), ..Console::limits() };
+    let listener = Listener::bind(&endpoint, &SocketOptions::default(), limits)?;
     Ok(Protocol::Admin(listener, console))
 }
 
@@ -87,7 +96,7 @@ fn limits(config: &Config, stream: &StreamListener) -> Limits {
     Limits {
         connections: limits.connections.map(Into::into),
         connections_per_ip: limits.connections_per_ip.map(Into::into),
-        handshake: limits.handshake.unwrap_or(std::time::Duration::MAX),
+        handshake: limits.handshake.unwrap_or(Duration::MAX),
         first_byte: limits.first_byte,
         idle: limits.idle,
         read_stall: limits.read_stall,

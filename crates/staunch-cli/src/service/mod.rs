@@ -21,6 +21,21 @@ pub(crate) struct Service {
     protocol: Protocol,
 }
 
+/// Everything that a configuration names.
+#[derive(Default)]
+pub(crate) struct Bound {
+    pub(crate) listeners: Vec<Service>,
+    /// Apart, since it ends last.
+    pub(crate) admin: Option<Service>,
+}
+
+impl Bound {
+    /// The admin endpoint too, as the last.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Service> {
+        self.listeners.iter().chain(&self.admin)
+    }
+}
+
 enum Protocol {
     Echo(Listener),
     EchoTls { listener: Listener, tls: TlsConfig, line_limit: usize },

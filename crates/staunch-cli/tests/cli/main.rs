@@ -8,6 +8,7 @@
 mod abuse;
 mod client;
 mod drain;
+mod ending;
 mod holdings;
 mod process;
 mod run;

@@ -59,6 +59,12 @@ impl Server {
         Server::ready(Process::start_with_files(files, folder, &arguments))
     }
 
+    /// The same, with nobody who reads its standard output.
+    pub(crate) fn start_unread(config: &str) -> Server {
+        let folder = folder(&[("staunch.toml", &format!("{COMMON}{config}"))]);
+        Server::ready(Process::start_unread(folder, &["run", "--config", "staunch.toml"]))
+    }
+
     /// The admin listener is the last to say where it listens.
     fn ready(mut process: Process) -> Server {
         let endpoints = eventually("it listens", || {
@@ -97,7 +103,8 @@ impl Server {
         Answer { connection, body }
     }
 
-    fn get(&self, path: &str) -> (u16, String, TcpStream) {
+    /// Asks the admin endpoint for a page.
+    pub(crate) fn get(&self, path: &str) -> (u16, String, TcpStream) {
         get(self.tcp("admin"), path)
     }
 
