@@ -45,7 +45,7 @@ pub use crate::{
     options::SocketOptions,
     read_to_end::{ReadToEndError, read_to_end},
     splitter::{FoundLine, LineSplitter},
-    states::socket_states,
+    states::{kept_by_the_kernel, socket_states},
     tls::{HandshakeError, LoadTlsError, TlsConfig, TlsConnection, TlsTrust},
     udp::{Datagram, UdpLimits, UdpOptions, UdpServed, UdpServer},
     watchdog::{Cut, CutReason},
