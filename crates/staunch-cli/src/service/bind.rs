@@ -1,18 +1,18 @@
 //! From a configuration to bound listeners.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use staunch_config::{
-    Admin, Config, DatagramListener, Linger, Listener as Configured, StreamAddress, StreamListener,
-    StreamProtocol, Tls,
+    Admin, Config, DatagramLimits, DatagramListener, Linger, Listener as Configured, StreamAddress,
+    StreamLimits, StreamListener, StreamProtocol, Tls,
 };
-use staunch_console::{Access, Console, ConsoleOptions, Readiness, Secret};
+use staunch_console::{Access, Console, ConsoleOptions, Readiness, Secret, http::HttpLimits};
 use staunch_net::{
     Endpoint, Limits, Listener, SocketOptions, TlsConfig, UdpLimits, UdpOptions, UdpServer,
 };
 
-use super::{Bound, Protocol, Service};
+use super::{Bound, Protocol, Service, bodies::Bodies, http::Http};
 
 /// Binds everything that the configuration names, or says of each that cannot be bound why.
 pub(crate) fn bind_all(config: &Config, readiness: &Readiness) -> anyhow::Result<Bound> {
@@ -24,10 +24,11 @@ pub(crate) fn bind_all(config: &Config, readiness: &Readiness) -> anyhow::Result
             None
         }
     };
+    let bodies = Bodies::new(config.memory.bodies.get());
     let mut bound = Bound::default();
     for listener in &config.listeners {
         let protocol = match listener {
-            Configured::Stream(stream) => bind_stream(config, stream),
+            Configured::Stream(stream) => bind_stream(config, stream, &bodies),
             Configured::Datagram(datagram) => bind_datagram(config, datagram),
         };
         bound.listeners.extend(service(listener.name(), protocol));
@@ -41,22 +42,24 @@ pub(crate) fn bind_all(config: &Config, readiness: &Readiness) -> anyhow::Result
     Ok(bound)
 }
 
-fn bind_stream(config: &Config, stream: &StreamListener) -> anyhow::Result<Protocol> {
+fn bind_stream(
+    config: &Config,
+    stream: &StreamListener,
+    bodies: &Bodies,
+) -> anyhow::Result<Protocol> {
     let endpoint = match &stream.listen {
         StreamAddress::Tcp(address) => Endpoint::Tcp(*address),
         StreamAddress::Unix(path) => Endpoint::Unix(path.clone()),
     };
     let tls = stream.tls.as_ref().map(load_tls).transpose()?;
-    let listener = Listener::bind(&endpoint, &socket(stream), limits(config, stream))?;
+    let listener = Listener::bind(&endpoint, &socket(stream), limits(config, &stream.limits))?;
+    let line_limit = stream.limits.buffer.get();
+    let http = || Http::new(http_limits(&stream.limits), bodies.clone());
     match (stream.protocol, tls) {
         (StreamProtocol::Echo, None) => Ok(Protocol::Echo(listener)),
-        (StreamProtocol::Echo, Some(tls)) => {
-            Ok(Protocol::EchoTls { listener, tls, line_limit: stream.limits.buffer.get() })
-        }
-        (StreamProtocol::Http, None) => Ok(Protocol::Http(listener, Arc::default())),
-        (StreamProtocol::Http, Some(_)) => {
-            bail!("this version serves HTTP without TLS only; leave out `tls`, or use \"echo\"")
-        }
+        (StreamProtocol::Echo, Some(tls)) => Ok(Protocol::EchoTls { listener, tls, line_limit }),
+        (StreamProtocol::Http, None) => Ok(Protocol::Http(listener, http())),
+        (StreamProtocol::Http, Some(tls)) => Ok(Protocol::HttpTls { listener, tls, http: http() }),
     }
 }
 
@@ -67,13 +70,7 @@ fn load_tls(tls: &Tls) -> anyhow::Result<TlsConfig> {
 
 fn bind_datagram(config: &Config, datagram: &DatagramListener) -> anyhow::Result<Protocol> {
     let options = UdpOptions { reuse_port: datagram.reuse_port, ..UdpOptions::default() };
-    let limits = UdpLimits {
-        peers: datagram.limits.peers.map_or(usize::MAX, Into::into),
-        peer_idle: datagram.limits.peer_idle,
-        datagram: datagram.limits.datagram.get(),
-        drain: config.drain.grace,
-        ..UdpLimits::default()
-    };
+    let limits = udp_limits(config, &datagram.limits);
     Ok(Protocol::UdpEcho(UdpServer::bind(datagram.listen, &options, limits)?))
 }
 
@@ -91,8 +88,21 @@ fn bind_admin(config: &Config, admin: &Admin, readiness: &Readiness) -> anyhow::
     Ok(Protocol::Admin(listener, console))
 }
 
-fn limits(config: &Config, stream: &StreamListener) -> Limits {
-    let limits = &stream.limits;
+fn udp_limits(config: &Config, limits: &DatagramLimits) -> UdpLimits {
+    UdpLimits {
+        peers: limits.peers.map_or(usize::MAX, Into::into),
+        peer_idle: limits.peer_idle,
+        datagram: limits.datagram.get(),
+        drain: config.drain.grace,
+        ..UdpLimits::default()
+    }
+}
+
+fn http_limits(limits: &StreamLimits) -> HttpLimits {
+    HttpLimits { head_bytes: limits.buffer.get(), ..HttpLimits::default() }
+}
+
+fn limits(config: &Config, limits: &StreamLimits) -> Limits {
     Limits {
         connections: limits.connections.map(Into::into),
         connections_per_ip: limits.connections_per_ip.map(Into::into),
@@ -106,7 +116,7 @@ fn limits(config: &Config, stream: &StreamListener) -> Limits {
             .map_or(0, |rate| u32::try_from(rate.get()).unwrap_or(u32::MAX)),
         lifetime: limits.lifetime,
         buffer: limits.buffer.get(),
-        buffers: config.memory.buffers.get(),
+        buffers: config.buffers_each().get(),
         drain: config.drain.grace,
     }
 }
@@ -120,5 +130,25 @@ fn socket(stream: &StreamListener) -> SocketOptions {
         user_timeout: stream.socket.user_timeout,
         linger_zero: stream.socket.linger == Linger::Reset,
         notsent_lowat: stream.socket.notsent_lowat.map(Into::into),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the library does by default is what the configuration does. All that a drain may take
+    /// is the configuration's affair.
+    #[test]
+    fn there_is_one_set_of_defaults() {
+        let listener = "[[listener]]\nname = \"a\"\nprotocol = \"echo\"\nlisten = \"127.0.0.1:1\"";
+        let config = Config::parse("t", listener).unwrap();
+        let drain = config.drain.grace;
+        let udp = udp_limits(&config, &DatagramLimits::default());
+        assert_eq!(format!("{udp:?}"), format!("{:?}", UdpLimits { drain, ..Default::default() }));
+        let stream = limits(&config, &StreamLimits::default());
+        assert_eq!(format!("{stream:?}"), format!("{:?}", Limits { drain, ..Limits::default() }));
+        let http = http_limits(&StreamLimits::default());
+        assert_eq!(format!("{http:?}"), format!("{:?}", HttpLimits::default()));
     }
 }

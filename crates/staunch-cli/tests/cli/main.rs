@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of tests may fail as tests do")]
 
 mod abuse;
+mod bodies;
 mod client;
 mod drain;
 mod ending;
@@ -13,6 +14,8 @@ mod holdings;
 mod process;
 mod run;
 mod server;
+mod tls;
+mod udp;
 
 use std::{
     thread,

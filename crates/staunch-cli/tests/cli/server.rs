@@ -48,7 +48,13 @@ impl Answer {
 impl Server {
     /// Starts it and waits until it is ready. Addresses in `config` have port 0.
     pub(crate) fn start(config: &str) -> Server {
-        let folder = folder(&[("staunch.toml", &format!("{COMMON}{config}"))]);
+        Server::start_with(&[], config)
+    }
+
+    /// The same, with these files beside the configuration.
+    pub(crate) fn start_with(files: &[(&str, &str)], config: &str) -> Server {
+        let config = format!("{COMMON}{config}");
+        let folder = folder(&[files, &[("staunch.toml", &config)]].concat());
         Server::ready(Process::start(folder, &["run", "--config", "staunch.toml"]))
     }
 
