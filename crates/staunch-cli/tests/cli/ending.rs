@@ -73,7 +73,7 @@ fn half_an_admin_request_is_cut_within_the_grace_and_named() {
 
 #[test]
 fn a_second_signal_cuts_at_once_and_says_whom() {
-    let grace = Duration::from_secs(60);
+    let grace = Duration::from_mins(1);
     let mut server = server(grace);
     for _ in 0..3 {
         server.client().echo("somebody else");
