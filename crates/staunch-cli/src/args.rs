@@ -14,7 +14,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Serve what a configuration says, until SIGTERM or SIGINT.
+    /// Serve what a configuration says, until SIGTERM or SIGINT; a second one cuts who is left.
     Run(Run),
     /// Say everything that is wrong with a configuration.
     Check(Check),

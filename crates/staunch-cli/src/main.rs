@@ -1,14 +1,17 @@
 //! The `staunch` command.
 //!
 //! Reads like its table of contents: parse the arguments, do what they say, turn the outcome
-//! into an exit code. 0: all went well. 1: something was left, or failed while running. 2: it
-//! could not start, and the message says why.
+//! into an exit code. 0: all went well. 1: something was left, had to be forced, or failed while
+//! running. 2: it could not start, and the message says why.
 
 mod args;
 mod check;
 mod outcome;
+mod print;
 mod run;
 mod service;
+mod signals;
+mod stages;
 
 use std::process::ExitCode;
 

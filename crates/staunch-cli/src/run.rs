@@ -1,36 +1,34 @@
 //! `staunch run`: configure, bind, serve, drain, report.
 
-use std::{convert::Infallible, process::ExitCode, sync::Arc, time::Duration};
+use std::{process::ExitCode, sync::Arc};
 
 use anyhow::Context as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use staunch_config::{Config, ConfigErrors};
-use staunch_console::{Phase, Readiness, log};
-use staunch_ledger::Ledger;
-use staunch_scope::{Context, Scope, ScopeBuilder, WorkerWatch, patrol};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use staunch_console::{Readiness, log};
+use staunch_ledger::{Ledger, UnaccountedFd};
+use staunch_scope::WorkerWatch;
 
 use crate::{
     args,
     outcome::{Books, Outcome},
-    service::{self, Service},
+    print, service,
+    signals::Signals,
+    stages::{self, Run},
 };
-
-/// What the scope of all listeners has beyond the grace of each, to end itself.
-const MARGIN: Duration = Duration::from_secs(2);
 
 pub(crate) fn run(args: &args::Run) -> ExitCode {
     let config = match configure(args) {
         Ok(config) => config,
         Err(errors) => {
-            eprintln!("{errors:#}");
+            print::complaint(format_args!("{errors:#}"));
             return Outcome::CannotStart.into();
         }
     };
     match start(&config) {
         Ok(outcome) => outcome.into(),
         Err(error) => {
-            eprintln!("staunch: {error:#}");
+            print::complaint(format_args!("staunch: {error:#}"));
             Outcome::CannotStart.into()
         }
     }
@@ -76,67 +74,29 @@ async fn serve(config: &Config) -> anyhow::Result<Outcome> {
         .inspect_err(|error| tracing::warn!(%error, "cannot account for inherited files"))
         .unwrap_or_default();
     let watch = WorkerWatch::start().context("cannot start a thread")?;
-    let services = service::bind_all(config, &readiness)?;
-    let books = Arc::new(Books::default());
-    let ended = ScopeBuilder::<Infallible>::new(&Context::background())
-        .grace(config.drain.grace + MARGIN)
-        .run(async |scope| {
-            for service in services {
-                tracing::info!(listener = service.name(), endpoint = %service.endpoint(), "listening");
-                start_one(&scope, service, Arc::clone(&books));
-            }
-            let every = config.patrol.every;
-            scope.spawn_named("patrol", async move {
-                let Err(_asked_to_stop) = patrol(every).await;
-                Ok(())
-            });
-            readiness.advance(Phase::Ready);
-            let name = signals.next().await;
-            readiness.advance(Phase::Draining);
-            tracing::info!(signal = name, grace = ?config.drain.grace, "draining");
-            scope.stop();
-            Ok(())
-        })
-        .await;
+    let bound = service::bind_all(config, &readiness)?;
+    for service in bound.all() {
+        tracing::info!(listener = service.name(), endpoint = %service.endpoint(), "listening");
+    }
+    let books = Arc::new(Books::new(ledger));
+    let run = Run {
+        bound,
+        readiness,
+        books: Arc::clone(&books),
+        grace: config.drain.grace,
+        patrol_every: config.patrol.every,
+    };
+    stages::run(run, &mut signals).await;
+    let unaccounted = unaccounted(ledger);
     drop((signals, inherited, watch));
-    if let Err(error) = &ended.result {
-        tracing::error!(%error, "stopped");
-    }
-    let outcome = books.close(ledger);
-    Ok(if ended.result.is_ok() { outcome } else { Outcome::Failed })
+    Ok(books.close(&unaccounted))
 }
 
-fn start_one(scope: &Scope<Infallible>, service: Service, books: Arc<Books>) {
-    let context = scope.context().clone();
-    scope.spawn_named("listener", async move {
-        service.serve(&context, &books).await;
-        Ok(())
-    });
-}
-
-/// The signals that end a run.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn register() -> anyhow::Result<Signals> {
-        let register = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Signals {
-            terminate: register(SignalKind::terminate())?,
-            interrupt: register(SignalKind::interrupt())?,
-        })
-    }
-
-    /// Waits for one, and returns its name.
-    ///
-    /// # Cancel safety
-    /// Cancel safe.
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
+/// What the kernel still holds for the process, beyond what was there before it served.
+fn unaccounted(ledger: Ledger) -> Vec<UnaccountedFd> {
+    ledger
+        .reconcile()
+        .inspect_err(|error| tracing::warn!(%error, "cannot ask the kernel what is left"))
+        .map(|reconciliation| reconciliation.unaccounted)
+        .unwrap_or_default()
 }

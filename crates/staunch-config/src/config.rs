@@ -1,15 +1,17 @@
 //! The configuration as a whole.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use crate::admin::Admin;
 use crate::error::ConfigErrors;
 use crate::file;
-use crate::listener::Listener;
+use crate::listener::{Listener, StreamListener};
 use crate::log::Log;
 use crate::overlap::Claims;
 use crate::process::{Drain, Memory, Patrol, Runtime};
 use crate::reader::{self, Section};
+use crate::size::ByteSize;
 
 /// What `staunch run` runs on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +58,39 @@ impl Config {
         Self::parse_in(folder_of(path), &path.display().to_string(), &text)
     }
 
+    /// How many bytes of [`Memory::buffers`] each of the listeners has that take pooled buffers.
+    pub fn buffers_each(&self) -> NonZeroUsize {
+        let listeners = self.with_pooled_buffers().count().max(1);
+        NonZeroUsize::new(self.memory.buffers.get() / listeners).unwrap_or(NonZeroUsize::MIN)
+    }
+
+    fn with_pooled_buffers(&self) -> impl Iterator<Item = &StreamListener> {
+        self.listeners.iter().filter_map(|listener| match listener {
+            Listener::Stream(stream) if stream.takes_pooled_buffers() => Some(stream),
+            _ => None,
+        })
+    }
+
+    /// Reports each listener whose share of the buffers does not hold one.
+    fn check_shares(&self, section: &Section<'_>) {
+        let (all, each) = (self.memory.buffers, self.buffers_each());
+        let count = self.with_pooled_buffers().count();
+        let short = |stream: &&StreamListener| {
+            let buffer = stream.limits.buffer;
+            buffer > each && buffer <= all // more than all of them is reported at its key
+        };
+        for stream in self.with_pooled_buffers().filter(short) {
+            let [buffer, all, each] =
+                [stream.limits.buffer, all, each].map(|size| ByteSize(size.get() as u64));
+            let message = format!(
+                "`buffers` in [memory] is {all} for {count} listeners, {each} each: `buffer` of \
+                 \"{}\" is {buffer}, which is more",
+                stream.name,
+            );
+            section.report(&section.place("memory"), "memory.buffers", message);
+        }
+    }
+
     fn parse_in(folder: &Path, name: &str, text: &str) -> Result<Self, ConfigErrors> {
         reader::read(name, folder, text, Self::read)
     }
@@ -75,7 +110,9 @@ impl Config {
             section.tables("listener", |listener| Listener::read(listener, &memory, &mut claims));
         claims.report_overlaps(section);
         let listeners = listeners.into_iter().collect::<Option<_>>()?;
-        Some(Self { admin, log, runtime, drain, memory, patrol, listeners })
+        let config = Self { admin, log, runtime, drain, memory, patrol, listeners };
+        config.check_shares(section);
+        Some(config)
     }
 }
 

@@ -28,9 +28,13 @@ pub struct Drain {
 /// Memory shared by all connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Memory {
-    /// The most bytes that all pooled buffers take together. \[64MiB: 4,096 connections with
-    /// bytes in hand at 16KiB each; idle ones hold no buffer\]
+    /// The most bytes that all pooled buffers take together: those of connections with plain
+    /// lines, whose listeners have equal shares. \[64MiB: 4,096 connections with bytes in hand at
+    /// 16KiB each; idle ones hold no buffer\]
     pub buffers: NonZeroUsize,
+    /// The most bytes that all bodies of HTTP requests take together. \[64MiB: 64 of the
+    /// longest; whose body finds no room is told to come back\]
+    pub bodies: NonZeroUsize,
 }
 
 /// The search for leaks that nobody asked for.
@@ -47,6 +51,7 @@ const GRACE_MAX: Duration = Duration::from_hours(1);
 const BUFFERS: NonZeroUsize = NonZeroUsize::new(64 << 20).unwrap();
 const BUFFERS_MIN: ByteSize = ByteSize(1 << 20);
 const BUFFERS_MAX: ByteSize = ByteSize(1 << 40);
+const BODIES: NonZeroUsize = NonZeroUsize::new(64 << 20).unwrap();
 const EVERY: Duration = Duration::from_secs(10);
 const EVERY_MIN: Duration = Duration::from_millis(100);
 const EVERY_MAX: Duration = Duration::from_hours(1);
@@ -66,7 +71,11 @@ impl Drain {
 
 impl Memory {
     pub(crate) fn read(section: &mut Section<'_>) -> Self {
-        Self { buffers: section.optional("buffers", size(BUFFERS_MIN..=BUFFERS_MAX), BUFFERS) }
+        let range = BUFFERS_MIN..=BUFFERS_MAX;
+        Self {
+            buffers: section.optional("buffers", size(range.clone()), BUFFERS),
+            bodies: section.optional("bodies", size(range), BODIES),
+        }
     }
 }
 

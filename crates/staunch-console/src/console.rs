@@ -2,13 +2,13 @@
 //!
 //! Pages read `/proc`, walk the whole ledger or sample for seconds, so each is an ordinary
 //! function that may block, and runs on a blocking thread as the child of the request. At most
-//! [`PAGES_AT_ONCE`] run at a time, which bounds the memory of all pages together; the others
-//! wait for a turn.
+//! [`PAGES_AT_ONCE`] are made or sent at a time, which bounds the memory of all pages together;
+//! the others wait for a turn.
 
 use std::{net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
 use hyper::Request;
 use staunch_ledger::Ledger;
 use staunch_net::{Connection, Limits};
@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     access::Access,
-    http::{self, HttpLimits, RequestBody, ServeHttpError},
+    http::{self, HttpLimits, RequestBody, ServeHttpError, keep_until_sent},
     query::Query,
     readiness::Readiness,
     refusal::Refusal,
@@ -62,7 +62,7 @@ pub struct ConsoleOptions {
     pub readiness: Readiness,
 }
 
-/// Pages that are made at a time. Four: a CPU profile, a scrape, a person, and one to spare.
+/// Pages that are made or sent at a time. Four: a CPU profile, a scrape, a person, and one to spare.
 const PAGES_AT_ONCE: usize = 4;
 
 /// Bytes of a request body: Go's tools send the addresses of a profile, some 16 bytes each.
@@ -91,16 +91,28 @@ impl Console {
                 access,
                 readiness,
                 ledger: Ledger::current(),
-                http: HttpLimits { body_bytes: BODY_BYTES_MAX, ..HttpLimits::default() },
+                http: HttpLimits {
+                    body_bytes: BODY_BYTES_MAX,
+                    body_time: BODY_TIME,
+                    ..HttpLimits::default()
+                },
                 turns: Arc::new(Semaphore::new(PAGES_AT_ONCE)),
             }),
         }
     }
 
     /// Limits for the listener of a console: 64 connections, since those who look after a
-    /// service are few, and a console under attack must not take the service's files.
+    /// service are few, and a console under attack must not take the service's files; 16 from
+    /// one address, so that nobody alone keeps the others out; 4 KiB a second at least, since
+    /// who reads a page takes one of few turns.
     pub fn limits() -> Limits {
-        Limits { connections: Some(64), connections_per_ip: Some(64), ..Limits::default() }
+        Limits {
+            connections: Some(64),
+            connections_per_ip: Some(16),
+            min_send_rate: 4 << 10,
+            message: None, // `HttpLimits` bound a request
+            ..Limits::default()
+        }
     }
 
     /// Answers the requests of one connection; for [`Listener::serve`](staunch_net::Listener::serve).
@@ -155,27 +167,23 @@ async fn find(
     on_a_thread(&context, turn, make).await
 }
 
-/// The whole body of a request, which has its bytes limited already.
+/// The whole body of a request, which has its bytes and time limited already.
 async fn receive(body: RequestBody) -> Result<Bytes, Refusal> {
-    match tokio::time::timeout(BODY_TIME, body.collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) => Err(Refusal::Body(error.to_string())),
-        Err(_) => Err(Refusal::Body(format!("it did not arrive within {BODY_TIME:?}"))),
+    match body.collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) => Err(Refusal::Body(error.to_string())),
     }
 }
 
-/// Has a page made where it may block. The turn ends with the work, not with the wait for it:
-/// a client that leaves does not make room for another before its page has stopped.
+/// Has a page made where it may block. The turn ends when the page is sent; if its client leaves
+/// before, it ends with the work, not with the wait for it.
 async fn on_a_thread(
     context: &Context,
     turn: OwnedSemaphorePermit,
     make: impl FnOnce(&Blocking) -> Result<Reply, Refusal> + Send + 'static,
 ) -> Result<Reply, Refusal> {
     let made = scope(context, |s| async move {
-        let page = s.blocking(move |work| {
-            let _turn = turn;
-            Ok::<_, JoinChildError>(make(work))
-        });
+        let page = s.blocking(move |work| Ok::<_, JoinChildError>((make(work), turn)));
         let mut page = pin!(page.join());
         loop {
             tokio::select! {
@@ -187,8 +195,16 @@ async fn on_a_thread(
         }
     });
     match made.await {
-        Ok(page) => page,
+        Ok((page, turn)) => Ok(send_within(turn, page?)),
         Err(ScopeError::Cancelled(_)) => Err(Refusal::Ending),
         Err(error) => Err(Refusal::failed(error)),
     }
+}
+
+/// The page, which keeps its turn until it is sent.
+fn send_within(turn: OwnedSemaphorePermit, page: Reply) -> Reply {
+    page.map(|body| match body.into_inner() {
+        Some(bytes) => Full::new(keep_until_sent(bytes, turn)),
+        None => Full::default(),
+    })
 }

@@ -1,11 +1,13 @@
 //! One HTTP/1 connection (RFC 9110, RFC 9112), served by hyper with a bound on everything.
 //!
-//! [`serve`] answers the requests of one [`Connection`] one after the other. A head that is too
-//! large or too slow, a body that is too large, and a peer that stops reading all end in an
-//! error, never in a wait without end: the first three here, the last by the watchdog of the
-//! connection's listener. When the task is asked to stop, the answer in the making is finished
+//! [`serve`] answers the requests of one connection one after the other. A head or body that is
+//! too large or too slow, and a peer that stops reading or says no more, all end in an error,
+//! never in a wait without end: the first here, the others by the watchdog of the connection's
+//! listener, whose `idle` is the pause between two requests and whose `read_stall` is one within
+//! a request. When the task is asked to stop, the answer in the making is finished
 //! and the connection closes after it (`Connection: close`).
 
+mod body;
 mod exchange;
 mod socket;
 
@@ -20,13 +22,15 @@ use hyper::{
     server::conn::http1,
     service::service_fn,
 };
-use hyper_util::rt::{TokioIo, TokioTimer};
-use staunch_net::Connection;
+use hyper_util::rt::TokioIo;
 use staunch_scope::{BoxError, Context};
 
-use self::{exchange::Exchange, socket::Socket};
+use self::{body::AnswerBody, exchange::Exchange, socket::Socket};
 
-pub use self::exchange::RequestBody;
+pub use self::{
+    body::{RequestBody, SlowBodyError, keep_until_sent},
+    socket::Transport,
+};
 
 /// What a request may cost before it is understood.
 ///
@@ -38,9 +42,9 @@ pub use self::exchange::RequestBody;
 /// ```
 #[derive(Clone, Debug)]
 pub struct HttpLimits {
-    /// Time for a whole request head, counted from the end of the last answer, so that it is
-    /// also the longest pause between two requests. Default 20 s: longer than the 15 s between
-    /// two scrapes of many a Prometheus, whose connection then lives on.
+    /// Time for a whole request head, from its first byte. Default 20 s: a head is one packet or
+    /// two, which may be lost several times. A pause before it is the listener's
+    /// `Limits::idle`.
     pub head_time: Duration,
     /// Bytes of a request head. Default 16 KiB: browsers stay below 8 KiB, and one buffer of
     /// the listener holds it. At least 8 KiB, which hyper needs to read at all.
@@ -49,6 +53,9 @@ pub struct HttpLimits {
     pub headers: usize,
     /// Bytes of a request body. Default 1 MiB.
     pub body_bytes: usize,
+    /// Time for a whole request body, from when its handler first waits for it. Default 60 s:
+    /// the largest at 17 KiB a second, which every mobile link does.
+    pub body_time: Duration,
 }
 
 impl Default for HttpLimits {
@@ -58,6 +65,7 @@ impl Default for HttpLimits {
             head_bytes: 16 << 10,
             headers: 64,
             body_bytes: 1 << 20,
+            body_time: Duration::from_mins(1),
         }
     }
 }
@@ -87,8 +95,8 @@ pub enum ServeHttpError {
 }
 
 impl ServeHttpError {
-    fn new(error: hyper::Error, limits: &HttpLimits) -> ServeHttpError {
-        if error.is_timeout() {
+    fn new(error: hyper::Error, limits: &HttpLimits, exchange: &Exchange) -> ServeHttpError {
+        if exchange.was_late() {
             ServeHttpError::HeadTime { limit: limits.head_time }
         } else if error.is_parse() {
             ServeHttpError::Refused(error)
@@ -144,7 +152,7 @@ fn deepest(error: &hyper::Error) -> &dyn Error {
 /// }
 /// ```
 pub async fn serve<H, F, B>(
-    connection: Connection,
+    transport: impl Transport,
     limits: &HttpLimits,
     handler: H,
 ) -> Result<(), ServeHttpError>
@@ -156,16 +164,18 @@ where
 {
     let context = Context::current();
     let exchange = Exchange::default();
-    let socket = Socket::new(connection, exchange.clone());
+    let socket = Socket::new(transport, exchange.clone(), limits.head_time);
     let service = service_fn(|request| {
         let handling = exchange.begin();
         let answer = within(limits, request, &exchange).map(&handler);
+        let exchange = exchange.clone();
         async move {
             let _handling = handling;
-            Ok::<_, std::convert::Infallible>(match answer {
+            let answer = match answer {
                 Ok(answer) => answer.await.map(Either::Left),
                 Err(refusal) => (*refusal).map(Either::Right),
-            })
+            };
+            Ok::<_, std::convert::Infallible>(answer.map(|body| AnswerBody::new(body, exchange)))
         }
     });
     let connection = builder(limits).serve_connection(TokioIo::new(socket), service);
@@ -177,15 +187,14 @@ where
             connection.await
         }
     };
-    ended.map_err(|error| ServeHttpError::new(error, limits))
+    ended.map_err(|error| ServeHttpError::new(error, limits, &exchange))
 }
 
 fn builder(limits: &HttpLimits) -> http1::Builder {
     let mut builder = http1::Builder::new();
     let head_bytes = limits.head_bytes.max(HEAD_BYTES_MIN);
     builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.head_time)
+        .header_read_timeout(None) // the socket has the clock
         .max_headers(limits.headers)
         .max_header_size(head_bytes)
         .max_buf_size(head_bytes);
@@ -200,8 +209,7 @@ fn within(
 ) -> Result<Request<RequestBody>, Box<Response<Full<Bytes>>>> {
     let announced = request.body().size_hint().lower();
     if announced <= limits.body_bytes as u64 {
-        let most = limits.body_bytes;
-        return Ok(request.map(|body| RequestBody::new(body, most, exchange.clone())));
+        return Ok(request.map(|body| RequestBody::new(body, limits, exchange.clone())));
     }
     let text = format!(
         "The request announces a body of {announced} bytes; at most {} are taken.\n",

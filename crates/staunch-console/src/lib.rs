@@ -19,7 +19,7 @@
 //!
 //! # Bounds
 //! A request's head, headers, body and time are limited ([`http::HttpLimits`]), four pages are
-//! made at a time, listings are paged or end at 64 MiB, one CPU profile of at most 300 s is
+//! made or sent at a time, listings are paged or end at 64 MiB, one CPU profile of at most 300 s is
 //! taken at a time, and at most 1 MiB of log lines waits to be written.
 //!
 //! # Heap profiles

@@ -1,7 +1,9 @@
 //! `/debug/sockets`: the process's sockets as the kernel sees them, each with its entry on the
 //! ledger, and where the two disagree ([`Ledger::reconcile`]).
 //!
-//! A socket without an entry is held by code that does not use the ledger, or is forgotten.
+//! A socket without an entry is held by code that does not use the ledger, or is forgotten. One
+//! without a descriptor is held by the kernel alone, for the listener that is its owner: it waits
+//! to be accepted, or we have closed it and the peer has yet to agree.
 //!
 //! [`Ledger::reconcile`]: staunch_ledger::Ledger::reconcile
 
@@ -10,6 +12,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use staunch_kernel::{Queue, Socket, TcpState};
 use staunch_ledger::{Entry, Reconciliation, UnaccountedFd};
+use staunch_net::kept_by_the_kernel;
 
 use crate::{
     ledger::Brief,
@@ -60,8 +63,9 @@ struct SocketView {
     accept_limit: Option<u32>,
     retransmits: u32,
     inode: Option<u64>,
+    /// None when the kernel alone holds it.
     fd: Option<i32>,
-    /// Its entry on the ledger.
+    /// Its entry on the ledger, or that of its listener when the kernel alone holds it.
     owner: Option<Brief>,
 }
 
@@ -69,7 +73,8 @@ pub(crate) fn sockets(visit: &Visit<'_>) -> Result<Reply, Refusal> {
     let limit = visit.query.number("limit", 1..=LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT);
     let state = state(visit.query)?;
     let reconciliation = visit.shared.ledger.reconcile().map_err(Refusal::failed)?;
-    reply::json(&view(&reconciliation, state, limit as usize)).map_err(Refusal::failed)
+    let kept = kept_by_the_kernel(&reconciliation).map_err(Refusal::failed)?;
+    reply::json(&view(&reconciliation, &kept, state, limit as usize)).map_err(Refusal::failed)
 }
 
 fn state(query: &Query) -> Result<Option<TcpState>, QueryError> {
@@ -78,7 +83,12 @@ fn state(query: &Query) -> Result<Option<TcpState>, QueryError> {
     query.value("state", names, find)
 }
 
-fn view(reconciliation: &Reconciliation, state: Option<TcpState>, limit: usize) -> SocketsView {
+fn view(
+    reconciliation: &Reconciliation,
+    kept: &[(Option<Entry>, Socket)],
+    state: Option<TcpState>,
+    limit: usize,
+) -> SocketsView {
     let owned = reconciliation.sockets.iter().map(|(entry, socket)| Held {
         socket,
         fd: entry.fd(),
@@ -89,8 +99,9 @@ fn view(reconciliation: &Reconciliation, state: Option<TcpState>, limit: usize) 
     let forgotten = without.iter().filter_map(|found| {
         Some(Held { socket: found.socket.as_ref()?, fd: Some(found.fd), owner: None })
     });
+    let kept = kept.iter().map(|(owner, socket)| Held { socket, fd: None, owner: owner.as_ref() });
     let wanted = |held: &Held<'_>| state.is_none_or(|state| held.socket.state == state);
-    let held: Vec<Held<'_>> = owned.chain(forgotten).filter(wanted).collect();
+    let held: Vec<Held<'_>> = owned.chain(forgotten).chain(kept).filter(wanted).collect();
     let mut states = BTreeMap::new();
     for held in &held {
         *states.entry(held.socket.state.name()).or_default() += 1;
@@ -107,7 +118,7 @@ fn view(reconciliation: &Reconciliation, state: Option<TcpState>, limit: usize) 
     }
 }
 
-/// A socket that the process holds.
+/// A socket that the process holds, or the kernel for it.
 struct Held<'r> {
     socket: &'r Socket,
     fd: Option<i32>,

@@ -139,9 +139,10 @@ impl Activity {
         since(self.unsent_since.load(Relaxed), now)
     }
 
-    /// How long a message has been incomplete.
+    /// How long a message has been incomplete, if the rest of it is waited for.
     pub(crate) fn message_for(&self, now: Stamp) -> Option<Duration> {
-        since(self.message_since.load(Relaxed), now)
+        let waits = self.reading() == Reading::Rest;
+        since(self.message_since.load(Relaxed), now).filter(|_| waits)
     }
 }
 

@@ -35,6 +35,17 @@ use crate::{
     watchdog::CutReason,
 };
 
+/// What a read that is pending is for: it decides which limit bounds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadFor {
+    /// The next message: `idle`. So unless something else was said.
+    Message,
+    /// The rest of a message that has begun: `read_stall` and `message`.
+    Rest,
+    /// Nothing but to notice when the peer leaves: no limit.
+    Leaving,
+}
+
 /// A connection that a listener accepted, or that was dialled.
 ///
 /// One task reads and one writes at a time; both may be the same. Dropping it closes the
@@ -227,6 +238,24 @@ impl Connection {
         WriteAll { connection: self, parts, written: 0 }
     }
 
+    /// Says what a read through [`AsyncRead`] is for that has just been pending: of what it reads
+    /// so, the connection knows no messages. Holds until the next read.
+    pub fn reads_for(&self, what: ReadFor) {
+        let (activity, account) = (&self.core.activity, &self.core.account);
+        match what {
+            ReadFor::Rest => activity.waits_for_rest(account.ledger().now()),
+            ReadFor::Message => {
+                activity.message_ended();
+                activity.waits_to_read(Reading::Idle);
+            }
+            ReadFor::Leaving => {
+                activity.message_ended();
+                activity.set_reading(Reading::Working);
+            }
+        }
+        account.set_state(activity.state());
+    }
+
     /// Tells the peer that no more bytes will come.
     ///
     /// # Errors
@@ -379,7 +408,6 @@ impl AsyncRead for Connection {
         cx: &mut Poller<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.core.activity.message_ended(); // whoever reads so knows no messages
         let polled = self.core.poll_read(buffer.initialize_unfilled(), cx);
         if polled.is_pending() {
             self.core.waits_to_read(Reading::Bytes);

@@ -36,7 +36,7 @@ mod window;
 pub use crate::{
     bind_error::BindError,
     chunks::{Chunks, chunks},
-    connection::{Connection, WriteAll},
+    connection::{Connection, ReadFor, WriteAll},
     dial::{
         DatagramError, DialError, DialOptions, Dialer, UdpPeer, dial_tcp, dial_tls, dial_udp,
         dial_unix,
@@ -49,7 +49,7 @@ pub use crate::{
     options::SocketOptions,
     read_to_end::{ReadToEndError, read_to_end},
     splitter::{FoundLine, LineSplitter},
-    states::socket_states,
+    states::{kept_by_the_kernel, socket_states},
     tls::{HandshakeError, LoadTlsError, TlsConfig, TlsConnection, TlsTrust},
     udp::{Datagram, UdpLimits, UdpOptions, UdpServed, UdpServer},
     watchdog::{Cut, CutReason},

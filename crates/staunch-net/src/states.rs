@@ -8,7 +8,7 @@
 use std::net::SocketAddr;
 
 use staunch_kernel::{Protocol, Socket, SocketQuery, SocketsError, TcpState};
-use staunch_ledger::{Entry, Ledger, ReconcileError};
+use staunch_ledger::{Entry, Ledger, ReconcileError, Reconciliation};
 
 /// The sockets of this process, each with its entry on `ledger`; `None` for one that the ledger
 /// lacks. A connection that only the kernel holds is with the entry of the listener that it came
@@ -31,21 +31,28 @@ use staunch_ledger::{Entry, Ledger, ReconcileError};
 /// ```
 pub fn socket_states(ledger: Ledger) -> Result<Vec<(Option<Entry>, Socket)>, ReconcileError> {
     let reconciliation = ledger.reconcile()?;
+    let kept = kept_by_the_kernel(&reconciliation)?;
     let owned = reconciliation.sockets.into_iter().map(|(entry, socket)| (Some(entry), socket));
     let unaccounted = reconciliation.unaccounted.into_iter();
     let unaccounted = unaccounted.filter_map(|found| Some((None, found.socket?)));
-    let mut states: Vec<(Option<Entry>, Socket)> = owned.chain(unaccounted).collect();
-    let kept = kept_by_the_kernel(&states)?;
-    states.extend(kept);
-    Ok(states)
+    Ok(owned.chain(unaccounted).chain(kept).collect())
 }
 
-/// The sockets that no process has open and whose local address is that of one of our listeners.
-fn kept_by_the_kernel(
-    states: &[(Option<Entry>, Socket)],
+/// Those of [`socket_states`] that a reconciliation lacks: the sockets that no process has open
+/// and whose local address is that of one of our listeners, each with the listener's entry.
+///
+/// Blocks, as [`Ledger::reconcile`] does.
+///
+/// # Errors
+/// [`SocketsError`], if the kernel could not be asked.
+pub fn kept_by_the_kernel(
+    reconciliation: &Reconciliation,
 ) -> Result<Vec<(Option<Entry>, Socket)>, SocketsError> {
-    let listeners: Vec<(&Option<Entry>, SocketAddr)> = states
-        .iter()
+    let ours = reconciliation.sockets.iter().map(|(entry, socket)| (Some(entry), socket));
+    let unaccounted = reconciliation.unaccounted.iter();
+    let unaccounted = unaccounted.filter_map(|found| Some((None, found.socket.as_ref()?)));
+    let listeners: Vec<(Option<&Entry>, SocketAddr)> = ours
+        .chain(unaccounted)
         .filter(|(_, socket)| socket.state == TcpState::Listen)
         .filter_map(|(entry, socket)| Some((entry, socket.local.inet()?)))
         .collect();
@@ -58,7 +65,7 @@ fn kept_by_the_kernel(
     let with_listener = kept.filter_map(|socket| {
         let local = socket.local.inet()?;
         let (entry, _) = listeners.iter().find(|(_, listener)| comes_to(local, *listener))?;
-        Some(((*entry).clone(), socket))
+        Some((entry.cloned(), socket))
     });
     Ok(with_listener.collect())
 }

@@ -1,16 +1,18 @@
 //! What `staunch run` serves: a bound listener, and the protocol spoken on it.
 
 mod bind;
+mod bodies;
 mod echo;
 mod http;
 mod udp_echo;
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
-use staunch_console::{Console, http::HttpLimits};
+use staunch_console::Console;
 use staunch_net::{Listener, TlsConfig, UdpServer};
 use staunch_scope::Context;
 
+use self::http::Http;
 use crate::outcome::Books;
 
 pub(crate) use self::bind::bind_all;
@@ -21,10 +23,26 @@ pub(crate) struct Service {
     protocol: Protocol,
 }
 
+/// Everything that a configuration names.
+#[derive(Default)]
+pub(crate) struct Bound {
+    pub(crate) listeners: Vec<Service>,
+    /// Apart, since it ends last.
+    pub(crate) admin: Option<Service>,
+}
+
+impl Bound {
+    /// The admin endpoint too, as the last.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Service> {
+        self.listeners.iter().chain(&self.admin)
+    }
+}
+
 enum Protocol {
     Echo(Listener),
     EchoTls { listener: Listener, tls: TlsConfig, line_limit: usize },
-    Http(Listener, Arc<HttpLimits>),
+    Http(Listener, Http),
+    HttpTls { listener: Listener, tls: TlsConfig, http: Http },
     Admin(Listener, Console),
     UdpEcho(UdpServer),
 }
@@ -40,6 +58,7 @@ impl Service {
             Protocol::Echo(listener)
             | Protocol::EchoTls { listener, .. }
             | Protocol::Http(listener, _)
+            | Protocol::HttpTls { listener, .. }
             | Protocol::Admin(listener, _) => Box::new(listener.endpoint()),
             Protocol::UdpEcho(server) => Box::new(server.address()),
         }
@@ -56,9 +75,13 @@ impl Service {
                 let handler = move |connection| echo::echo_tls(connection, line_limit);
                 listener.serve_tls(context, &tls, handler).await
             }
-            Protocol::Http(listener, limits) => {
-                let handler = move |connection| http::serve(connection, Arc::clone(&limits));
+            Protocol::Http(listener, http) => {
+                let handler = move |connection| http.clone().serve(connection);
                 listener.serve(context, handler).await
+            }
+            Protocol::HttpTls { listener, tls, http } => {
+                let handler = move |connection| http.clone().serve(connection);
+                listener.serve_tls(context, &tls, handler).await
             }
             Protocol::Admin(listener, console) => {
                 let handler = move |connection| console.clone().serve(connection);

@@ -16,7 +16,7 @@ use crate::{PAUSE, client::Client, eventually, server::Server};
 
 /// The limit that an abuse runs into. A healthy client never comes near it: it sends whole lines
 /// at once, and reads the answers.
-const LIMIT: Duration = Duration::from_secs(2);
+pub(crate) const LIMIT: Duration = Duration::from_secs(2);
 
 const LISTENER: &str = r#"
 [[listener]]
@@ -48,15 +48,18 @@ fn check_beside(healthy: Healthy, server: Server, abuse: impl FnOnce(&Server)) {
 
 /// A client that does nothing wrong.
 #[derive(Clone, Copy, PartialEq)]
-enum Healthy {
+pub(crate) enum Healthy {
     /// On one connection, and on a new one each time.
     Returns,
     /// On one connection only.
     Stays,
 }
 
-/// Runs `abuse` while a healthy client is answered, before, meanwhile and after.
-fn beside(healthy: Healthy, echo: SocketAddr, abuse: impl FnOnce()) {
+/// No round of the healthy client may take longer. Generous, since other tests run beside it.
+const SLOWEST: Duration = Duration::from_secs(5);
+
+/// Runs `abuse` while a healthy client is answered, before, meanwhile and after, and never late.
+pub(crate) fn beside(healthy: Healthy, echo: SocketAddr, abuse: impl FnOnce()) {
     let (rounds, over) = (AtomicUsize::new(0), AtomicBool::new(false));
     let next_round = || {
         let before = rounds.load(Ordering::Relaxed);
@@ -68,20 +71,26 @@ fn beside(healthy: Healthy, echo: SocketAddr, abuse: impl FnOnce()) {
     thread::scope(|scope| {
         let client = scope.spawn(|| {
             let mut stays = Client::connect(echo);
+            let mut slowest = Duration::ZERO;
             while !over.load(Ordering::Relaxed) {
+                let begun = Instant::now();
                 stays.echo("who stays");
                 if healthy == Healthy::Returns {
                     Client::connect(echo).echo("who returns");
                 }
+                slowest = slowest.max(begun.elapsed());
                 rounds.fetch_add(1, Ordering::Relaxed);
                 thread::sleep(PAUSE);
             }
+            slowest
         });
-        let _over = Raised(&over); // also when the abuse panics: the client must end
+        let raised = Raised(&over); // also when the abuse panics: the client must end
         next_round();
         abuse();
         next_round();
-        assert!(!client.is_finished(), "the healthy client failed");
+        drop(raised);
+        let slowest = client.join().expect("the healthy client failed");
+        assert!(slowest < SLOWEST, "the healthy client waited {slowest:?} for an answer");
     });
 }
 
@@ -96,7 +105,7 @@ impl Drop for Raised<'_> {
 
 /// The server cut this one for that reason; not before its limit.
 #[track_caller]
-fn assert_cut(server: &Server, rule: &str, since: Instant) {
+pub(crate) fn assert_cut(server: &Server, rule: &str, since: Instant) {
     let took = since.elapsed();
     assert!(took >= LIMIT, "{rule} after {took:?}");
     assert_eq!(server.observed(rule), 1, "{rule}");
@@ -167,8 +176,9 @@ fn who_sends_too_long_a_line_is_cut() {
         let mut client = server.client();
         client.echo("a short line");
         let _ = client.try_send(&"x".repeat(1 << 20)); // fails where it is cut
-        if let Ok(rest) = client.rest() {
-            assert_eq!(rest, "", "no answer to a line that is too long");
+        match client.rest() {
+            Ok(rest) => assert_eq!(rest, "", "no answer to a line that is too long"),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}"),
         }
     });
 }

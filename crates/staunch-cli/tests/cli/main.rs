@@ -6,12 +6,16 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of tests may fail as tests do")]
 
 mod abuse;
+mod bodies;
 mod client;
 mod drain;
+mod ending;
 mod holdings;
 mod process;
 mod run;
 mod server;
+mod tls;
+mod udp;
 
 use std::{
     thread,

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus},
+    process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
@@ -52,10 +52,26 @@ impl Process {
         Process::spawn(command, folder, arguments)
     }
 
-    fn spawn(mut command: Command, folder: TempDir, arguments: &[&str]) -> Process {
-        let file = |name| File::create(folder.path().join(name)).unwrap();
-        command.args(arguments).current_dir(folder.path());
-        command.stdout(file("stdout")).stderr(file("stderr"));
+    /// With nobody who reads its standard output, as after `staunch run | head -0`.
+    pub(crate) fn start_unread(folder: TempDir, arguments: &[&str]) -> Process {
+        let (_, unread) = std::io::pipe().unwrap();
+        let command = Command::new(env!("CARGO_BIN_EXE_staunch"));
+        Process::spawn_to(unread.into(), command, folder, arguments)
+    }
+
+    fn spawn(command: Command, folder: TempDir, arguments: &[&str]) -> Process {
+        let stdout = File::create(folder.path().join("stdout")).unwrap();
+        Process::spawn_to(stdout.into(), command, folder, arguments)
+    }
+
+    fn spawn_to(
+        stdout: Stdio,
+        mut command: Command,
+        folder: TempDir,
+        arguments: &[&str],
+    ) -> Process {
+        let stderr = File::create(folder.path().join("stderr")).unwrap();
+        command.args(arguments).current_dir(folder.path()).stdout(stdout).stderr(stderr);
         let child = command.spawn().unwrap();
         Process { child, folder, signalled: Instant::now() }
     }
@@ -94,7 +110,8 @@ impl Process {
         });
         let took = self.signalled.elapsed();
         let code = status.code();
-        Ended { code, stdout: self.read("stdout"), stderr: self.stderr(), took }
+        let stdout = if self.path("stdout").exists() { self.read("stdout") } else { String::new() };
+        Ended { code, stdout, stderr: self.stderr(), took }
     }
 }
 

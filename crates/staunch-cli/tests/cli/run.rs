@@ -139,6 +139,75 @@ fn log_lines_are_json() {
     assert!(ended.stderr.contains("draining"), "{}", ended.stderr);
 }
 
+/// What a line of the log says, in the task of which connection.
+fn ids<'l>(log: &'l str, message: &'l str) -> impl Iterator<Item = (String, String)> + 'l {
+    let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let lines = lines.filter(move |line| line["fields"]["message"] == message);
+    lines.map(|line| {
+        let id = |name: &str| line[name].as_str().unwrap_or_else(|| panic!("{line}")).to_owned();
+        (id("trace"), id("conn"))
+    })
+}
+
+#[test]
+fn log_lines_carry_trace_and_connection() {
+    let server = Server::start(&format!("level = \"debug\"\n{SERVED}"));
+    server.admin_json("/debug/ledger?limit=1");
+    server.admin_json("/debug/ledger?limit=1");
+    let ended = server.terminate();
+    ended.assert_clean();
+    let seen: Vec<(String, String)> = ids(&ended.stderr, "admin request").collect();
+    assert!(seen.len() >= 2, "{}", ended.stderr);
+    for (trace, conn) in &seen {
+        let same = seen.iter().filter(|(other, _)| other == trace).count();
+        assert_eq!(same, 1, "each asked on a connection of its own");
+        assert!(trace.len() == 32 && trace.bytes().all(|byte| byte.is_ascii_hexdigit()), "{trace}");
+        assert!(!conn.is_empty());
+    }
+}
+
+/// The ports of the embedded default may be taken, so it is served in a network of its own.
+#[test]
+fn without_a_file_the_embedded_default_is_served() {
+    let this = std::env::current_exe().unwrap();
+    let mut command = std::process::Command::new("unshare");
+    command.args(["-rn", "sh", "-c", "ip link set lo up && exec \"$0\" \"$@\""]).arg(this);
+    command.args(["run::the_embedded_default", "--exact", "--ignored"]);
+    let enter = ["-rn", "sh", "-c", "ip link set lo up"];
+    let can = std::process::Command::new("unshare").args(enter).status();
+    if !can.is_ok_and(|status| status.success()) {
+        eprintln!("SKIPPED: this machine gives no network of one's own (`unshare -rn`, `ip`)");
+        return;
+    }
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+#[test]
+#[ignore = "run by another test, in a network of its own"]
+fn the_embedded_default() {
+    let mut process = Process::start(folder(&[]), &["run"]);
+    let at = |port: u16| std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    crate::eventually("it listens", || {
+        std::net::TcpStream::connect(at(6060)).map_err(|error| error.to_string())
+    });
+    crate::eventually("it is ready", || match get(at(6060), "/readyz").0 {
+        200 => Ok(()),
+        status => Err(status.to_string()),
+    });
+    crate::client::Client::connect(at(9000)).echo("hi there");
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.send_to(b"hi there", at(9001)).unwrap();
+    let mut answer = [0; 64];
+    let length = client.recv(&mut answer).unwrap();
+    assert_eq!(&answer[..length], b"Echo: hi there\n");
+    assert_eq!(get(at(8080), "/healthz").0, 200);
+    process.signal(Signal::TERM);
+    process.ended().assert_clean();
+}
+
 /// Runs `staunch` in a folder with these files, to its end.
 fn staunch(arguments: &[&str], files: &[(&str, &str)]) -> Ended {
     Process::start(folder(files), arguments).ended()
@@ -256,7 +325,8 @@ fn a_path_that_cannot_be_a_socket_is_named() {
     };
     check("nowhere/echo.sock", "nowhere/echo.sock: ");
     check("staunch.toml/echo.sock", "staunch.toml/echo.sock: ");
-    check("staunch.toml", "staunch.toml: "); // an ordinary file, which must not be removed
+    // An ordinary file, which must not be removed.
+    check("staunch.toml", "staunch.toml: there is a file that is no socket");
 }
 
 #[test]

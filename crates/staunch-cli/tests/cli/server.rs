@@ -48,7 +48,13 @@ impl Answer {
 impl Server {
     /// Starts it and waits until it is ready. Addresses in `config` have port 0.
     pub(crate) fn start(config: &str) -> Server {
-        let folder = folder(&[("staunch.toml", &format!("{COMMON}{config}"))]);
+        Server::start_with(&[], config)
+    }
+
+    /// The same, with these files beside the configuration.
+    pub(crate) fn start_with(files: &[(&str, &str)], config: &str) -> Server {
+        let config = format!("{COMMON}{config}");
+        let folder = folder(&[files, &[("staunch.toml", &config)]].concat());
         Server::ready(Process::start(folder, &["run", "--config", "staunch.toml"]))
     }
 
@@ -57,6 +63,12 @@ impl Server {
         let folder = folder(&[("staunch.toml", &format!("{COMMON}{config}"))]);
         let arguments = ["run", "--config", "staunch.toml"];
         Server::ready(Process::start_with_files(files, folder, &arguments))
+    }
+
+    /// The same, with nobody who reads its standard output.
+    pub(crate) fn start_unread(config: &str) -> Server {
+        let folder = folder(&[("staunch.toml", &format!("{COMMON}{config}"))]);
+        Server::ready(Process::start_unread(folder, &["run", "--config", "staunch.toml"]))
     }
 
     /// The admin listener is the last to say where it listens.
@@ -97,7 +109,8 @@ impl Server {
         Answer { connection, body }
     }
 
-    fn get(&self, path: &str) -> (u16, String, TcpStream) {
+    /// Asks the admin endpoint for a page.
+    pub(crate) fn get(&self, path: &str) -> (u16, String, TcpStream) {
         get(self.tcp("admin"), path)
     }
 

@@ -37,14 +37,14 @@ pub enum DatagramProtocol {
 /// What the peers of a datagram listener may take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatagramLimits {
-    /// Bytes of the longest datagram that is taken. \[2KiB: more than a packet of Ethernet
-    /// carries, so that no datagram that came whole is lost\]
+    /// Bytes of the longest datagram that is taken. \[1472B: what a packet of Ethernet carries
+    /// (1500 without the headers of IPv4 and UDP); a longer one came in fragments\]
     pub datagram: NonZeroUsize,
     /// The most peers that are remembered; `None` is `"unlimited"`. \[10000: as many as
     /// connections\]
     pub peers: Option<NonZeroUsize>,
-    /// How long a silent peer is remembered. \[30s: as long as the connection
-    /// tracking of Linux does\]
+    /// How long a silent peer is remembered. \[2m: as long as a NAT keeps its mapping at least
+    /// (RFC 4787, REQ-5)\]
     pub peer_idle: Duration,
 }
 
@@ -56,9 +56,9 @@ const PEER_IDLE_MAX: Duration = Duration::from_hours(24);
 impl Default for DatagramLimits {
     fn default() -> Self {
         Self {
-            datagram: const { NonZeroUsize::new(2 << 10).unwrap() },
+            datagram: const { NonZeroUsize::new(1_472).unwrap() },
             peers: NonZeroUsize::new(10_000),
-            peer_idle: Duration::from_secs(30),
+            peer_idle: Duration::from_mins(2),
         }
     }
 }

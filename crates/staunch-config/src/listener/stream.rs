@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use super::address::{StreamAddress, stream_address};
-use super::limits::StreamLimits;
+use super::limits::{Spoken, StreamLimits};
 use super::socket::SocketOptions;
 use super::tls::Tls;
 use crate::overlap::Claims;
@@ -47,6 +47,11 @@ const BACKLOG: NonZeroU32 = NonZeroU32::new(1_024).unwrap();
 const BACKLOG_MAX: usize = 65_535;
 
 impl StreamListener {
+    /// Whether its connections take the pooled buffers of `Memory`: those with plain lines do.
+    pub(crate) fn takes_pooled_buffers(&self) -> bool {
+        self.protocol == StreamProtocol::Echo && self.tls.is_none()
+    }
+
     pub(super) fn read(
         section: &mut Section<'_>,
         name: Option<String>,
@@ -61,10 +66,12 @@ impl StreamListener {
         }
         let backlog = section.optional("backlog", count(1..=BACKLOG_MAX), BACKLOG);
         let reuse_port = section.optional("reuse_port", boolean, false);
-        let limits = section.table("limits", |limits| StreamLimits::read(limits, memory));
+        let unix = matches!(listen, Some(StreamAddress::Unix(_)));
+        let spoken = Spoken { protocol, tls: section.has("tls"), unix };
+        let limits = section.table("limits", |limits| StreamLimits::read(limits, memory, spoken));
         let socket = section.table("socket", SocketOptions::read);
         let tls = section.table_if_written("tls", |tls| Tls::read(tls, protocol));
-        if let Some(StreamAddress::Unix(_)) = listen {
+        if unix {
             section.refuse("reuse_port", "a Unix socket has no port");
             section.refuse("socket", "these are options of TCP, and this is a Unix socket");
         }

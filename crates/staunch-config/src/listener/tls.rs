@@ -14,8 +14,8 @@ pub struct Tls {
     pub certificate: PathBuf,
     /// The file with the private key, in PEM.
     pub key: PathBuf,
-    /// The protocols offered by ALPN, the best first. \[`h2` and `http/1.1` for HTTP, as
-    /// browsers ask; nothing for others\]
+    /// The protocols offered by ALPN, the best first. \[`http/1.1` for HTTP, which is what is
+    /// spoken; nothing for others\]
     pub alpn: Vec<String>,
     /// How often the files are looked at for a new certificate. \[30s: a look costs two system
     /// calls, and nobody waits long after a renewal\]
@@ -25,6 +25,8 @@ pub struct Tls {
 const RELOAD: Duration = Duration::from_secs(30);
 const RELOAD_MIN: Duration = Duration::from_secs(1);
 const RELOAD_MAX: Duration = Duration::from_hours(24);
+/// The HTTP that is spoken, as ALPN names it (RFC 7301).
+const HTTP: &str = "http/1.1";
 /// What the length byte of TLS can say.
 const ALPN_BYTES_MAX: usize = 255;
 
@@ -33,8 +35,13 @@ impl Tls {
         let source = section.source();
         let certificate = section.required("certificate", "\"cert.pem\"", path(source));
         let key = section.required("key", "\"key.pem\"", path(source));
-        let alpn_kind = texts("a list of names such as [\"h2\", \"http/1.1\"]", |name| {
-            (1..=ALPN_BYTES_MAX).contains(&name.len())
+        let expected = match protocol {
+            StreamProtocol::Http => "a list of no other name than \"http/1.1\", which is spoken",
+            StreamProtocol::Echo => "a list of names such as [\"echo/1\"]",
+        };
+        let alpn_kind = texts(expected, |name| match protocol {
+            StreamProtocol::Http => name == HTTP,
+            StreamProtocol::Echo => (1..=ALPN_BYTES_MAX).contains(&name.len()),
         });
         let alpn = section.optional("alpn", alpn_kind, default_alpn(protocol));
         let reload = section.optional("reload", duration(RELOAD_MIN..=RELOAD_MAX), RELOAD);
@@ -44,7 +51,7 @@ impl Tls {
 
 fn default_alpn(protocol: StreamProtocol) -> Vec<String> {
     match protocol {
-        StreamProtocol::Http => vec!["h2".to_owned(), "http/1.1".to_owned()],
+        StreamProtocol::Http => vec![HTTP.to_owned()],
         StreamProtocol::Echo => Vec::new(),
     }
 }

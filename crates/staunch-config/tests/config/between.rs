@@ -35,8 +35,8 @@ fn overlapping_addresses() {
 #[test]
 fn contradictions() {
     check_listener(
-        "[listener.limits]\nhandshake = '1m'\nlifetime = '30s'",
-        &["6:13: `handshake` in [listener.limits] of \"a\" is \"1m\": must not exceed \
+        "[listener.limits]\nread_stall = '1m'\nlifetime = '30s'",
+        &["6:14: `read_stall` in [listener.limits] of \"a\" is \"1m\": must not exceed \
            `lifetime`, which is 30s"],
     );
     check_listener(
@@ -61,6 +61,23 @@ fn contradictions() {
            [memory], which is 1MiB",
         ],
     );
+}
+
+#[test]
+fn shares_that_hold_no_buffer() {
+    let other = "[[listener]]\nname = 'b'\nprotocol = 'echo'\nlisten = '127.0.0.1:9001'\n";
+    let memory = "[memory]\nbuffers = '1MiB'\n";
+    check_listener(
+        &format!("limits.buffer = '768KiB'\n{other}{memory}"),
+        &[
+            "10:1: `buffers` in [memory] is 1MiB for 2 listeners, 512KiB each: `buffer` of \"a\" is \
+           768KiB, which is more",
+        ],
+    );
+    check_listener(&format!("limits.buffer = '768KiB'\n{memory}"), &[]);
+    // HTTP takes none of them.
+    let http = other.replace("echo", "http");
+    check_listener(&format!("limits.buffer = '768KiB'\n{http}{memory}"), &[]);
 }
 
 #[test]

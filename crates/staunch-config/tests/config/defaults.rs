@@ -56,7 +56,7 @@ fn the_defaults_are_those_documented() {
     assert_eq!((config.log.format, config.log.level.as_str()), (LogFormat::Text, "info"));
     assert_eq!(config.runtime.workers, std::thread::available_parallelism().unwrap());
     assert_eq!(config.drain.grace, Duration::from_secs(10));
-    assert_eq!(config.memory.buffers.get(), 64 << 20);
+    assert_eq!((config.memory.buffers.get(), config.memory.bodies.get()), (64 << 20, 64 << 20));
     assert_eq!(config.patrol.every, Duration::from_secs(10));
 
     let [Listener::Stream(echo), Listener::Datagram(udp), Listener::Stream(_)] =
@@ -73,6 +73,8 @@ fn the_defaults_are_those_documented() {
         idle: Some(Duration::from_secs(75)),
         lifetime: Some(Duration::from_hours(24)),
         read_stall: Some(Duration::from_secs(30)),
+        message: Some(Duration::from_mins(1)),
+        half_close: Some(Duration::from_secs(30)),
         write_stall: Some(Duration::from_secs(30)),
         min_send_rate: NonZeroU64::new(16),
         buffer: NonZeroUsize::new(16_384).unwrap(),
@@ -82,9 +84,9 @@ fn the_defaults_are_those_documented() {
     assert_eq!(echo.socket.keepalive, Some(Duration::from_mins(1)));
     assert_eq!((echo.socket.user_timeout, echo.socket.linger), (None, Linger::Off));
     assert_eq!(echo.socket.notsent_lowat, NonZeroU32::new(131_072));
-    assert_eq!(udp.limits.datagram.get(), 2_048);
+    assert_eq!(udp.limits.datagram.get(), 1_472);
     assert_eq!(udp.limits.peers, NonZeroUsize::new(10_000));
-    assert_eq!(udp.limits.peer_idle, Duration::from_secs(30));
+    assert_eq!(udp.limits.peer_idle, Duration::from_mins(2));
 }
 
 /// A key that is not set in the default is shown as `#key = value`.
@@ -138,11 +140,11 @@ fn unlimited_and_off_are_words() {
         [listener.limits]
         connections = "unlimited"
         connections_per_ip = "unlimited"
-        handshake = "unlimited"
         first_byte = "unlimited"
         idle = "unlimited"
         lifetime = "unlimited"
         read_stall = "unlimited"
+        half_close = "unlimited"
         write_stall = "unlimited"
         min_send_rate = "0B"
         [listener.socket]
@@ -156,11 +158,13 @@ fn unlimited_and_off_are_words() {
     let unlimited = StreamLimits {
         connections: None,
         connections_per_ip: None,
-        handshake: None,
+        handshake: limits.handshake,
         first_byte: None,
         idle: None,
         lifetime: None,
         read_stall: None,
+        message: limits.message,
+        half_close: None,
         write_stall: None,
         min_send_rate: None,
         buffer: limits.buffer,
@@ -168,6 +172,8 @@ fn unlimited_and_off_are_words() {
     assert_eq!(limits, unlimited);
     assert_eq!((socket.keepalive, socket.linger), (None, Linger::Reset));
     assert_eq!((socket.user_timeout, socket.notsent_lowat), (Some(Duration::from_secs(5)), None));
+    let tls = "limits = { handshake = \"unlimited\" }\ntls = { certificate = \"c\", key = \"k\" }";
+    assert_eq!(only_stream(&stream(tls)).limits.handshake, None);
 }
 
 #[test]
@@ -177,7 +183,7 @@ fn the_default_of_a_lower_limit_gives_way() {
     assert_eq!(limits.connections_per_ip, NonZeroUsize::new(10));
     assert_eq!(limits.idle, Some(Duration::from_secs(1)));
     let five_seconds = Some(Duration::from_secs(5));
-    assert_eq!([limits.handshake, limits.first_byte, limits.write_stall], [five_seconds; 3]);
+    assert_eq!([limits.read_stall, limits.first_byte, limits.write_stall], [five_seconds; 3]);
 }
 
 #[test]
@@ -186,7 +192,7 @@ fn paths_start_from_the_folder_of_the_file() {
     let tls = only_stream(&stream(tls)).tls.unwrap();
     assert_eq!(tls.certificate, Path::new("/etc/staunch/cert.pem"));
     assert_eq!(tls.key, Path::new("/run/key.pem"));
-    assert_eq!(tls.alpn, ["h2", "http/1.1"]);
+    assert_eq!(tls.alpn, ["http/1.1"]);
 
     let text = stream("").replace("127.0.0.1:1", "unix:run/a.sock");
     let expected = StreamAddress::Unix(PathBuf::from("/etc/staunch/run/a.sock"));

@@ -28,8 +28,8 @@ fn unknown_keys() {
     check_listener(
         "[listener.limits]\npeers = 1",
         &["6:1: unknown key `peers` in [listener.limits] of \"a\": allowed are `connections`, \
-           `lifetime`, `handshake`, `first_byte`, `idle`, `read_stall`, `write_stall`, \
-           `connections_per_ip`, `min_send_rate`, `buffer`"],
+           `lifetime`, `first_byte`, `idle`, `read_stall`, `message`, \
+           `half_close`, `write_stall`, `connections_per_ip`, `min_send_rate`, `buffer`"],
     );
     check_top(
         "[logging]\nlevel = 'info'",
@@ -141,6 +141,42 @@ fn keys_that_could_not_act() {
             "6:1: `socket` in [[listener]] \"a\": these are options of TCP, and this is a Unix \
              socket",
         ],
+    );
+}
+
+#[test]
+fn limits_that_could_not_act() {
+    check_listener(
+        "limits.handshake = '5s'",
+        &["5:8: `handshake` in [listener.limits] of \"a\": there is none without [listener.tls]"],
+    );
+    check_listener(
+        "limits.message = '5s'",
+        &["5:8: `message` in [listener.limits] of \"a\": HTTP has limits of its own for the head \
+           and the body of a request"],
+    );
+    let tls = "[listener.tls]\ncertificate = 'c'\nkey = 'k'\n";
+    check_listener(&format!("limits.handshake = '5s'\n{tls}"), &[]);
+    check(
+        "[[listener]]\nname = 'a'\nprotocol = 'echo'\nlisten = 'unix:x'\n\
+         limits.connections_per_ip = 3",
+        &[
+            "5:8: `connections_per_ip` in [listener.limits] of \"a\": who uses a Unix socket has no \
+           IP address",
+        ],
+    );
+    let http = |keys: &str| {
+        format!("[[listener]]\nname='a'\nprotocol='http'\nlisten='127.0.0.1:1'\n{keys}\n")
+    };
+    check(
+        &http("limits.buffer = '4KiB'"),
+        &["5:17: `buffer` in [listener.limits] of \"a\" is \"4KiB\": must be a size from 8KiB to \
+           16MiB"],
+    );
+    check(
+        &http(&format!("{tls}alpn = ['h2']")),
+        &["8:8: `alpn` in [listener.tls] of \"a\" is an array: must be a list of no other name \
+           than \"http/1.1\", which is spoken"],
     );
 }
 

@@ -63,8 +63,8 @@ fn columns_count_characters() {
         "limits = { 'é日' = 1, idle = 1 }",
         &[
             "5:12: unknown key `é日` in [listener.limits] of \"a\": allowed are `connections`, \
-             `lifetime`, `handshake`, `first_byte`, `idle`, `read_stall`, `write_stall`, \
-             `connections_per_ip`, `min_send_rate`, `buffer`",
+             `lifetime`, `first_byte`, `idle`, `read_stall`, `message`, \
+             `half_close`, `write_stall`, `connections_per_ip`, `min_send_rate`, `buffer`",
             "5:29: `idle` in [listener.limits] of \"a\" is 1: must be a duration such as \"10s\" \
              or \"1m30s\", in quotes, or \"unlimited\"",
         ],

@@ -44,7 +44,7 @@ fn wrong_types() {
         &[
             "7:7: `key` in [listener.tls] of \"a\" is \"\": must be the path of a file",
             "8:8: `alpn` in [listener.tls] of \"a\" is an array: must be a list of names such as \
-             [\"h2\", \"http/1.1\"]",
+             [\"echo/1\"]",
         ],
     );
 }

@@ -1,19 +1,10 @@
 //! How far the exchange of a request and its answer has come on a connection: known to the
-//! handler, the request's body and the socket.
+//! handler, the bodies of both and the socket.
 
-use std::{
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context as Poller, Poll, ready},
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU8, Ordering},
 };
-
-use bytes::Bytes;
-use http_body_util::Limited;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
-use staunch_scope::BoxError;
 
 /// The state of the current exchange of one connection. Clones are the same.
 #[derive(Clone, Debug, Default)]
@@ -21,26 +12,87 @@ pub(super) struct Exchange(Arc<Flags>);
 
 #[derive(Debug, Default)]
 struct Flags {
-    /// A handler is at work.
-    handling: AtomicBool,
+    step: AtomicU8,
     /// Some of the request's body has not been read.
     receiving: AtomicBool,
 }
 
+/// One after the other, and then from the beginning.
+#[derive(Clone, Copy, Debug)]
+#[repr(u8)]
+enum Step {
+    /// Nothing of a request has come.
+    Between = 0,
+    /// Some of a request's head has come.
+    Head,
+    /// A handler is at work.
+    Handling,
+    /// The body of the answer is being made.
+    Answering,
+    /// All of the answer is made, but not all is sent.
+    Sending,
+    /// Instead: the head took too long.
+    Late,
+}
+
 impl Exchange {
+    fn is(&self, step: Step) -> bool {
+        self.0.step.load(Ordering::Relaxed) == step as u8
+    }
+
+    /// Takes the step if the exchange is at the one before it.
+    fn step(&self, from: Step, to: Step) -> bool {
+        let (from, to) = (from as u8, to as u8);
+        self.0.step.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// Bytes have come; whether they begin a head.
+    pub(super) fn received(&self) -> bool {
+        self.step(Step::Between, Step::Head)
+    }
+
+    /// The client has begun a head and not ended it.
+    pub(super) fn is_in_head(&self) -> bool {
+        self.is(Step::Head)
+    }
+
+    pub(super) fn head_is_late(&self) {
+        self.step(Step::Head, Step::Late);
+    }
+
+    /// Whether the connection ended because of that.
+    pub(super) fn was_late(&self) -> bool {
+        self.is(Step::Late)
+    }
+
     /// A handler begins to work; it ends with the guard.
     pub(super) fn begin(&self) -> Handling {
-        self.0.handling.store(true, Ordering::Relaxed);
+        self.0.step.store(Step::Handling as u8, Ordering::Relaxed);
         Handling(self.clone())
     }
 
     /// Whether the client can only wait for its answer.
     pub(super) fn is_answering(&self) -> bool {
-        self.0.handling.load(Ordering::Relaxed) && !self.0.receiving.load(Ordering::Relaxed)
+        self.is(Step::Handling) && !self.is_receiving()
     }
 
-    fn set_receiving(&self, receiving: bool) {
+    /// Whether the client has more of a body to send.
+    pub(super) fn is_receiving(&self) -> bool {
+        self.0.receiving.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_receiving(&self, receiving: bool) {
         self.0.receiving.store(receiving, Ordering::Relaxed);
+    }
+
+    /// The answer has been made.
+    pub(super) fn made(&self) {
+        self.step(Step::Answering, Step::Sending);
+    }
+
+    /// All that was made has been sent; whether it was the end of an answer.
+    pub(super) fn sent(&self) -> bool {
+        self.step(Step::Sending, Step::Between)
     }
 }
 
@@ -49,51 +101,6 @@ pub(super) struct Handling(Exchange);
 
 impl Drop for Handling {
     fn drop(&mut self) {
-        self.0.0.handling.store(false, Ordering::Relaxed);
-    }
-}
-
-/// The body of a request; ends in an error beyond [`HttpLimits::body_bytes`].
-///
-/// [`HttpLimits::body_bytes`]: super::HttpLimits::body_bytes
-#[derive(Debug)]
-pub struct RequestBody {
-    body: Limited<Incoming>,
-    exchange: Exchange,
-}
-
-impl RequestBody {
-    pub(super) fn new(body: Incoming, limit: usize, exchange: Exchange) -> RequestBody {
-        exchange.set_receiving(!body.is_end_stream());
-        RequestBody { body: Limited::new(body, limit), exchange }
-    }
-}
-
-impl Body for RequestBody {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Poller<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let this = self.get_mut();
-        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
-        this.exchange.set_receiving(!this.body.is_end_stream() && matches!(frame, Some(Ok(_))));
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl Drop for RequestBody {
-    fn drop(&mut self) {
-        self.exchange.set_receiving(false); // nobody waits for more
+        self.0.step(Step::Handling, Step::Answering);
     }
 }

@@ -1,60 +1,125 @@
-//! The socket under hyper, which tells the watchdog when a handler is at work.
+//! The socket under hyper, which tells the watchdog what the connection waits for.
 //!
 //! While a handler works, hyper reads ahead to notice a client that leaves. To the connection
 //! that looks like waiting for the client, and the watchdog would cut it as idle. So while the
-//! client can only wait for its answer this socket says `Running` instead.
+//! client can only wait for its answer this socket says so; and when it waits in the middle of a
+//! request, where a pause is a stall. It also has the clock of a request's head,
+//! since hyper's begins when the answer before ends: a pause between two requests is no slow
+//! head.
 
 use std::{
     io::{self, IoSlice},
     pin::Pin,
-    task::{Context as Poller, Poll},
+    task::{Context as Poller, Poll, ready},
+    time::Duration,
 };
 
-use staunch_ledger::State;
-use staunch_net::Connection;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use staunch_ledger::Account;
+use staunch_net::{Connection, ReadFor, TlsConnection};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Sleep, sleep},
+};
 
 use super::exchange::Exchange;
 
-pub(super) struct Socket {
-    connection: Connection,
+/// What HTTP is spoken over: a [`Connection`] or a [`TlsConnection`].
+pub trait Transport: AsyncRead + AsyncWrite + Unpin + sealed::Sealed {
+    /// Its entry on the ledger.
+    fn account(&self) -> &Account;
+
+    /// Says what the read is for that has just been pending.
+    fn reads_for(&self, what: ReadFor);
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for staunch_net::Connection {}
+    impl Sealed for staunch_net::TlsConnection {}
+}
+
+impl Transport for Connection {
+    fn account(&self) -> &Account {
+        self.account()
+    }
+
+    fn reads_for(&self, what: ReadFor) {
+        self.reads_for(what);
+    }
+}
+
+impl Transport for TlsConnection {
+    fn account(&self) -> &Account {
+        self.account()
+    }
+
+    fn reads_for(&self, what: ReadFor) {
+        self.reads_for(what);
+    }
+}
+
+pub(super) struct Socket<T> {
+    transport: T,
     exchange: Exchange,
+    head_time: Duration,
+    /// When the head must be there, from the first wait for the rest of it.
+    head_due: Option<Pin<Box<Sleep>>>,
 }
 
-impl Socket {
-    pub(super) fn new(connection: Connection, exchange: Exchange) -> Socket {
-        Socket { connection, exchange }
+impl<T: Transport> Socket<T> {
+    pub(super) fn new(transport: T, exchange: Exchange, head_time: Duration) -> Socket<T> {
+        Socket { transport, exchange, head_time, head_due: None }
     }
 
-    fn connection(self: Pin<&mut Self>) -> Pin<&mut Connection> {
-        Pin::new(&mut self.get_mut().connection)
+    fn transport(self: Pin<&mut Self>) -> Pin<&mut T> {
+        Pin::new(&mut self.get_mut().transport)
+    }
+
+    /// Nothing has come: says for what the connection waits, and whether that takes too long.
+    fn poll_late(&mut self, cx: &mut Poller<'_>) -> Poll<io::Error> {
+        if self.exchange.is_answering() {
+            self.transport.account().touch();
+            self.transport.reads_for(ReadFor::Leaving);
+        } else if self.exchange.is_receiving() {
+            self.transport.reads_for(ReadFor::Rest);
+        } else if self.exchange.is_in_head() {
+            self.transport.reads_for(ReadFor::Rest);
+            let head_time = self.head_time;
+            let due = self.head_due.get_or_insert_with(|| Box::pin(sleep(head_time)));
+            ready!(due.as_mut().poll(cx));
+            self.exchange.head_is_late();
+            return Poll::Ready(io::ErrorKind::TimedOut.into());
+        }
+        Poll::Pending
     }
 }
 
-impl AsyncRead for Socket {
+impl<T: Transport> AsyncRead for Socket<T> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Poller<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let polled = Pin::new(&mut this.connection).poll_read(cx, buffer);
-        if polled.is_pending() && this.exchange.is_answering() {
-            let account = this.connection.account();
-            account.touch();
-            account.set_state(State::Running);
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut this.transport).poll_read(cx, buffer);
+        if polled.is_pending() {
+            return this.poll_late(cx).map(Err);
+        }
+        if buffer.filled().len() > before && this.exchange.received() {
+            this.head_due = None;
         }
         polled
     }
 }
 
-impl AsyncWrite for Socket {
+impl<T: Transport> AsyncWrite for Socket<T> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Poller<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.connection().poll_write(cx, bytes)
+        self.transport().poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -62,18 +127,25 @@ impl AsyncWrite for Socket {
         cx: &mut Poller<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.connection().poll_write_vectored(cx, parts)
+        self.transport().poll_write_vectored(cx, parts)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.connection.is_write_vectored()
+        self.transport.is_write_vectored()
     }
 
+    /// hyper flushes when it has nothing more to write. After an answer the next request is
+    /// awaited: the read that waits for it was begun before, and the write has hidden that.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<io::Result<()>> {
-        self.connection().poll_flush(cx)
+        let this = self.get_mut();
+        ready!(Pin::new(&mut this.transport).poll_flush(cx))?;
+        if this.exchange.sent() {
+            this.transport.reads_for(ReadFor::Message);
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<io::Result<()>> {
-        self.connection().poll_shutdown(cx)
+        self.transport().poll_shutdown(cx)
     }
 }

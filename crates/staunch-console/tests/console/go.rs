@@ -32,7 +32,7 @@ async fn go_reads_the_tasks() {
         let ended = scope(&Context::current(), |s| async move {
             let line = line!() + 2;
             for _ in 0..5 {
-                s.spawn(async { Ok(sleep(Duration::from_mins(1)).await?) });
+                s.spawn(async { Ok(sleep(Duration::from_hours(1)).await?) });
             }
             tokio::task::yield_now().await;
             for query in ["", "?debug=1"] {

@@ -104,3 +104,19 @@ async fn sockets_are_shown_with_their_entries() {
     })
     .await;
 }
+
+#[staunch::test]
+async fn sockets_that_the_kernel_alone_holds_are_shown_with_their_listener() {
+    with_console(async |console| {
+        // Our side closes first, so the kernel keeps it.
+        assert_eq!(get(console, "/healthz").await.status, 200);
+        let target = "/debug/sockets?state=TIME_WAIT&limit=100000";
+        let shown = get(console, target).await.json();
+        let closed = shown["sockets"].as_array().unwrap();
+        let closed = closed.iter().find(|socket| socket["local"] == console.to_string());
+        let closed = closed.unwrap_or_else(|| panic!("{shown}"));
+        assert_eq!(closed["owner"]["kind"], "listener");
+        assert!(closed["fd"].is_null(), "{closed}");
+    })
+    .await;
+}

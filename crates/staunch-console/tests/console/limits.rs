@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
 use staunch::{BoxError, Context, scope};
 use staunch_console::{
     Access, Console, Readiness,
@@ -10,7 +12,7 @@ use staunch_console::{
 use staunch_net::{Endpoint, Limits, Listener, SocketOptions};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
 use crate::support::{
@@ -139,4 +141,141 @@ async fn the_end_of_the_service_is_the_end_of_a_profile() {
     let mut answer = Vec::new();
     client.unwrap().read_to_end(&mut answer).await.unwrap();
     assert_eq!((parse(&answer).status, parse(&answer).text()), (503, "The service is ending.\n"));
+}
+
+#[staunch::test]
+async fn nobody_alone_takes_all_connections() {
+    with_console(async |console| {
+        let mut taken = Vec::new();
+        for _ in 0..16 {
+            let mut client = TcpStream::connect(console).await.unwrap();
+            client.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+            assert!(client.read(&mut [0; 1024]).await.unwrap() > 0);
+            taken.push(client);
+        }
+        let mut one_more = TcpStream::connect(console).await.unwrap();
+        let refused = one_more.read(&mut [0; 16]).await.unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionReset);
+    })
+    .await;
+}
+
+#[staunch::test]
+async fn a_body_that_drips_is_refused() {
+    let limits = HttpLimits { body_time: Duration::from_millis(300), ..HttpLimits::default() };
+    let client = async |address| {
+        let begun = Instant::now();
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let head = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n";
+        client.write_all(head).await.unwrap();
+        let mut drip = tokio::time::interval(Duration::from_millis(50));
+        let mut answer = [0; 1024];
+        let count = loop {
+            tokio::select! {
+                count = client.read(&mut answer) => break count.unwrap(),
+                _ = drip.tick() => {
+                    let _ = client.write_all(b"x").await; // until it is refused
+                }
+            }
+        };
+        assert_eq!(parse(&answer[..count]).text(), "it did not arrive within 300ms");
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    };
+    serving(limits, Limits::default(), client).await;
+}
+
+#[staunch::test]
+async fn a_pause_between_requests_is_not_a_slow_head() {
+    let limits = HttpLimits { head_time: Duration::from_millis(100), ..HttpLimits::default() };
+    let client = async |address| {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        for _ in 0..2 {
+            client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+            let mut answer = [0; 1024];
+            let count = client.read(&mut answer).await.unwrap();
+            assert_eq!(parse(&answer[..count]).text(), "");
+            // Longer than a head may take, and shorter than the listener's `idle`.
+            let closed = client.read(&mut answer);
+            assert!(tokio::time::timeout(Duration::from_millis(500), closed).await.is_err());
+        }
+        assert_eq!(observed("cut-idle"), 0);
+    };
+    serving(limits, Limits::default(), client).await;
+}
+
+#[staunch::test]
+async fn who_says_no_more_is_cut_by_the_limits_of_the_listener() {
+    let soon = Some(Duration::from_millis(300));
+    let check = async |limits, said: &[u8], rule: &str| {
+        serving(HttpLimits::default(), limits, async |address| {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            client.write_all(said).await.unwrap();
+            wait_for(rule, || observed(rule) == 1).await;
+            let _ = client.read_to_end(&mut Vec::new()).await; // an end or a reset
+        })
+        .await;
+    };
+    let idle = Limits { idle: soon, ..Limits::default() };
+    check(idle, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "cut-idle").await;
+    let stall = Limits { read_stall: soon, ..Limits::default() };
+    check(stall, b"GET / HTTP/1.1\r\nHo", "cut-read-stall").await;
+}
+
+fn observed(rule: &str) -> u64 {
+    let counts = staunch::Ledger::current().observation_counts();
+    counts.into_iter().find(|(name, _)| *name == rule).map_or(0, |(_, count)| count)
+}
+
+/// Serves HTTP while `client` runs: each request is answered with what is wrong with its body.
+async fn serving(http: HttpLimits, limits: Limits, client: impl AsyncFnOnce(std::net::SocketAddr)) {
+    let endpoint = Endpoint::Tcp("127.0.0.1:0".parse().unwrap());
+    let listener = Listener::bind(&endpoint, &SocketOptions::default(), limits).unwrap();
+    let &Endpoint::Tcp(address) = listener.endpoint() else { panic!("a TCP listener") };
+    let http = std::sync::Arc::new(http);
+    let answer = async |request: hyper::Request<http::RequestBody>| {
+        let wrong = request.into_body().collect().await.err().map(|error| error.to_string());
+        hyper::Response::new(Full::new(Bytes::from(wrong.unwrap_or_default())))
+    };
+    let served = scope(&Context::current(), |s| async move {
+        let context = s.context().clone();
+        s.spawn(async move {
+            let serve = move |connection| {
+                let http = std::sync::Arc::clone(&http);
+                async move { http::serve(connection, &http, answer).await }
+            };
+            let _ = listener.serve(&context, serve).await;
+            Ok(())
+        });
+        client(address).await;
+        s.stop();
+        Ok::<_, BoxError>(())
+    });
+    served.await.unwrap();
+}
+
+/// A page takes its turn until it is sent: four clients that do not read theirs leave none.
+#[staunch::test]
+async fn a_page_keeps_its_turn_until_it_is_sent() {
+    let ledger = staunch::Ledger::current();
+    let why = staunch::Obligation::Perpetual("for the test, with a reason that makes a long page");
+    let many: Vec<_> = (0..1000).map(|_| ledger.open(staunch::Kind::OTHER, why)).collect();
+    with_console(async |console| {
+        let mut readers = Vec::new();
+        for _ in 0..4 {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.set_recv_buffer_size(4096).unwrap();
+            let mut reader = socket.connect(console).await.unwrap();
+            let page = b"GET /debug/ledger?limit=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+            reader.write_all(page).await.unwrap();
+            assert_eq!(reader.read(&mut [0; 16]).await.unwrap(), 16);
+            readers.push(reader);
+        }
+        let mut fifth = std::pin::pin!(get(console, "/debug/ledger?limit=1"));
+        let early = tokio::time::timeout(Duration::from_millis(300), &mut fifth).await;
+        assert!(early.is_err(), "a fifth page while four were being sent");
+        readers.pop();
+        assert_eq!(fifth.await.status, 200);
+    })
+    .await;
+    drop(many);
 }

@@ -12,7 +12,10 @@ use staunch_ledger::{Account, EntryId, State};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_rustls::TlsStream;
 
-use crate::{activity::Reading, connection::Connection};
+use crate::{
+    activity::Reading,
+    connection::{Connection, ReadFor},
+};
 
 /// A [`Connection`] with a TLS session around it.
 ///
@@ -111,6 +114,11 @@ impl TlsConnection {
     /// The peer's IP address, as far as it is known.
     pub fn peer_ip(&self) -> Option<IpAddr> {
         self.connection().peer_ip()
+    }
+
+    /// As [`Connection::reads_for`].
+    pub fn reads_for(&self, what: ReadFor) {
+        self.connection().reads_for(what);
     }
 
     /// Writes all of `parts`, one after the other, in as few TLS records as they fit into, and

@@ -142,7 +142,7 @@ async fn a_stale_unix_socket_is_replaced_but_no_other_file_is() {
 
     let file = folder.path().join("notes.txt");
     std::fs::write(&file, "precious").unwrap();
-    assert!(matches!(bind(&file), Err(BindError::InUse { .. })));
+    assert!(matches!(bind(&file), Err(BindError::NotASocket { .. })));
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
 }
 

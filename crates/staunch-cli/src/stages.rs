@@ -1,0 +1,115 @@
+//! A run in its stages: serve; drain, with the admin endpoint still there to be asked; end.
+//!
+//! Three scopes, one in the other. The innermost has the listeners, and stops with the first
+//! signal. The one around it has the admin endpoint and the patrol, and stops when the last
+//! listener has drained. The outermost has no grace: a second signal stops it, and so cuts
+//! whatever is left.
+
+use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
+
+use staunch_console::{Phase, Readiness};
+use staunch_scope::{Context, Scope, ScopeBuilder, patrol};
+
+use crate::{
+    outcome::Books,
+    service::{Bound, Service},
+    signals::Signals,
+};
+
+/// What a scope has beyond the grace of each of its listeners, to end itself.
+const MARGIN: Duration = Duration::from_secs(2);
+
+/// All that a run needs.
+pub(crate) struct Run {
+    pub(crate) bound: Bound,
+    pub(crate) readiness: Readiness,
+    pub(crate) books: Arc<Books>,
+    /// How long a drain may take.
+    pub(crate) grace: Duration,
+    /// How often to look for leaks.
+    pub(crate) patrol_every: Duration,
+}
+
+/// Serves until a signal comes, and drains; or cuts at once when another one comes.
+pub(crate) async fn run(run: Run, signals: &mut Signals) {
+    let (books, readiness, grace) = (Arc::clone(&run.books), run.readiness.clone(), run.grace);
+    let ended = ScopeBuilder::<Infallible>::new(&Context::background())
+        .grace(Duration::ZERO)
+        .run(async |scope| {
+            let (serving, stop_serving) = scope.context().with_cancel();
+            let mut stages = pin!(scope.fork(run.stages(serving)).join());
+            tokio::select! {
+                biased;
+                _ = &mut stages => return Ok(()), // a failure, which the books have
+                name = signals.next() => {
+                    readiness.advance(Phase::Draining);
+                    tracing::info!(signal = name, ?grace, "draining");
+                    stop_serving.cancel();
+                }
+            }
+            tokio::select! {
+                biased;
+                _ = &mut stages => {}
+                name = signals.next() => {
+                    tracing::warn!(signal = name, "a second signal: who is left is cut at once");
+                    books.cut_now();
+                    scope.stop();
+                }
+            }
+            Ok(())
+        })
+        .await;
+    books.scope_ended(ended.result, Vec::new()); // who was forced here is in the books already
+}
+
+impl Run {
+    async fn stages(self, serving: Context) -> Result<(), Infallible> {
+        let Run { bound, readiness, books, grace, patrol_every } = self;
+        let around = ScopeBuilder::<Infallible>::new(&Context::current())
+            .grace(grace + MARGIN)
+            .run(async |scope| {
+                if let Some(admin) = bound.admin {
+                    start(&scope, admin, &books);
+                }
+                scope.spawn_named("patrol", async move {
+                    let Err(_asked_to_stop) = patrol(patrol_every).await;
+                    Ok(())
+                });
+                serve(bound.listeners, &serving, &readiness, &books, grace).await;
+                scope.stop();
+                Ok(())
+            })
+            .await;
+        books.scope_ended(around.result, around.forced);
+        Ok(())
+    }
+}
+
+/// Serves what is not the admin endpoint, until `serving` is cancelled and all have drained.
+async fn serve(
+    listeners: Vec<Service>,
+    serving: &Context,
+    readiness: &Readiness,
+    books: &Arc<Books>,
+    grace: Duration,
+) {
+    let ended = ScopeBuilder::<Infallible>::new(serving)
+        .grace(grace + MARGIN)
+        .run(async |scope| {
+            for listener in listeners {
+                start(&scope, listener, books);
+            }
+            readiness.advance(Phase::Ready);
+            Ok(())
+        })
+        .await;
+    books.scope_ended(ended.result, ended.forced);
+}
+
+fn start(scope: &Scope<Infallible>, service: Service, books: &Arc<Books>) {
+    let (context, books) = (scope.context().clone(), Arc::clone(books));
+    scope.spawn_named("listener", async move {
+        service.serve(&context, &books).await;
+        Ok(())
+    });
+}
