@@ -62,8 +62,9 @@ async fn go_reads_where_cpu_time_goes() {
                 burn(&ENOUGH);
                 Ok(())
             });
+            let enough = Raised(&ENOUGH); // also when Go fails: the burning must end
             let top = top(console, "/debug/pprof/profile?seconds=2").await;
-            ENOUGH.store(true, Ordering::Relaxed);
+            drop(enough);
             burning.join().await?;
             if let Some(top) = top {
                 assert!(top.contains("Type: cpu"), "{top}");
@@ -75,6 +76,15 @@ async fn go_reads_where_cpu_time_goes() {
         ended.await.unwrap();
     })
     .await;
+}
+
+/// Raises a flag when it is dropped.
+struct Raised(&'static AtomicBool);
+
+impl Drop for Raised {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[inline(never)]
