@@ -101,17 +101,16 @@ fn report<M: Manager>(shared: &Shared<M>, entry: &Entry, verdict: Verdict) {
 /// The chain of owners, from the task that leased it upwards.
 fn owners<M: Manager>(shared: &Shared<M>, entry: &Entry) -> String {
     const MOST: usize = 8;
-    let mut chain = String::new();
-    let mut owner = entry.parent();
-    for _ in 0..MOST {
-        let Some(entry) = owner.and_then(|id| shared.ledger.entry(id)) else { break };
-        chain += &format!("; of {} born at {}", entry.kind(), entry.born_at());
-        if *entry.label() != Label::None {
-            chain += &format!(" ({})", entry.label());
+    let above = |entry: &Entry| entry.parent().and_then(|owner| shared.ledger.entry(owner));
+    let chain = std::iter::successors(above(entry), above).take(MOST);
+    let owner = |entry: Entry| {
+        let (kind, born_at) = (entry.kind(), entry.born_at());
+        match entry.label() {
+            Label::None => format!("; of {kind} born at {born_at}"),
+            label => format!("; of {kind} born at {born_at} ({label})"),
         }
-        owner = entry.parent();
-    }
-    chain
+    };
+    chain.map(owner).collect()
 }
 
 /// Takes the connection away from its lease, whose next use says so.

@@ -150,11 +150,6 @@ fn limits_that_could_not_act() {
         "limits.handshake = '5s'",
         &["5:8: `handshake` in [listener.limits] of \"a\": there is none without [listener.tls]"],
     );
-    check_listener(
-        "limits.message = '5s'",
-        &["5:8: `message` in [listener.limits] of \"a\": HTTP has limits of its own for the head \
-           and the body of a request"],
-    );
     let tls = "[listener.tls]\ncertificate = 'c'\nkey = 'k'\n";
     check_listener(&format!("limits.handshake = '5s'\n{tls}"), &[]);
     check(
@@ -168,6 +163,11 @@ fn limits_that_could_not_act() {
     let http = |keys: &str| {
         format!("[[listener]]\nname='a'\nprotocol='http'\nlisten='127.0.0.1:1'\n{keys}\n")
     };
+    check(
+        &http("limits.message = '5s'"),
+        &["5:8: `message` in [listener.limits] of \"a\": HTTP has limits of its own for the head \
+           and the body of a request"],
+    );
     check(
         &http("limits.buffer = '4KiB'"),
         &["5:17: `buffer` in [listener.limits] of \"a\" is \"4KiB\": must be a size from 8KiB to \
