@@ -166,7 +166,7 @@ async fn one_lost_lease_among_many_requests_is_found() {
         assert!(!abandoned.is_empty() && begun.elapsed() < Duration::from_secs(30));
         assert!(abandoned.iter().all(|it| it.contains("abandoning.rs")), "{abandoned:?}");
         let lost = std::mem::take(&mut *LOST.lock().unwrap());
-        lost.into_iter().for_each(|lease| drop(ManuallyDrop::into_inner(lease)));
+        drop(lost.into_iter().map(ManuallyDrop::into_inner).collect::<Vec<_>>());
         eventually("all are back", || pool.status().leased == 0).await;
     })
     .await;

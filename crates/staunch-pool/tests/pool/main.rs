@@ -1,5 +1,7 @@
 //! The pool, against a manager that does what the test says.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 mod abandoning;
 mod cancelling;
 mod keeping;

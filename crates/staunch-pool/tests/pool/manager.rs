@@ -157,6 +157,6 @@ pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) 
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    let patience = Duration::from_secs(60);
+    let patience = Duration::from_mins(1);
     tokio::time::timeout(patience, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
