@@ -15,7 +15,7 @@ use std::{
     os::fd::AsRawFd,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU8, Ordering},
     },
     task::{Context as Poller, Poll, ready},
@@ -220,6 +220,11 @@ impl Connection {
         self.peer().ok().flatten().map(|peer| peer.ip())
     }
 
+    /// A way to end it from elsewhere, while a task uses it.
+    pub fn closer(&self) -> Closer {
+        Closer { core: Arc::downgrade(&self.core) }
+    }
+
     /// Reads it line by line, each at most as long as the listener's buffer.
     pub fn lines(&self) -> Lines<'_> {
         Lines::new(self)
@@ -338,6 +343,21 @@ impl Connection {
         let count = ready!(polled)?;
         buffer.fill(count);
         Poll::Ready(Ok(count))
+    }
+}
+
+/// Ends a connection from elsewhere; made by [`Connection::closer`].
+#[derive(Clone, Debug)]
+pub struct Closer {
+    core: Weak<Core>,
+}
+
+impl Closer {
+    /// Resets the connection, if it is still there: whoever waits on it gets an error.
+    pub fn close(&self) {
+        if let Some(core) = self.core.upgrade() {
+            let _ = core.socket.abort(); // the peer may have gone meanwhile
+        }
     }
 }
 

@@ -36,7 +36,7 @@ mod window;
 pub use crate::{
     bind_error::BindError,
     chunks::{Chunks, chunks},
-    connection::{Connection, ReadFor, WriteAll},
+    connection::{Closer, Connection, ReadFor, WriteAll},
     dial::{
         DatagramError, DialError, DialOptions, Dialer, UdpPeer, dial_tcp, dial_tls, dial_udp,
         dial_unix,

@@ -9,11 +9,17 @@
 //! holds; it never exceeds `most`.
 //!
 //! **Invariant.** While somebody stands in line, nothing is idle and no place is free.
+//!
+//! Everybody in line has the same patience, so the line is in the order of its deadlines too. It is
+//! looked at now and then ([`Core::expire`]) by the keeper, which is told when the line begins: no
+//! timer for each wait.
 
 use std::{
     collections::{BTreeMap, VecDeque},
     task::Waker,
 };
+
+use tokio::time::Instant;
 
 use crate::options::Order;
 
@@ -24,11 +30,27 @@ pub(crate) struct Core<T> {
     order: Order,
     idle: VecDeque<T>,
     total: usize,
-    line: BTreeMap<u64, Waker>,
+    line: BTreeMap<u64, Waiter>,
     /// Granted and not yet collected: never more than connections.
     granted: Vec<(u64, Grant<T>)>,
+    timed_out: Vec<u64>,
     next_ticket: u64,
+    /// Somebody looks at the line now and then.
+    is_watched: bool,
     closed: bool,
+}
+
+struct Waiter {
+    waker: Waker,
+    deadline: Instant,
+}
+
+/// A place in the line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ticket {
+    pub(crate) number: u64,
+    /// Nobody looks at the line yet: tell the keeper.
+    pub(crate) begins: bool,
 }
 
 /// What a waiter gets.
@@ -46,6 +68,8 @@ pub(crate) enum Ask<T> {
     Granted(Grant<T>),
     /// There is nothing: stand in line.
     Full,
+    /// It has stood in line for as long as it may.
+    TimedOut,
     Closed,
 }
 
@@ -72,7 +96,9 @@ impl<T> Core<T> {
             total: 0,
             line: BTreeMap::new(),
             granted: Vec::new(),
+            timed_out: Vec::new(),
             next_ticket: 0,
+            is_watched: false,
             closed: false,
         }
     }
@@ -106,13 +132,27 @@ impl<T> Core<T> {
     }
 
     /// Stands in line; `None` when it is too long.
-    pub(crate) fn stand_in_line(&mut self, waker: &Waker) -> Option<u64> {
+    pub(crate) fn stand_in_line(&mut self, waker: &Waker, deadline: Instant) -> Option<Ticket> {
         if self.line.len() >= self.most_waiting {
             return None;
         }
         self.next_ticket += 1;
-        self.line.insert(self.next_ticket, waker.clone());
-        Some(self.next_ticket)
+        self.line.insert(self.next_ticket, Waiter { waker: waker.clone(), deadline });
+        let begins = !std::mem::replace(&mut self.is_watched, true);
+        Some(Ticket { number: self.next_ticket, begins })
+    }
+
+    /// Those who have stood in line for too long, to be woken; `None` when there is no line, and
+    /// nobody need look until one begins.
+    pub(crate) fn expire(&mut self, now: Instant) -> Option<Vec<Waker>> {
+        self.is_watched = !self.line.is_empty();
+        let mut expired = Vec::new();
+        while let Some(first) = self.line.first_entry().filter(|it| it.get().deadline <= now) {
+            let (ticket, waiter) = first.remove_entry();
+            self.timed_out.push(ticket);
+            expired.push(waiter.waker);
+        }
+        self.is_watched.then_some(expired)
     }
 
     /// What was granted to a ticket: `Err` while it is still in line.
@@ -120,17 +160,25 @@ impl<T> Core<T> {
         if let Some(grant) = self.take_grant(ticket) {
             return Ok(Ask::Granted(grant));
         }
-        match self.line.get_mut(&ticket) {
-            Some(known) => known.clone_from(waker),
-            None => return Ok(Ask::Closed),
+        if let Some(waiter) = self.line.get_mut(&ticket) {
+            waiter.waker.clone_from(waker);
+            return Err(());
         }
-        Err(())
+        Ok(if self.forget_timeout(ticket) { Ask::TimedOut } else { Ask::Closed })
     }
 
     /// Leaves the line. What was granted meanwhile must be given back by the caller.
     pub(crate) fn leave_line(&mut self, ticket: u64) -> Option<Grant<T>> {
-        self.line.remove(&ticket);
+        if self.line.remove(&ticket).is_some() {
+            return None;
+        }
+        self.forget_timeout(ticket);
         self.take_grant(ticket)
+    }
+
+    fn forget_timeout(&mut self, ticket: u64) -> bool {
+        let at = self.timed_out.iter().position(|timed_out| *timed_out == ticket);
+        at.map(|at| self.timed_out.swap_remove(at)).is_some()
     }
 
     fn take_grant(&mut self, ticket: u64) -> Option<Grant<T>> {
@@ -141,9 +189,9 @@ impl<T> Core<T> {
     /// Gives a connection back.
     #[inline]
     pub(crate) fn give(&mut self, connection: T) -> Given<T> {
-        if let Some((ticket, waker)) = self.line.pop_first() {
+        if let Some((ticket, waiter)) = self.line.pop_first() {
             self.granted.push((ticket, Grant::Idle(connection)));
-            return Given::Handed(waker);
+            return Given::Handed(waiter.waker);
         }
         if self.closed || self.idle.len() >= self.most_idle {
             return Given::Surplus(connection, self.give_place());
@@ -154,9 +202,9 @@ impl<T> Core<T> {
 
     /// Gives a place back; whoever is first in line has it, and is to be woken.
     pub(crate) fn give_place(&mut self) -> Option<Waker> {
-        if let Some((ticket, waker)) = self.line.pop_first() {
+        if let Some((ticket, waiter)) = self.line.pop_first() {
             self.granted.push((ticket, Grant::Place));
-            return Some(waker);
+            return Some(waiter.waker);
         }
         self.total -= 1;
         None
@@ -184,7 +232,7 @@ impl<T> Core<T> {
         let idle: Vec<T> = self.idle.drain(..).collect();
         self.total -= idle.len();
         let line = std::mem::take(&mut self.line);
-        (idle, line.into_values().collect())
+        (idle, line.into_values().map(|waiter| waiter.waker).collect())
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -213,7 +261,7 @@ mod tests {
     }
 
     fn stand(core: &mut Core<u32>) -> u64 {
-        core.stand_in_line(Waker::noop()).expect("the line is short")
+        core.stand_in_line(Waker::noop(), Instant::now()).expect("the line is short").number
     }
 
     fn collect(core: &mut Core<u32>, ticket: u64) -> Option<Grant<u32>> {
@@ -239,7 +287,8 @@ mod tests {
         let mut core = core(1, 1);
         assert_eq!(core.ask(), Ask::Granted(Grant::Place));
         let (first, second) = (stand(&mut core), stand(&mut core));
-        assert_eq!(core.stand_in_line(Waker::noop()), None, "the line is full");
+        let third = core.stand_in_line(Waker::noop(), Instant::now());
+        assert_eq!(third, None, "the line is full");
         assert!(matches!(core.give(7), Given::Handed(_)));
         assert_eq!(core.ask(), Ask::Full, "what is granted is not to be had");
         assert_eq!(collect(&mut core, second), None);
@@ -269,6 +318,24 @@ mod tests {
         assert!(matches!(core.give(1), Given::Kept));
         assert!(matches!(core.give(2), Given::Surplus(2, None)));
         assert_eq!((core.total(), core.idle()), (1, 1));
+    }
+
+    #[test]
+    fn who_stands_in_line_for_too_long_hears_of_it_and_the_others_move_up() {
+        let mut core = core(1, 1);
+        assert_eq!(core.ask(), Ask::Granted(Grant::Place));
+        let (now, second) = (Instant::now(), std::time::Duration::from_secs(1));
+        let first = core.stand_in_line(Waker::noop(), now + second).unwrap();
+        let last = core.stand_in_line(Waker::noop(), now + 2 * second).unwrap();
+        assert_eq!((first.begins, last.begins), (true, false), "the keeper is told once");
+        assert_eq!(core.expire(now).map(|expired| expired.len()), Some(0));
+        assert_eq!(core.expire(now + second).map(|expired| expired.len()), Some(1));
+        assert_eq!(core.collect(first.number, Waker::noop()), Ok(Ask::TimedOut));
+        assert!(matches!(core.give(7), Given::Handed(_)));
+        assert_eq!(core.expire(now + 9 * second).map(|it| it.len()), None, "granted in time");
+        assert_eq!(collect(&mut core, last.number), Some(Grant::Idle(7)));
+        let next = core.stand_in_line(Waker::noop(), now).unwrap();
+        assert!(next.begins && core.timed_out.is_empty());
     }
 
     #[test]

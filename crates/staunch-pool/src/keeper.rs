@@ -4,7 +4,8 @@
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use staunch_scope::{Context, Isolate, Scope, ScopeBuilder, sleep};
+use staunch_scope::{Context, Isolate, Scope, ScopeBuilder, sleep_until};
+use tokio::time::Instant;
 
 use crate::{
     abandoned::Watch,
@@ -22,24 +23,13 @@ pub(crate) async fn keep<M: Manager>(shared: Arc<Shared<M>>) {
         .policy(Isolate)
         .grace(grace)
         .run(async |scope| {
-            let mut watch = Watch::default();
-            let often = (shared.options.abandoned_timeout / 4).max(Duration::from_millis(1));
-            let every = shared.options.maintenance_interval.min(often);
-            loop {
-                tokio::select! {
-                    biased;
-                    () = shared.work.notified() => {}
-                    slept = sleep(every) => {
-                        if slept.is_err() {
-                            break;
-                        }
-                        watch.look(&shared);
-                        maintain(&scope, &shared);
-                    }
+            let mut rounds = Rounds::new(&shared);
+            while rounds.wait(&shared).await {
+                if rounds.is_due() {
+                    rounds.watch.look(&shared);
+                    maintain(&scope, &shared);
                 }
-                if shared.is_closed() {
-                    break;
-                }
+                rounds.has_line = shared.expire();
                 start_all(&scope, &shared);
             }
             shared.close();
@@ -48,6 +38,50 @@ pub(crate) async fn keep<M: Manager>(shared: Arc<Shared<M>>) {
         })
         .await;
     drop(ended);
+}
+
+/// When the keeper does what.
+struct Rounds {
+    watch: Watch,
+    /// Between two looks at everything, and between two at the line while there is one.
+    long: Duration,
+    short: Duration,
+    due: Instant,
+    has_line: bool,
+}
+
+impl Rounds {
+    fn new<M: Manager>(shared: &Shared<M>) -> Rounds {
+        const FINEST: Duration = Duration::from_millis(1);
+        let options = &shared.options;
+        // A quarter, so that what is abandoned is not found much later than it could be.
+        let long = options.maintenance_interval.min(options.abandoned_timeout / 4).max(FINEST);
+        let short = (options.acquire_timeout / 50).max(FINEST);
+        let due = Instant::now() + long;
+        Rounds { watch: Watch::default(), long, short, due, has_line: false }
+    }
+
+    /// Waits until there is something to do; `false` when it is over.
+    async fn wait<M: Manager>(&self, shared: &Shared<M>) -> bool {
+        let line = Instant::now() + self.short;
+        let until = if self.has_line { self.due.min(line) } else { self.due };
+        let goes_on = tokio::select! {
+            biased;
+            slept = sleep_until(until) => slept.is_ok(),
+            () = shared.work.notified() => true,
+        };
+        goes_on && !shared.is_closed()
+    }
+
+    /// Whether it is time to look at everything; then the next time is set.
+    fn is_due(&mut self) -> bool {
+        let now = Instant::now();
+        let is_due = now >= self.due;
+        if is_due {
+            self.due = now + self.long;
+        }
+        is_due
+    }
 }
 
 /// Closes the pool however its keeper ends.
@@ -112,7 +146,8 @@ fn maintain<M: Manager>(scope: &Scope<Infallible>, shared: &Arc<Shared<M>>) {
     let shared = Arc::clone(shared);
     scope.spawn_named("pool keeper", async move {
         while let Some(place) = shared.place_ahead() {
-            let Ok(record) = shared.create(place).await else { break };
+            let deadline = Instant::now() + shared.options.connect_timeout;
+            let Ok(record) = shared.create(place, deadline).await else { break };
             Shared::give(record, shared.ledger.now());
         }
         Ok(())

@@ -14,6 +14,9 @@
 //! | [`AcquireError`], [`Exhausted`], [`Revoked`] | what can go wrong |
 //! | [`PoolStatus`], [`Holder`] | what it holds, and who has it |
 //!
+//! # Features
+//! `tcp`: [`Tcp`], plain connections. `postgres`: [`Postgres`], by tokio-postgres.
+//!
 //! # What holds
 //! 1. No more than `max_total` connections at a time, one that is being made or checked counts.
 //! 2. A connection that comes back goes to whoever has waited longest; nobody overtakes.
@@ -29,12 +32,15 @@ mod error;
 mod keeper;
 mod lease;
 mod manager;
+mod managers;
 mod options;
 mod pool;
 mod record;
 mod shared;
 mod status;
 
+#[cfg(any(feature = "postgres", feature = "tcp"))]
+pub use crate::managers::*;
 pub use crate::{
     error::{AcquireError, Exhausted, Revoked},
     lease::{InUse, Lease},

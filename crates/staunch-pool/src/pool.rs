@@ -10,6 +10,7 @@ use std::{
 
 use staunch_ledger::Ledger;
 use staunch_scope::{Scope, Wait};
+use tokio::time::Instant;
 
 use crate::{
     error::AcquireError,
@@ -124,10 +125,13 @@ impl<M: Manager> Pool<M> {
             if let Some(cause) = asked.await {
                 return Err(cause.into());
             }
-            match shared.take_at_once() {
-                Some(record) => Ok(Lease::new(record, born_at)),
-                None => Box::pin(shared.acquire(born_at)).await,
+            if let Some(record) = shared.take_at_once() {
+                return Ok(Lease::new(record, born_at));
             }
+            let begun = Instant::now();
+            let acquired = shared.acquire(begun).await;
+            shared.counters.waited(begun.elapsed(), acquired.is_ok());
+            acquired.map(|record| Lease::new(record, born_at))
         }
     }
 

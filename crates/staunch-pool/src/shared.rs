@@ -17,14 +17,13 @@ use std::{
 };
 
 use staunch_ledger::{EntryId, Kind, Ledger, Obligation, Stamp, State};
-use staunch_scope::{Cancelled, Wait, timeout};
+use staunch_scope::Wait;
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     circuit::{Circuit, Refusal},
     core::{Ask, Core, Given, Grant},
     error::{AcquireError, Exhausted},
-    lease::Lease,
     manager::{Condition, Manager},
     options::PoolOptions,
     record::Record,
@@ -109,82 +108,70 @@ impl<M: Manager> Shared<M> {
         Some(record)
     }
 
-    /// Leases a connection, waiting for one, or making one.
-    pub(crate) async fn acquire(
-        self: &Arc<Self>,
-        born_at: &'static Location<'static>,
-    ) -> Result<Lease<M>, AcquireError<M::Error>> {
-        let begun = Instant::now();
-        let limit = self.options.acquire_timeout;
-        let record = match timeout(limit, self.obtain()).await {
-            Ok(record) => record,
-            Err(Cancelled::DeadlineExceeded) if begun.elapsed() >= limit => {
-                Err(AcquireError::Exhausted(self.exhausted(begun.elapsed())))
-            }
-            Err(cause) => Err(cause.into()),
-        };
-        match record {
-            Ok(record) => {
-                self.counters.waited(begun.elapsed());
-                Ok(Lease::new(record, born_at))
-            }
-            Err(error) => {
-                self.counters.failed();
-                Err(error)
-            }
-        }
-    }
-
-    async fn obtain(self: &Arc<Self>) -> Acquired<M> {
+    /// A connection to lease, waiting for one, or making one, since `begun`. What is larger than
+    /// a wait is in memory of its own.
+    pub(crate) async fn acquire(self: &Arc<Self>, begun: Instant) -> Acquired<M> {
+        let deadline = begun + self.options.acquire_timeout;
         loop {
-            match self.grant().await? {
+            match self.grant(begun, deadline).await? {
+                Grant::Idle(record) if !self.options.test_on_borrow => return Ok(record),
                 Grant::Idle(record) => {
-                    if let Some(record) = self.ready(record).await {
+                    if let Some(record) = Box::pin(self.ready(record)).await {
                         return Ok(record);
                     }
                 }
-                Grant::Place => return self.create(Place::new(self)).await,
+                Grant::Place => return Box::pin(self.create(Place::new(self), deadline)).await,
             }
         }
     }
 
     /// A connection or a place, in one's turn.
-    async fn grant(self: &Arc<Self>) -> Result<Grant<Arc<Record<M>>>, AcquireError<M::Error>> {
+    async fn grant(
+        &self,
+        begun: Instant,
+        deadline: Instant,
+    ) -> Result<Grant<Arc<Record<M>>>, AcquireError<M::Error>> {
         let pool = self.options.name;
         let mut waiting = Waiting { shared: self, ticket: None };
         let mut wait = Wait::new();
-        let asked = poll_fn(|cx| wait.poll(cx, State::Lease, |cx| waiting.poll(cx))).await?;
-        match asked {
+        let asked = poll_fn(|cx| wait.poll(cx, State::Lease, |cx| waiting.poll(deadline, cx)));
+        match asked.await? {
             Ask::Granted(grant) => Ok(grant),
             Ask::Full => {
                 Err(AcquireError::TooManyWaiters { pool, limit: self.options.max_waiters })
             }
+            Ask::TimedOut => Err(AcquireError::Exhausted(self.exhausted(begun.elapsed()))),
             Ask::Closed => Err(AcquireError::Closed { pool }),
         }
     }
 
-    /// An idle connection that can be leased; `None` when it had to be ended.
-    async fn ready(self: &Arc<Self>, record: Arc<Record<M>>) -> Option<Arc<Record<M>>> {
-        let floating = Floating::new(record);
-        if floating.record().is_expired(self.ledger.now()) {
-            floating.end(Destroyed::Expired);
-            return None;
-        }
-        if self.options.test_on_borrow {
-            return floating.checked(Condition::Clean, true).await;
-        }
-        Some(floating.keep())
+    /// Wakes those who have waited for too long. Whether there is a line to look at again.
+    pub(crate) fn expire(&self) -> bool {
+        let expired = self.desk().core.expire(Instant::now());
+        let is_line = expired.is_some();
+        expired.into_iter().flatten().for_each(Waker::wake);
+        is_line
+    }
+
+    /// An idle connection that answers; `None` when it had to be ended.
+    async fn ready(&self, record: Arc<Record<M>>) -> Option<Arc<Record<M>>> {
+        Floating::new(record).checked(Condition::Clean, true).await
     }
 
     /// Makes a connection in a place.
-    pub(crate) async fn create(self: &Arc<Self>, place: Place<'_, M>) -> Acquired<M> {
+    pub(crate) async fn create(
+        self: &Arc<Self>,
+        place: Place<'_, M>,
+        deadline: Instant,
+    ) -> Acquired<M> {
         let pool = self.options.name;
         let attempt = Attempt::begin(self).map_err(|refusal| AcquireError::Down {
             pool,
             retry_in: refusal.retry_in,
             last: refusal.last,
         })?;
-        let limit = self.options.connect_timeout;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let limit = self.options.connect_timeout.min(left);
         let connected = tokio::time::timeout(limit, self.manager.connect()).await;
         let connection = match connected {
             Ok(Ok(connection)) => connection,
@@ -427,7 +414,7 @@ struct Waiting<'s, M: Manager> {
 }
 
 impl<M: Manager> Waiting<'_, M> {
-    fn poll(&mut self, cx: &mut Poller<'_>) -> Poll<Ask<Arc<Record<M>>>> {
+    fn poll(&mut self, deadline: Instant, cx: &mut Poller<'_>) -> Poll<Ask<Arc<Record<M>>>> {
         let mut desk = self.shared.desk();
         if let Some(ticket) = self.ticket {
             let Ok(ask) = desk.core.collect(ticket, cx.waker()) else { return Poll::Pending };
@@ -438,8 +425,15 @@ impl<M: Manager> Waiting<'_, M> {
             Ask::Full => {}
             ask => return Poll::Ready(ask),
         }
-        self.ticket = desk.core.stand_in_line(cx.waker());
-        if self.ticket.is_none() { Poll::Ready(Ask::Full) } else { Poll::Pending }
+        let Some(ticket) = desk.core.stand_in_line(cx.waker(), deadline) else {
+            return Poll::Ready(Ask::Full);
+        };
+        drop(desk);
+        self.ticket = Some(ticket.number);
+        if ticket.begins {
+            self.shared.work.notify_one();
+        }
+        Poll::Pending
     }
 }
 

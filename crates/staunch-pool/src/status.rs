@@ -123,13 +123,14 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    pub(crate) fn waited(&self, time: Duration) {
+    /// An acquire that was not served at once has ended.
+    pub(crate) fn waited(&self, time: Duration, is_served: bool) {
+        if !is_served {
+            self.failed.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
         let bucket = (0..BUCKETS).find(|bucket| time <= bound(*bucket)).unwrap_or(BUCKETS - 1);
         self.waits[bucket].fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn failed(&self) {
-        self.failed.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn created(&self) {

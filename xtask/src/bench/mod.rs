@@ -9,6 +9,7 @@
 mod echo;
 mod idle;
 mod ledger;
+mod pool;
 mod record;
 mod stats;
 mod subject;
@@ -42,6 +43,8 @@ enum Name {
     Idle,
     /// Birth and death of a ledger entry, and a snapshot.
     Ledger,
+    /// Acquire and release on a pool of trivial connections.
+    Pool,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
@@ -49,6 +52,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         Name::Echo => ("echo", echo::run),
         Name::Idle => ("idle", idle::run),
         Name::Ledger => ("ledger", ledger::run),
+        Name::Pool => ("pool", pool::run),
     };
     let format = if args.json { Format::Json } else { Format::Table };
     let mut record = Record::new(name, format);

@@ -55,7 +55,11 @@ const RECIPES: &[Recipe] = &[
         build: |_| cargo::build_bin("staunch-bench", "tokio_echo"),
         arguments: Arguments::Address,
     },
-    Recipe { name: "go", build: build_go, arguments: Arguments::Address },
+    Recipe {
+        name: "go",
+        build: |folder| build_go(folder, "go-echo"),
+        arguments: Arguments::Address,
+    },
 ];
 
 /// Builds the subjects that were asked for.
@@ -117,11 +121,12 @@ connections_per_ip = {limit}
     )
 }
 
-fn build_go(folder: &Path) -> anyhow::Result<PathBuf> {
-    let program = folder.join("go-echo");
+/// Builds a peer written in Go, in the folder given.
+pub(super) fn build_go(folder: &Path, peer: &str) -> anyhow::Result<PathBuf> {
+    let program = folder.join(peer);
     let mut command = Command::new("go");
     command.args(["build", "-o"]).arg(&program).arg(".");
-    cargo::run(command.current_dir(cargo::root().join("bench/peers/go-echo")))
+    cargo::run(command.current_dir(cargo::root().join("bench/peers").join(peer)))
         .context("Go 1.21 or newer is needed: https://go.dev/dl")?;
     Ok(program)
 }

@@ -57,7 +57,7 @@ use crate::{
 pub struct Dialer {
     shared: Arc<Listening>,
     options: DialOptions,
-    /// The scope of the watchdog; without one, a connection belongs to the task that dials it.
+    /// The scope that connections belong to; without one, each belongs to the task that dials it.
     owner: Option<EntryId>,
     /// Told when the dialer is dropped.
     abandoned: Arc<Notify>,
@@ -75,6 +75,13 @@ impl Dialer {
     #[track_caller]
     pub fn unwatched(options: DialOptions) -> Dialer {
         Dialer::new(None, options, Limits::none())
+    }
+
+    /// Dials connections that nobody watches, and that belong to `scope`, whoever dials them: for
+    /// what is handed from task to task, as by a pool.
+    #[track_caller]
+    pub fn owned<E: Send + 'static>(scope: &Scope<E>, options: DialOptions) -> Dialer {
+        Dialer::new(Some(scope.id()), options, Limits::none())
     }
 
     /// Dials connections that are watched within `limits`: those for `idle`, `read_stall`,
@@ -164,7 +171,15 @@ impl Dialer {
         self.tls_at(Location::caller(), context.clone(), address, peer)
     }
 
-    pub(super) async fn tcp_at<A: ToSocketAddrs + fmt::Display>(
+    /// [`Dialer::tcp`] on behalf of somebody else's line: for wrappers, whose own line would say
+    /// nothing.
+    ///
+    /// # Errors
+    /// As [`Dialer::tcp`].
+    ///
+    /// # Cancel safety
+    /// As [`Dialer::tcp`].
+    pub async fn tcp_at<A: ToSocketAddrs + fmt::Display>(
         &self,
         born_at: &'static Location<'static>,
         context: Context,
@@ -174,7 +189,14 @@ impl Dialer {
         self.bounded(&context, &target, self.connect(born_at, &target, address)).await
     }
 
-    pub(super) async fn unix_at<P: AsRef<Path>>(
+    /// [`Dialer::unix`] on behalf of somebody else's line.
+    ///
+    /// # Errors
+    /// As [`Dialer::unix`].
+    ///
+    /// # Cancel safety
+    /// As [`Dialer::tcp`].
+    pub async fn unix_at<P: AsRef<Path>>(
         &self,
         born_at: &'static Location<'static>,
         context: Context,

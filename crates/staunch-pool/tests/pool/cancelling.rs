@@ -18,11 +18,11 @@ async fn poll_times<F: Future>(times: usize, work: F) -> bool {
     let mut work = pin!(work);
     let mut polls = 0;
     poll_fn(|cx| {
-        if polls == times {
-            return Poll::Ready(false);
+        if polls < times && work.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(true);
         }
         polls += 1;
-        work.as_mut().poll(cx).map(|_| true)
+        if polls < times { Poll::Pending } else { Poll::Ready(false) }
     })
     .await
 }

@@ -1,0 +1,3 @@
+module go-pool
+
+go 1.21

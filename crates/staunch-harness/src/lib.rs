@@ -1,0 +1,11 @@
+//! Real servers for tests and benches.
+//!
+//! Each is a child process on a free port of 127.0.0.1, with its files in a temporary folder. It is
+//! ended by its pid when it is dropped, and its folder goes with it.
+
+mod child;
+mod port;
+mod postgres;
+mod swallow;
+
+pub use crate::{port::free_port, postgres::PostgresServer, swallow::Swallow};
