@@ -49,5 +49,6 @@ mod sockets;
 pub use crate::{
     access::{Access, OpenAccessError, Secret, SecretError},
     console::{Console, ConsoleOptions},
+    profiles::release_sampler_file,
     readiness::{Phase, Readiness},
 };

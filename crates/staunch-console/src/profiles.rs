@@ -7,6 +7,7 @@ mod goroutine;
 mod heap;
 mod place;
 mod proto;
+mod sampler_file;
 mod source;
 mod symbol;
 
@@ -20,6 +21,7 @@ use crate::{
     route::{ROUTES, Visit},
 };
 
+pub use self::sampler_file::release_sampler_file;
 pub(crate) use self::{
     cpu::profile,
     goroutine::goroutine,

@@ -1,7 +1,11 @@
 //! The stages in which a run ends: listeners first, the admin endpoint last, and all at once when
 //! somebody insists.
 
-use std::{io::Write, net::TcpStream, time::Duration};
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    time::Duration,
+};
 
 use rustix::process::Signal;
 
@@ -96,4 +100,25 @@ fn nobody_needs_to_read_what_is_printed() {
     let listener = "[[listener]]\nname = \"echo\"\nprotocol = \"echo\"\nlisten = \"127.0.0.1:0\"\n";
     let ended = Server::start_unread(listener).terminate();
     assert_eq!(ended.code, Some(0), "{ended:#?}");
+}
+
+/// The sampler keeps a file for the profiles to come; it is on the ledger meanwhile.
+#[test]
+fn a_cpu_profile_leaves_nothing() {
+    let server = server(Duration::from_secs(1));
+    let mut profile = TcpStream::connect(server.tcp("admin")).unwrap();
+    let ask = "GET /debug/pprof/profile?seconds=1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    profile.write_all(ask.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    profile.read_to_end(&mut answer).unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", answer.escape_ascii());
+    let ledger = server.admin_json("/debug/ledger?kind=file").body;
+    let labels: Vec<&str> = ledger["entries"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry["label"].as_str())
+        .collect();
+    assert!(labels.iter().any(|label| label.contains(".tmp")), "{ledger}");
+    server.terminate().assert_clean();
 }

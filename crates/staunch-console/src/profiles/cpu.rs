@@ -20,6 +20,7 @@ use staunch_scope::Blocking;
 
 use super::{
     builder::{Builder, Call, Frame},
+    sampler_file,
     source::{in_full, short},
 };
 use crate::{refusal::Refusal, reply::Reply, route::Visit};
@@ -40,6 +41,7 @@ pub(crate) fn profile(visit: &Visit<'_>) -> Result<Reply, Refusal> {
     visit.work.account().label("CPU profile");
     let _alone = Alone::claim().ok_or(Refusal::Busy)?;
     let profiler = start()?;
+    sampler_file::account();
     wait(visit.work, Duration::from_secs(seconds))?;
     let report = profiler.report().build().map_err(Refusal::failed)?;
     drop(profiler);
