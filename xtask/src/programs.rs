@@ -18,6 +18,7 @@ const NEEDED: &[Program] = &[
     Program { name: "ss", package: "iproute2" },
     // Its programs proper are not on the PATH; this one comes with them.
     Program { name: "pg_createcluster", package: "postgresql" },
+    Program { name: "redis-server", package: "redis-server" },
     Program { name: "go", package: "golang-go" },
 ];
 
@@ -81,7 +82,8 @@ mod tests {
         let text = remedies(&all);
         assert!(text.contains("  go: in Debian's golang-go"), "{text}");
         let command = "run: sudo apt-get update && sudo apt-get install -y \
-                       --no-install-recommends netcat-openbsd curl iproute2 postgresql golang-go";
+                       --no-install-recommends netcat-openbsd curl iproute2 postgresql redis-server \
+                       golang-go";
         assert!(text.ends_with(command), "{text}");
     }
 

@@ -38,6 +38,7 @@ mod ledger;
 pub mod log;
 mod metrics;
 mod owners;
+mod pools;
 mod profiles;
 mod query;
 mod readiness;

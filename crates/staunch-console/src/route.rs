@@ -5,8 +5,8 @@ use hyper::Method;
 use staunch_scope::Blocking;
 
 use crate::{
-    console::Shared, health, index, ledger, metrics, profiles, query::Query, refusal::Refusal,
-    reply::Reply, sockets,
+    console::Shared, health, index, ledger, metrics, pools, profiles, query::Query,
+    refusal::Refusal, reply::Reply, sockets,
 };
 
 /// A path of the console.
@@ -90,6 +90,12 @@ pub(crate) static ROUTES: &[Route] = &[
         "the sockets, as the kernel sees them",
         sockets::PARAMETERS,
         Page::Guarded(sockets::sockets),
+    ),
+    get(
+        "/debug/pools",
+        "the connection pools, and who has their connections",
+        &[],
+        Page::Guarded(pools::pools),
     ),
     get("/metrics", "metrics for Prometheus", &[], Page::Guarded(metrics::metrics)),
     get("/healthz", "whether the process answers", &[], Page::Open(health::healthz)),

@@ -6,6 +6,7 @@
 mod child;
 mod port;
 mod postgres;
+mod redis;
 mod swallow;
 
-pub use crate::{port::free_port, postgres::PostgresServer, swallow::Swallow};
+pub use crate::{port::free_port, postgres::PostgresServer, redis::RedisServer, swallow::Swallow};

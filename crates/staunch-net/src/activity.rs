@@ -59,6 +59,8 @@ impl Reading {
 #[derive(Debug)]
 pub(crate) struct Activity {
     reading: AtomicU8,
+    /// Why the watchdog cut the connection, as its number; 0 while it has not.
+    pub(crate) cut: AtomicU8,
     /// Since when the peer has taken nothing of what waits for it.
     unsent_since: AtomicU32,
     /// When the message that is incomplete was first waited for.
@@ -71,6 +73,7 @@ impl Activity {
     pub(crate) fn new(reading: Reading) -> Activity {
         Activity {
             reading: AtomicU8::new(reading as u8),
+            cut: AtomicU8::new(0),
             unsent_since: AtomicU32::new(0),
             message_since: AtomicU32::new(0),
             sent: AtomicU32::new(0),

@@ -1,14 +1,24 @@
 //! The buffers of a listener: taken when bytes arrive, given back when they are used up.
 //!
-//! All buffers have one size and are at most so many. Who finds none waits in line; a buffer
-//! given back wakes the first. What was not needed for a while is given to the allocator
+//! All buffers have one size and are at most so many. Free ones lie on shelves, one for each
+//! worker thread, so that two workers do not write the same line of memory for each message; a
+//! worker whose shelf is empty takes from the others. Who finds none anywhere waits in line; a
+//! buffer given back wakes the first. What was not needed for a while is given to the allocator
 //! ([`BufferPool::trim`]), so a burst leaves nothing behind.
+//!
+//! **Invariant.** Whoever stands in line has looked at every shelf after joining it, and whoever
+//! puts a buffer on a shelf looks at the line after that. Both go through the shelf's lock, so one
+//! of them sees the other.
 
 use std::{
+    cell::Cell,
     collections::VecDeque,
     ops::{Deref, DerefMut},
     panic::Location,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context as Poller, Poll, Waker},
 };
 
@@ -19,27 +29,48 @@ use crate::window::Window;
 /// A bounded pool of equal buffers; see the [module](self).
 #[derive(Debug)]
 pub(crate) struct BufferPool {
+    shelves: Box<[Arc<Shelf>]>,
+    common: Arc<Common>,
+}
+
+/// The free buffers of a worker thread, on a cache line of their own.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Shelf {
+    free: Mutex<Free>,
+    common: Arc<Common>,
+}
+
+#[derive(Debug, Default)]
+struct Free {
+    #[expect(clippy::vec_box, reason = "a buffer is one word, and moves without its memory")]
+    chunks: Vec<Box<Chunk>>,
+    /// The fewest since the last trim: those were not needed.
+    fewest: usize,
+}
+
+/// What the shelves share, and touch only when buffers are made, freed or missing.
+#[derive(Debug)]
+struct Common {
     size: usize,
     most: usize,
     born_at: &'static Location<'static>,
     /// Opened with the first buffer.
     account: OnceLock<Account>,
-    inner: Mutex<Inner>,
+    /// Free and taken together.
+    made: AtomicUsize,
+    /// How many stand in line.
+    waiting: AtomicUsize,
+    line: Mutex<Line>,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
-    #[expect(clippy::vec_box, reason = "a buffer is one word, and moves without its memory")]
-    free: Vec<Box<Chunk>>,
-    /// Free and taken together.
-    made: usize,
-    /// The fewest free since the last trim: those were not needed.
-    fewest_free: usize,
+struct Line {
     waiting: VecDeque<(u64, Waker)>,
     next_ticket: u64,
 }
 
-/// A buffer; goes back to its pool when dropped. One word: every task that reads has room for
+/// A buffer; goes back to its shelf when dropped. One word: every task that reads has room for
 /// it, while it waits too.
 #[derive(Debug)]
 pub(crate) struct Buffer(Option<Box<Chunk>>);
@@ -48,96 +79,205 @@ pub(crate) struct Buffer(Option<Box<Chunk>>);
 #[derive(Debug)]
 struct Chunk {
     window: Window,
-    /// Where it belongs while it is taken. `None` in the pool, which would own itself else.
-    pool: Option<Arc<BufferPool>>,
+    /// Where it belongs while it is taken. `None` on the shelf, which would own itself else.
+    home: Option<Arc<Shelf>>,
 }
 
 /// A place in the line for a buffer; leaving it while it is one's turn passes the turn on.
 #[derive(Debug)]
 pub(crate) struct Ticket {
     number: u64,
-    pool: Arc<BufferPool>,
+    common: Arc<Common>,
 }
+
+/// More workers than this share shelves.
+const MOST_SHELVES: usize = 16;
 
 impl BufferPool {
     /// A pool of buffers of `size` bytes, `total` bytes in all, but at least one buffer.
     #[track_caller]
     pub(crate) fn new(size: usize, total: usize) -> BufferPool {
-        BufferPool {
-            born_at: Location::caller(),
+        let common = Arc::new(Common {
             size,
             most: (total / size.max(1)).max(1),
+            born_at: Location::caller(),
             account: OnceLock::new(),
-            inner: Mutex::default(),
-        }
+            made: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            line: Mutex::default(),
+        });
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        let shelf = || Arc::new(Shelf { free: Mutex::default(), common: Arc::clone(&common) });
+        let shelves = (0..workers.min(MOST_SHELVES)).map(|_| shelf()).collect();
+        BufferPool { shelves, common }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn account(&self) -> &Account {
-        let why = Obligation::Perpetual("the buffers of a listener or dialer");
-        let open = || Ledger::current().open_at(self.born_at, Kind::BUFFER, why, None);
-        self.account.get_or_init(open)
+    /// The shelf of this thread.
+    fn own(&self) -> &Arc<Shelf> {
+        &self.shelves[thread_number() % self.shelves.len()]
     }
 
     /// A buffer, or a place in the line, kept in `ticket`.
+    #[inline]
     pub(crate) fn poll_take(
-        self: &Arc<Self>,
+        &self,
         ticket: &mut Option<Ticket>,
         cx: &mut Poller<'_>,
     ) -> Poll<Buffer> {
-        let mut inner = self.lock();
-        let free = inner.free.pop();
-        if free.is_none() && inner.made == self.most {
-            inner.stand_in_line(self, ticket, cx.waker());
+        let own = self.own();
+        let free = own.pop().or_else(|| self.find(own));
+        let Some(mut chunk) = free.or_else(|| self.stand_in_line(ticket, cx.waker())) else {
             return Poll::Pending;
-        }
-        inner.taken(free.is_none());
-        if let Some(ticket) = ticket {
-            inner.leave_line(ticket.number);
+        };
+        if let Some(mut ticket) = ticket.take() {
+            self.common.leave_line(ticket.number);
             ticket.number = SERVED;
         }
-        drop(inner);
-        *ticket = None;
-        let mut chunk = free.unwrap_or_else(|| {
-            self.account().add_bytes(self.size as u64);
-            Box::new(Chunk { window: Window::new(vec![0; self.size].into()), pool: None })
-        });
-        chunk.pool = Some(Arc::clone(self));
+        chunk.home = Some(Arc::clone(own));
         Poll::Ready(Buffer(Some(chunk)))
     }
 
-    fn give_back(&self, chunk: Box<Chunk>) {
-        let mut inner = self.lock();
-        inner.free.push(chunk);
-        let first = inner.waiting.pop_front();
-        drop(inner);
-        if let Some((_, waker)) = first {
-            waker.wake();
+    /// A buffer of another shelf, or a new one.
+    #[cold]
+    fn find(&self, own: &Arc<Shelf>) -> Option<Box<Chunk>> {
+        self.others(own).find_map(|shelf| shelf.pop()).or_else(|| self.common.make())
+    }
+
+    fn others<'p>(&'p self, own: &'p Arc<Shelf>) -> impl Iterator<Item = &'p Arc<Shelf>> {
+        self.shelves.iter().filter(move |shelf| !Arc::ptr_eq(shelf, own))
+    }
+
+    /// Stands in line, or stays there; and looks once more, since a buffer may have come back
+    /// meanwhile.
+    #[cold]
+    fn stand_in_line(&self, ticket: &mut Option<Ticket>, waker: &Waker) -> Option<Box<Chunk>> {
+        let number = self.common.join_line(ticket.as_ref().map(|ticket| ticket.number), waker);
+        if ticket.is_none() {
+            *ticket = Some(Ticket { number, common: Arc::clone(&self.common) });
         }
+        self.shelves.iter().find_map(|shelf| shelf.pop())
     }
 
     /// Whether somebody waits for a buffer.
     pub(crate) fn is_short(&self) -> bool {
-        !self.lock().waiting.is_empty()
+        self.common.waiting.load(Ordering::Relaxed) > 0
     }
 
     /// Frees the buffers that were not needed since the last call.
     pub(crate) fn trim(&self) {
-        let mut inner = self.lock();
-        let unneeded = inner.fewest_free.min(inner.free.len());
-        let keep = inner.free.len() - unneeded;
-        let freed = inner.free.split_off(keep);
-        inner.made -= freed.len();
-        if inner.free.is_empty() {
-            inner.free = Vec::new();
-        }
-        inner.fewest_free = inner.free.len();
-        drop(inner);
+        let freed: Vec<_> = self.shelves.iter().flat_map(|shelf| shelf.trim()).collect();
         if !freed.is_empty() {
-            self.account().sub_bytes((freed.len() * self.size) as u64);
+            self.common.made.fetch_sub(freed.len(), Ordering::Relaxed);
+            let account = self.common.account.get();
+            account.inspect(|it| it.sub_bytes((freed.len() * self.common.size) as u64));
+        }
+    }
+}
+
+/// Numbers the threads that take buffers.
+fn thread_number() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static NUMBER: Cell<Option<usize>> = const { Cell::new(None) };
+    }
+    NUMBER.with(|number| {
+        number.get().unwrap_or_else(|| {
+            let next = NEXT.fetch_add(1, Ordering::Relaxed);
+            number.set(Some(next));
+            next
+        })
+    })
+}
+
+impl Shelf {
+    fn free(&self) -> MutexGuard<'_, Free> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[inline]
+    fn pop(&self) -> Option<Box<Chunk>> {
+        let mut free = self.free();
+        let chunk = free.chunks.pop();
+        free.fewest = free.fewest.min(free.chunks.len());
+        chunk
+    }
+
+    #[inline]
+    fn push(&self, chunk: Box<Chunk>) {
+        self.free().chunks.push(chunk);
+        if self.common.waiting.load(Ordering::SeqCst) > 0 {
+            self.common.wake_first();
+        }
+    }
+
+    fn trim(&self) -> Vec<Box<Chunk>> {
+        let mut free = self.free();
+        let keep = free.chunks.len() - free.fewest.min(free.chunks.len());
+        let freed = free.chunks.split_off(keep);
+        if free.chunks.is_empty() {
+            free.chunks = Vec::new();
+        }
+        free.fewest = free.chunks.len();
+        freed
+    }
+}
+
+impl Common {
+    /// A new buffer, if there may be one more.
+    fn make(&self) -> Option<Box<Chunk>> {
+        let one_more = |made| (made < self.most).then_some(made + 1);
+        self.made.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        let why = Obligation::Perpetual("the buffers of a listener or dialer");
+        let open = || Ledger::current().open_at(self.born_at, Kind::BUFFER, why, None);
+        self.account.get_or_init(open).add_bytes(self.size as u64);
+        Some(Box::new(Chunk { window: Window::new(vec![0; self.size].into()), home: None }))
+    }
+
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Joins the line, or stays in it with another waker; the number of the ticket.
+    fn join_line(&self, number: Option<u64>, waker: &Waker) -> u64 {
+        let mut line = self.line();
+        if let Some((number, known)) =
+            line.waiting.iter_mut().find(|(known, _)| Some(*known) == number)
+        {
+            known.clone_from(waker);
+            return *number;
+        }
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        if let Some(number) = number {
+            // Woken, but somebody was quicker: to the front, the turn was ours.
+            line.waiting.push_front((number, waker.clone()));
+            return number;
+        }
+        line.next_ticket += 1;
+        let number = line.next_ticket;
+        line.waiting.push_back((number, waker.clone()));
+        number
+    }
+
+    /// Whether it was still in line.
+    fn leave_line(&self, ticket: u64) -> bool {
+        let mut line = self.line();
+        let before = line.waiting.len();
+        line.waiting.retain(|(number, _)| *number != ticket);
+        let was_there = line.waiting.len() < before;
+        self.waiting.fetch_sub(usize::from(was_there), Ordering::SeqCst);
+        was_there
+    }
+
+    #[cold]
+    fn wake_first(&self) {
+        let first = {
+            let mut line = self.line();
+            let first = line.waiting.pop_front();
+            self.waiting.fetch_sub(usize::from(first.is_some()), Ordering::SeqCst);
+            first
+        };
+        if let Some((_, waker)) = first {
+            waker.wake();
         }
     }
 }
@@ -145,54 +285,10 @@ impl BufferPool {
 /// The number of a ticket that is no longer in line.
 const SERVED: u64 = 0;
 
-impl Inner {
-    /// A buffer was taken, or is about to be made.
-    fn taken(&mut self, new: bool) {
-        self.fewest_free = self.fewest_free.min(self.free.len());
-        self.made += usize::from(new);
-    }
-
-    /// Whether it was still in line.
-    fn leave_line(&mut self, ticket: u64) -> bool {
-        let before = self.waiting.len();
-        self.waiting.retain(|(number, _)| *number != ticket);
-        self.waiting.len() < before
-    }
-
-    fn stand_in_line(
-        &mut self,
-        pool: &Arc<BufferPool>,
-        ticket: &mut Option<Ticket>,
-        waker: &Waker,
-    ) {
-        let number = ticket.as_ref().map(|ticket| ticket.number);
-        if let Some((_, known)) = self.waiting.iter_mut().find(|(known, _)| Some(*known) == number)
-        {
-            known.clone_from(waker);
-            return;
-        }
-        if let Some(number) = number {
-            // Woken, but somebody was quicker: to the front, the turn was ours.
-            self.waiting.push_front((number, waker.clone()));
-        } else {
-            self.next_ticket += 1;
-            self.waiting.push_back((self.next_ticket, waker.clone()));
-            *ticket = Some(Ticket { number: self.next_ticket, pool: Arc::clone(pool) });
-        }
-    }
-}
-
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if self.number == SERVED {
-            return;
-        }
-        let mut inner = self.pool.lock();
-        let had_the_turn = !inner.leave_line(self.number);
-        let next = if had_the_turn { inner.waiting.pop_front() } else { None };
-        drop(inner);
-        if let Some((_, waker)) = next {
-            waker.wake();
+        if self.number != SERVED && !self.common.leave_line(self.number) {
+            self.common.wake_first(); // it had the turn
         }
     }
 }
@@ -217,8 +313,8 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         let Some(mut chunk) = self.0.take() else { return };
         chunk.window.clear();
-        if let Some(pool) = chunk.pool.take() {
-            pool.give_back(chunk);
+        if let Some(home) = chunk.home.take() {
+            home.push(chunk);
         }
     }
 }

@@ -14,10 +14,7 @@ use std::{
     net::{IpAddr, Shutdown, SocketAddr},
     os::fd::AsRawFd,
     pin::Pin,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicU8, Ordering},
-    },
+    sync::{Arc, Weak, atomic::Ordering},
     task::{Context as Poller, Poll, ready},
 };
 
@@ -65,7 +62,6 @@ pub(crate) struct Core {
     source: Option<Source>,
     key: u32,
     activity: Activity,
-    cut: AtomicU8,
 }
 
 impl Core {
@@ -83,6 +79,7 @@ impl Core {
     /// reset, so that it cannot take half an answer for a whole one.
     pub(crate) fn cut(&self, reason: CutReason) -> bool {
         if self
+            .activity
             .cut
             .compare_exchange(0, reason.number(), Ordering::Release, Ordering::Relaxed)
             .is_err()
@@ -99,7 +96,7 @@ impl Core {
 
     /// The error of a cut connection.
     fn check_cut(&self) -> io::Result<()> {
-        match CutReason::from_number(self.cut.load(Ordering::Acquire)) {
+        match CutReason::from_number(self.activity.cut.load(Ordering::Acquire)) {
             None => Ok(()),
             Some(reason) => {
                 let cut = reason.cut(self.listening.limits());
@@ -189,7 +186,6 @@ impl Connection {
             listening: Arc::clone(listening),
             source: admitted.keep(),
             activity: Activity::new(reading),
-            cut: AtomicU8::new(0),
         });
         Connection { core }
     }
@@ -469,5 +465,17 @@ impl AsyncWrite for Connection {
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
             result => Poll::Ready(result),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With the counts of its `Arc` it just fits a size of the allocator; every idle connection
+    /// has one.
+    #[test]
+    fn a_core_is_small() {
+        assert!(size_of::<Core>() <= 96, "{} bytes", size_of::<Core>());
     }
 }

@@ -12,10 +12,11 @@
 //! | [`Pool`], [`PoolOptions`] | what you lease from |
 //! | [`Lease`], [`InUse`] | the right to a connection; the connection |
 //! | [`AcquireError`], [`Exhausted`], [`Revoked`] | what can go wrong |
-//! | [`PoolStatus`], [`Holder`] | what it holds, and who has it |
+//! | [`PoolStatus`], [`Holder`], [`pools`] | what it holds, and who has it; every pool of the process |
 //!
 //! # Features
-//! `tcp`: [`Tcp`], plain connections. `postgres`: [`Postgres`], by tokio-postgres.
+//! `tcp`: `Tcp`, plain connections. `postgres`: `Postgres`, by tokio-postgres. `redis`:
+//! `Redis`, by redis-rs.
 //!
 //! # What holds
 //! 1. No more than `max_total` connections at a time, one that is being made or checked counts.
@@ -36,10 +37,11 @@ mod managers;
 mod options;
 mod pool;
 mod record;
+mod registry;
 mod shared;
 mod status;
 
-#[cfg(any(feature = "postgres", feature = "tcp"))]
+#[cfg(any(feature = "postgres", feature = "redis", feature = "tcp"))]
 pub use crate::managers::*;
 pub use crate::{
     error::{AcquireError, Exhausted, Revoked},
@@ -47,5 +49,6 @@ pub use crate::{
     manager::{Condition, Manager},
     options::{Order, PoolOptions, PoolOptionsError},
     pool::Pool,
+    registry::{PoolReport, pools},
     status::{BUCKETS, Destroyed, Holder, PoolStatus},
 };

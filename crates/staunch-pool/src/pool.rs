@@ -18,6 +18,7 @@ use crate::{
     lease::Lease,
     manager::Manager,
     options::{PoolOptions, PoolOptionsError},
+    registry,
     shared::Shared,
     status::{Destroyed, Holder, PoolStatus},
 };
@@ -90,6 +91,7 @@ impl<M: Manager> Pool<M> {
     ) -> Result<Pool<M>, PoolOptionsError> {
         options.check()?;
         let shared = Arc::new(Shared::new(manager, options, Ledger::current(), scope.id()));
+        registry::register(Arc::downgrade(&shared));
         let kept = Arc::clone(&shared);
         scope.spawn_at(Location::caller(), async {
             keeper::keep(kept).await;

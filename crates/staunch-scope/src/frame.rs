@@ -21,7 +21,7 @@ use std::{
     cell::{Cell, RefCell},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU8, AtomicU64, Ordering, fence},
+        atomic::{AtomicU64, Ordering, fence},
     },
     task::Waker,
 };
@@ -46,7 +46,6 @@ pub(crate) enum Signal {
 
 pub(crate) struct Frame {
     account: Account,
-    signal: AtomicU8,
     /// What the task serves, for log lines: the entry of a connection, or 0.
     subject: AtomicU64,
     root: OnceLock<Waker>,
@@ -66,7 +65,6 @@ impl Frame {
     pub(crate) fn new(account: Account, membership: Membership) -> Frame {
         Frame {
             account,
-            signal: AtomicU8::new(Signal::Run as u8),
             subject: AtomicU64::new(0),
             root: OnceLock::new(),
             nested: Mutex::new(None),
@@ -98,7 +96,7 @@ impl Frame {
     }
 
     pub(crate) fn signal(&self) -> Signal {
-        match self.signal.load(Ordering::Acquire) {
+        match self.membership.told.load(Ordering::Acquire) {
             0 => Signal::Run,
             1 => Signal::Asked,
             _ => Signal::Forced,
@@ -112,7 +110,7 @@ impl Frame {
 
     /// Raises the signal and wakes whatever the task waits in.
     pub(crate) fn raise(&self, signal: Signal) {
-        if self.signal.fetch_max(signal as u8, Ordering::AcqRel) < signal as u8 {
+        if self.membership.told.fetch_max(signal as u8, Ordering::AcqRel) < signal as u8 {
             fence(Ordering::SeqCst);
             self.wake();
         }
@@ -274,4 +272,15 @@ pub fn with_current_account<R>(f: impl FnOnce(&Account) -> R) -> Option<R> {
 /// The ledger entry of the running task.
 pub fn current_task() -> Option<EntryId> {
     with_current(|frame| frame.account.id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With the counts of its `Arc` it just fits a size of the allocator; every task has one.
+    #[test]
+    fn a_frame_is_small() {
+        assert!(size_of::<Frame>() <= 112, "{} bytes", size_of::<Frame>());
+    }
 }

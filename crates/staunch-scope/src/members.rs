@@ -15,7 +15,7 @@
 
 use std::{
     panic::Location,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::AtomicU8},
     time::Duration,
 };
 
@@ -44,7 +44,7 @@ pub(crate) struct Members {
 #[derive(Default)]
 struct Table {
     places: Vec<Place>,
-    free: Option<usize>,
+    free: Option<Key>,
     live: usize,
     signal: Option<(Signal, Cancelled)>,
     /// The scope has ended, or is an orphan: no child may join any more.
@@ -53,7 +53,7 @@ struct Table {
 }
 
 enum Place {
-    Free { next: Option<usize> },
+    Free { next: Option<Key> },
     Joining,
     Child(Weak<Frame>),
     Remains(Weak<Members>),
@@ -79,10 +79,23 @@ pub(crate) enum Refused {
 /// does.
 pub(crate) struct Membership {
     members: Arc<Members>,
-    key: usize,
+    key: Key,
+    /// What the member was told, as a [`Signal`]: the frame's. Here, where there is room for it.
+    pub(crate) told: AtomicU8,
 }
 
+/// Which place it is. Small, since every task has one.
+type Key = u32;
+
+/// As many as there are keys.
+const MOST_MEMBERS: usize = Key::MAX as usize;
+
 impl Membership {
+    fn new(members: &Arc<Members>, key: Key) -> Membership {
+        let told = AtomicU8::new(Signal::Run as u8);
+        Membership { members: Arc::clone(members), key, told }
+    }
+
     pub(crate) fn members(&self) -> &Arc<Members> {
         &self.members
     }
@@ -139,7 +152,7 @@ impl Members {
         let runner = frame::with_current(Arc::downgrade);
         let (changed, table) = (Notify::new(), Mutex::default());
         let (ledger, scope) = (account.ledger(), Some(account.id()));
-        let most = max_children.saturating_add(1);
+        let most = max_children.saturating_add(1).min(MOST_MEMBERS);
         Members { context, ledger, scope, most, runner, changed, table }
     }
 
@@ -185,7 +198,7 @@ impl Members {
             return Err(Refused::TooMany);
         }
         let key = table.take_place();
-        Ok(Membership { members: Arc::clone(self), key })
+        Ok(Membership::new(self, key))
     }
 
     /// A new child with its frame. It hears at once what the others were told already.
@@ -197,7 +210,7 @@ impl Members {
         let key = place.key;
         let frame = Arc::new(Frame::new(open(), place));
         let mut table = self.table();
-        table.places[key] = Place::Child(Arc::downgrade(&frame));
+        table.places[key as usize] = Place::Child(Arc::downgrade(&frame));
         let signal = table.signal;
         drop(table);
         if let Some((signal, _)) = signal {
@@ -211,15 +224,15 @@ impl Members {
     fn take_in(self: &Arc<Self>, remains: &Arc<Members>) -> (Membership, Signal) {
         let mut table = self.table();
         let key = table.take_place();
-        table.places[key] = Place::Remains(Arc::downgrade(remains));
+        table.places[key as usize] = Place::Remains(Arc::downgrade(remains));
         let told = table.signal.map_or(Signal::Run, |(signal, _)| signal);
-        (Membership { members: Arc::clone(self), key }, told)
+        (Membership::new(self, key), told)
     }
 
-    fn leave(&self, key: usize) {
+    fn leave(&self, key: Key) {
         let mut table = self.table();
         let next = table.free.replace(key);
-        table.places[key] = Place::Free { next };
+        table.places[key as usize] = Place::Free { next };
         table.live -= 1;
         if table.live == 0 {
             // Gives the table's memory back, and closes the entry of an orphaned scope.
@@ -392,17 +405,17 @@ struct Seated {
 }
 
 impl Table {
-    fn take_place(&mut self) -> usize {
+    fn take_place(&mut self) -> Key {
         self.live += 1;
         let Some(key) = self.free else {
             self.places.push(Place::Joining);
-            return self.places.len() - 1;
+            return (self.places.len() - 1) as Key;
         };
-        let Place::Free { next } = self.places[key] else {
+        let Place::Free { next } = self.places[key as usize] else {
             unreachable!("the free list leads through free places only")
         };
         self.free = next;
-        self.places[key] = Place::Joining;
+        self.places[key as usize] = Place::Joining;
         key
     }
 

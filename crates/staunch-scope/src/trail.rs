@@ -13,7 +13,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering},
     },
     task::{Context as Poller, Wake, Waker},
 };
@@ -31,7 +31,7 @@ pub(crate) struct Trail {
     last_channel: AtomicU64,
     row_began: AtomicU32,
     /// Pending waits for channels.
-    waits: AtomicU32,
+    waits: AtomicU16,
     /// In this poll: the child or scope that is waited for, or [`SEVERAL`].
     joins: AtomicU64,
     /// In this poll: something of ours that is neither a channel nor a join.
@@ -125,7 +125,7 @@ impl Trail {
     }
 
     /// Pending waits for channels.
-    pub(crate) fn waits(&self) -> u32 {
+    pub(crate) fn waits(&self) -> u16 {
         self.waits.load(Ordering::Relaxed)
     }
 
@@ -196,7 +196,7 @@ pub(crate) fn poll_as_probe<R>(cx: &Poller<'_>, poll: impl FnOnce(&mut Poller<'_
         let trail = frame.trail();
         // A wait of ours below an executor of the task's own was perhaps not polled at all.
         let alone = frame.registered(&waker).is_some_and(|registered| {
-            let known = trail.waits() as usize + usize::from(trail.joins().is_some());
+            let known = usize::from(trail.waits()) + usize::from(trail.joins().is_some());
             copies == registered + known
         });
         trail.set_probe(if alone { Probe::Alone } else { Probe::NotAlone });

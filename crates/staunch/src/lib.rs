@@ -28,16 +28,18 @@
 //! | deadlines, cancellation, trace ids | [`Context`], [`sleep()`], [`timeout`] |
 //! | bounded channels, and to find waits that nobody can end | [`channel`] |
 //! | sockets within limits, that stall nobody | [`net`], [`net::Listener`], [`net::UdpServer`] |
+//! | connections to lease, and to know who has them | [`pool`], [`pool::Pool`] |
 //! | to be told of a leak, with its line | [`patrol`](patrol()) |
 //! | to be told of a task that holds up its worker | [`WorkerWatch`] |
 //! | to know what is live, and since when | [`Ledger`], [`ledger`] |
 //! | tests that fail when anything is left | `#[staunch::test]`, `testing` (feature `testing`) |
 //!
 //! # Features
-//! `testing`: the test helpers; switch it on in `[dev-dependencies]` only.
+//! `postgres`, `redis`, `tcp`: managers for [`pool`]. `testing`: the test helpers; switch it on in `[dev-dependencies]` only.
 
 pub use staunch_ledger as ledger;
 pub use staunch_net as net;
+pub use staunch_pool as pool;
 
 pub use staunch_ledger::{Account, Kind, Ledger, Obligation};
 pub use staunch_scope::{

@@ -1,5 +1,11 @@
 //! What every page has in common, and the small ones.
 
+use serde_json::json;
+use staunch::{
+    BoxError, Context,
+    pool::{Manager, Pool, PoolOptions},
+    scope,
+};
 use staunch_console::{Access, Console, Phase, Readiness};
 
 use crate::support::{ask, get, with, with_console};
@@ -10,7 +16,8 @@ async fn pages_are_listed_and_missing_ones_say_what_there_is() {
         let index = get(console, "/").await;
         assert_eq!(index.status, 200);
         assert!(index.headers.contains("content-type: text/html"));
-        for path in ["/debug/pprof/", "/debug/ledger", "/debug/sockets", "/metrics", "/readyz"] {
+        for path in ["/debug/pprof/", "/debug/ledger", "/debug/sockets", "/debug/pools", "/readyz"]
+        {
             assert!(index.text().contains(&format!("href=\"{path}\"")), "{path}");
         }
         let missing = get(console, "/debug/pprof").await;
@@ -51,6 +58,51 @@ async fn head_answers_as_get_without_the_body() {
         }
     })
     .await;
+}
+
+/// Connects to nothing.
+struct Nothing;
+
+impl Manager for Nothing {
+    type Connection = ();
+    type Error = std::convert::Infallible;
+
+    async fn connect(&self) -> Result<(), Self::Error> {
+        Ok(())
+    }
+}
+
+#[staunch::test]
+async fn pools_show_who_has_their_connections() {
+    let ended = scope(&Context::current(), |s| async move {
+        let pool = Pool::new(&s, Nothing, PoolOptions { name: "db", ..PoolOptions::default() })?;
+        drop((pool.acquire().await?, pool.acquire().await?));
+        let leased_at = line!() + 1;
+        let lease = pool.acquire().await?;
+        with_console(async |console| {
+            let pools = get(console, "/debug/pools").await.json();
+            let db = &pools[0];
+            assert_eq!(
+                (&db["name"], &db["size"], &db["idle"]),
+                (&json!("db"), &json!(2), &json!(1))
+            );
+            assert_eq!((&db["created"], &db["destroyed"]["idle"]), (&json!(2), &json!(0)));
+            let holder = &db["holders"][0];
+            let born_at = holder["born_at"].as_str().unwrap();
+            assert!(born_at.contains(&format!("pages.rs:{leased_at}:")), "{born_at}");
+            assert_eq!(holder["count"], 1);
+
+            let metrics = get(console, "/metrics").await;
+            let metrics = metrics.text();
+            assert!(metrics.contains("staunch_pool_leased{pool=\"db\"} 1\n"), "{metrics}");
+            assert!(metrics.contains("staunch_pool_created_total{pool=\"db\"} 2\n"), "{metrics}");
+        })
+        .await;
+        drop(lease);
+        s.stop();
+        Ok::<_, BoxError>(())
+    });
+    ended.await.unwrap();
 }
 
 #[staunch::test]

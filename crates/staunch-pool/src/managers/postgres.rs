@@ -8,23 +8,19 @@ use std::{
     fmt,
     future::Future,
     ops::Deref,
-    panic::Location,
-    pin::{Pin, pin},
-    sync::{
-        Arc,
-        atomic::{AtomicU8, Ordering},
-    },
+    pin::pin,
+    sync::atomic::{AtomicU8, Ordering},
     time::Duration,
 };
 
 use staunch_net::{Connection, DialError, DialOptions, Dialer};
 use staunch_scope::{Context, Scope};
-use tokio::sync::Notify;
 use tokio_postgres::{
     CancelToken, Client, Config, NoTls, Row, SimpleQueryMessage, Statement, ToStatement,
     Transaction, config::Host, types::ToSql,
 };
 
+use super::driver::{Drivers, Switch};
 use crate::manager::{Condition, Manager};
 
 /// Makes PostgreSQL connections.
@@ -51,13 +47,8 @@ pub struct Postgres {
     config: Config,
     dialer: Dialer,
     reset: ResetSession,
-    born_at: &'static Location<'static>,
-    /// Starts the task of a connection in the manager's scope.
-    start: Box<dyn Fn(Driver) + Send + Sync>,
+    drivers: Drivers,
 }
-
-/// What drives a connection.
-type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// When a session's state (settings, temporary tables, prepared statements, an open transaction) is
 /// discarded before the next lease.
@@ -99,19 +90,11 @@ impl Postgres {
     /// `scope`, born on the caller's line.
     #[track_caller]
     pub fn new<E: Send + 'static>(scope: &Scope<E>, config: Config) -> Postgres {
-        let born_at = Location::caller();
-        let timeout = config.get_connect_timeout().copied();
         let options = DialOptions::default();
-        let options = DialOptions { timeout: timeout.unwrap_or(options.timeout), ..options };
-        let dialer = Dialer::owned(scope, options);
-        let scope = scope.clone();
-        let start = move |work: Driver| {
-            scope.spawn_at(born_at, async move {
-                work.await;
-                Ok(())
-            });
-        };
-        Postgres { config, dialer, reset: ResetSession::default(), born_at, start: Box::new(start) }
+        let timeout = config.get_connect_timeout().copied().unwrap_or(options.timeout);
+        let dialer = Dialer::owned(scope, DialOptions { timeout, ..options });
+        let (reset, drivers) = (ResetSession::default(), Drivers::new(scope));
+        Postgres { config, dialer, reset, drivers }
     }
 
     /// When a session's state is discarded.
@@ -139,11 +122,11 @@ impl Postgres {
         let context = Context::current();
         match host {
             Host::Tcp(name) => {
-                self.dialer.tcp_at(self.born_at, context, format!("{name}:{port}")).await
+                self.dialer.tcp_at(self.drivers.born_at, context, format!("{name}:{port}")).await
             }
             Host::Unix(folder) => {
                 let path = folder.join(format!(".s.PGSQL.{port}"));
-                self.dialer.unix_at(self.born_at, context, path).await
+                self.dialer.unix_at(self.drivers.born_at, context, path).await
             }
         }
     }
@@ -168,21 +151,13 @@ impl Manager for Postgres {
     async fn connect(&self) -> Result<PostgresConnection, ConnectPostgresError> {
         let socket = self.dial().await?;
         let (client, driver) = self.config.connect_raw(socket, NoTls).await?;
-        let killed = Arc::new(Notify::new());
-        let told = Arc::clone(&killed);
-        (self.start)(Box::pin(async move {
-            tokio::select! {
-                biased;
-                () = told.notified() => {}
-                ended = driver => {
-                    if let Err(error) = ended {
-                        tracing::debug!("postgresql: {}", described(&error));
-                    }
-                }
+        let switch = self.drivers.start(async {
+            if let Err(error) = driver.await {
+                tracing::debug!("postgresql: {}", described(&error));
             }
-        }));
+        });
         let cancel = client.cancel_token();
-        Ok(PostgresConnection { client, cancel, killed, session: Session::default() })
+        Ok(PostgresConnection { client, cancel, switch, session: Session::default() })
     }
 
     async fn validate(
@@ -230,8 +205,8 @@ impl Manager for Postgres {
     }
 
     fn killer(&self, connection: &PostgresConnection) -> Option<Box<dyn Fn() + Send + Sync>> {
-        let killed = Arc::clone(&connection.killed);
-        Some(Box::new(move || killed.notify_one()))
+        let switch = connection.switch.clone();
+        Some(Box::new(move || switch.off()))
     }
 }
 
@@ -247,9 +222,16 @@ async fn discard(client: &Client) -> Result<(), tokio_postgres::Error> {
 pub struct PostgresConnection {
     client: Client,
     cancel: CancelToken,
-    /// Ends the task that drives it.
-    killed: Arc<Notify>,
+    switch: Switch,
     session: Session,
+}
+
+impl Drop for PostgresConnection {
+    fn drop(&mut self) {
+        if self.session.is_running() {
+            self.switch.off(); // it would wait for the query's end, which nobody wants
+        }
+    }
 }
 
 /// What is known of a session.

@@ -1,0 +1,54 @@
+//! Every pool of the process, for reports. Holds none of them alive.
+
+use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
+
+use staunch_ledger::Ledger;
+
+use crate::{
+    manager::Manager,
+    shared::Shared,
+    status::{Holder, PoolStatus},
+};
+
+/// A pool, as a report sees it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PoolReport {
+    /// What it holds, and has done.
+    pub status: PoolStatus,
+    /// Who has its connections, those with the most first.
+    pub holders: Vec<Holder>,
+}
+
+/// The pools whose leases are on `ledger`, in the order they were made.
+pub fn pools(ledger: Ledger) -> Vec<PoolReport> {
+    let watched: Vec<_> = watched().iter().filter_map(Weak::upgrade).collect();
+    watched.iter().filter(|pool| pool.ledger() == ledger).map(|pool| pool.report()).collect()
+}
+
+/// From now on the pool is among them, until it is gone.
+pub(crate) fn register<M: Manager>(pool: Weak<Shared<M>>) {
+    let mut watched = watched();
+    watched.retain(|known| known.strong_count() > 0); // as many as there are, never more
+    watched.push(pool);
+}
+
+trait Watched: Send + Sync {
+    fn ledger(&self) -> Ledger;
+    fn report(&self) -> PoolReport;
+}
+
+impl<M: Manager> Watched for Shared<M> {
+    fn ledger(&self) -> Ledger {
+        self.ledger
+    }
+
+    fn report(&self) -> PoolReport {
+        PoolReport { status: self.status(), holders: self.holders() }
+    }
+}
+
+fn watched() -> MutexGuard<'static, Vec<Weak<dyn Watched>>> {
+    static WATCHED: Mutex<Vec<Weak<dyn Watched>>> = Mutex::new(Vec::new());
+    WATCHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
