@@ -4,7 +4,7 @@
 //! child of the scope the manager was made in; redis-rs would spawn one that nobody owns.
 
 use std::{
-    fmt,
+    fmt, io,
     ops::{Deref, DerefMut},
 };
 
@@ -13,6 +13,7 @@ use redis::{
 };
 use staunch_net::{DialError, DialOptions, Dialer};
 use staunch_scope::{Context, Scope};
+use tokio::sync::oneshot;
 
 use super::driver::{Drivers, Switch};
 use crate::manager::{Condition, Manager};
@@ -109,10 +110,22 @@ impl Manager for Redis {
 
     async fn connect(&self) -> Result<RedisConnection, ConnectRedisError> {
         let socket = self.dial().await?;
-        let settings = self.info.redis_settings();
-        let made = MultiplexedConnection::new(settings, socket).await?;
-        let (connection, driver) = made;
-        Ok(RedisConnection { connection, switch: self.drivers.start(driver) })
+        let settings = self.info.redis_settings().clone();
+        let (sender, made) = oneshot::channel();
+        // The driver borrows the settings, so they live in its task, where it is made.
+        let switch = OffOnDrop(self.drivers.start(async move {
+            match MultiplexedConnection::new(&settings, socket).await {
+                Err(error) => _ = sender.send(Err(error)), // or nobody waits any more
+                Ok((connection, driver)) => {
+                    if sender.send(Ok(connection)).is_ok() {
+                        driver.await;
+                    }
+                }
+            }
+        }));
+        let made =
+            made.await.unwrap_or_else(|_| Err(io::Error::other("its task has ended").into()));
+        Ok(RedisConnection { connection: made?, switch })
     }
 
     async fn validate(&self, connection: &mut RedisConnection) -> Result<(), ConnectRedisError> {
@@ -120,11 +133,11 @@ impl Manager for Redis {
     }
 
     fn condition(&self, connection: &mut RedisConnection) -> Condition {
-        if connection.switch.has_ended() { Condition::Broken } else { Condition::Clean }
+        if connection.switch.0.has_ended() { Condition::Broken } else { Condition::Clean }
     }
 
     fn killer(&self, connection: &RedisConnection) -> Option<Box<dyn Fn() + Send + Sync>> {
-        let switch = connection.switch.clone();
+        let switch = connection.switch.0.clone();
         Some(Box::new(move || switch.off()))
     }
 }
@@ -132,12 +145,17 @@ impl Manager for Redis {
 /// A pooled connection to Redis.
 pub struct RedisConnection {
     connection: MultiplexedConnection,
-    switch: Switch,
+    switch: OffOnDrop,
 }
 
-impl Drop for RedisConnection {
+/// Ends the driver when it is dropped: by itself it would wait for the answer of a blocking
+/// command.
+#[derive(Debug)]
+struct OffOnDrop(Switch);
+
+impl Drop for OffOnDrop {
     fn drop(&mut self) {
-        self.switch.off(); // it would wait for the answer of a blocking command
+        self.0.off();
     }
 }
 
