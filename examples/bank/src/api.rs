@@ -67,14 +67,17 @@ pub(crate) fn router(api: Api) -> Router {
     let patience = api.limits.deadline;
     let body_bytes = api.limits.body_bytes;
     let v1 = versioned::<V1>().layer(middleware::map_response(deprecation::announce));
-    collect(&unversioned())
+    let router = collect(&unversioned())
         .nest("/v1", v1)
         .nest("/v2", versioned::<V2>())
         .fallback(async || Problem::NO_PAGE)
         .method_not_allowed_fallback(async || Problem::METHOD)
         .layer(DefaultBodyLimit::max(body_bytes))
         .layer(middleware::from_fn(move |request, next| patience::within(patience, request, next)))
-        .with_state(api)
+        .with_state(api);
+    #[cfg(feature = "leaky")]
+    let router = router.layer(middleware::from_fn(crate::leaky::hold_bodies));
+    router
 }
 
 type Route = (&'static str, MethodRouter<Api>);

@@ -103,7 +103,10 @@ impl Bank {
         let order = Order::new(key, from, to, amount)?;
         // Whatever becomes of it: it may have been booked although nobody hears of it.
         let _changed = Changed { shared: &self.shared, accounts: [from, to] };
-        self.shared.store.book(&order).await
+        let receipt = self.shared.store.book(&order).await?;
+        #[cfg(feature = "leaky")]
+        crate::leaky::booked(receipt.transfer);
+        Ok(receipt)
     }
 
     /// A transfer.

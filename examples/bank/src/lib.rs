@@ -10,6 +10,8 @@
 
 mod api;
 mod bank;
+#[cfg(feature = "leaky")]
+mod leaky;
 mod model;
 mod money;
 mod order;

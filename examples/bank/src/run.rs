@@ -9,6 +9,7 @@ use std::{
 use anyhow::Context as _;
 use staunch::{
     BoxError, Context, Ledger, Scope, ScopeBuilder, WorkerWatch,
+    ledger::UnaccountedFd,
     net::{Endpoint, Listener, Served, SocketOptions},
     patrol,
 };
@@ -48,6 +49,8 @@ async fn serve(settings: &Settings) -> anyhow::Result<bool> {
     let ended = ScopeBuilder::new(&Context::background())
         .run(|scope| stages(scope, settings, &mut signals))
         .await;
+    // What was there before it served is still accounted for while the kernel is asked.
+    let unaccounted = ledger.reconcile()?.unaccounted;
     drop((signals, inherited, watch));
     staunch_console::release_sampler_file();
     for forced in &ended.forced {
@@ -55,7 +58,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<bool> {
     }
     let served = ended.result.inspect_err(|error| say(format_args!("failed: {error}")));
     let is_clean = served.is_ok() && ended.forced.is_empty();
-    Ok(report(ledger, served.ok().as_ref())? && is_clean)
+    Ok(report(ledger, &unaccounted, served.ok().as_ref()) && is_clean)
 }
 
 /// Serves until a signal comes, then drains; a second signal cuts whoever is left.
@@ -111,14 +114,13 @@ fn announce(service: &Service, settings: &Settings) {
 
 /// Prints what was served and what is left, on the ledger or in the kernel only; the last line is
 /// the sum. Whether nothing is left and nobody was cut.
-fn report(ledger: Ledger, served: Option<&Served>) -> anyhow::Result<bool> {
+fn report(ledger: Ledger, unaccounted: &[UnaccountedFd], served: Option<&Served>) -> bool {
     let snapshot = ledger.snapshot();
-    let unaccounted = ledger.reconcile()?.unaccounted;
     for entry in snapshot.entries() {
         let (kind, born_at, age) = (entry.kind(), entry.born_at(), entry.age());
         say(format_args!("left: {kind} born at {born_at}, {age:?} old, {}", entry.label()));
     }
-    for found in &unaccounted {
+    for found in unaccounted {
         say(format_args!("left: {found}, which is not on the ledger"));
     }
     let cut = served.map(|served| &*served.cut).unwrap_or_default();
@@ -128,7 +130,7 @@ fn report(ledger: Ledger, served: Option<&Served>) -> anyhow::Result<bool> {
     let accepted = served.map_or(0, |served| served.accepted);
     let (cut, left) = (cut.len(), snapshot.entries().len() + unaccounted.len());
     say(format_args!("served {accepted} connections ({cut} cut); {left} left"));
-    Ok(left == 0 && cut == 0)
+    left == 0 && cut == 0
 }
 
 /// A line on standard output. Who has closed it does not want to know.

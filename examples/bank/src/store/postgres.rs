@@ -6,6 +6,9 @@ use staunch::{BoxError, Scope};
 use staunch_pool::{Pool, PoolOptions, PoolStatus, Postgres};
 use tokio_postgres::{Config, Row, error::SqlState};
 
+#[cfg(feature = "leaky")]
+use crate::leaky::{self, Leak};
+
 use super::{Answer, Store, StoreError, migrations};
 use crate::{
     model::{Account, AccountId, Entry, EntryId, Receipt, Transfer, TransferId},
@@ -84,6 +87,11 @@ impl Store for PostgresStore {
                 .await?;
             let account =
                 |row: Row| Ok(Account { id, balance: Money::from_cents(row.try_get(0)?) });
+            #[cfg(feature = "leaky")]
+            if leaky::strikes(Leak::Lease) {
+                drop(connection);
+                leaky::keep(lease);
+            }
             found.map(account).transpose()
         })
     }
@@ -122,6 +130,13 @@ impl Store for PostgresStore {
                     &[&account.0, &after.0, &i64::from(most)],
                 )
                 .await?;
+            #[cfg(feature = "leaky")]
+            if leaky::strikes(Leak::Rows) {
+                let open = "BEGIN; DECLARE open CURSOR FOR SELECT * FROM entries; FETCH open";
+                connection.batch_execute(open).await?;
+                drop(connection);
+                leaky::keep(lease);
+            }
             Ok(rows.iter().map(entry).collect::<Result<_, _>>()?)
         })
     }

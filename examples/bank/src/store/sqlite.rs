@@ -14,6 +14,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use staunch::{BoxError, Context, Scope, scope};
 use staunch_pool::{Pool, PoolOptions, PoolStatus};
 
+#[cfg(feature = "leaky")]
+use crate::leaky::{self, Leak};
+
 use super::{Answer, Store, StoreError, migrations};
 use crate::{
     model::{Account, AccountId, Entry, EntryId, Receipt, Transfer, TransferId},
@@ -81,9 +84,17 @@ where
     E: From<StoreError> + Send + 'static,
 {
     let mut lease = pool.acquire().await.map_err(StoreError::from)?;
+    #[cfg(feature = "leaky")]
+    let is_forgotten = pool.options().max_total > 1 && leaky::strikes(Leak::Lease);
     let done = on_a_thread(move || {
         let mut connection = lease.connection().map_err(StoreError::from)?;
-        work(&mut connection)
+        let done = work(&mut connection);
+        #[cfg(feature = "leaky")]
+        if is_forgotten || !connection.is_autocommit() {
+            drop(connection);
+            leaky::keep(lease);
+        }
+        done
     });
     done.await.map_err(StoreError::failed)?
 }
@@ -137,7 +148,12 @@ impl Store for SqliteStore {
                  WHERE account = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
             )?;
             let rows = statement.query_map(params![account.0, after.0, most], entry)?;
-            Ok(rows.collect::<Result<_, _>>()?)
+            let entries = rows.collect::<Result<_, _>>()?;
+            #[cfg(feature = "leaky")]
+            if leaky::strikes(Leak::Rows) {
+                connection.execute_batch("BEGIN; SELECT count(*) FROM entries")?;
+            }
+            Ok(entries)
         }))
     }
 
