@@ -47,7 +47,7 @@ pub(crate) fn pools(visit: &Visit<'_>) -> Result<Reply, Refusal> {
 impl PoolView {
     fn new(PoolReport { status, holders, .. }: &PoolReport) -> PoolView {
         let &PoolStatus { name, max_total, size, idle, leased, waiters, is_down, .. } = status;
-        let seconds = |limit: Duration| (limit != Duration::MAX).then(|| limit.as_secs_f64());
+        let seconds = |limit: Duration| (limit != Duration::MAX).then_some(limit.as_secs_f64());
         let destroyed =
             status.destroyed.iter().map(|(why, count)| (why.name().into(), (*count).into()));
         PoolView {

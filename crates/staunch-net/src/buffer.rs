@@ -165,11 +165,12 @@ impl BufferPool {
 
     /// Frees the buffers that were not needed since the last call.
     pub(crate) fn trim(&self) {
-        let freed: Vec<_> = self.shelves.iter().flat_map(|shelf| shelf.trim()).collect();
-        if !freed.is_empty() {
-            self.common.made.fetch_sub(freed.len(), Ordering::Relaxed);
-            let account = self.common.account.get();
-            account.inspect(|it| it.sub_bytes((freed.len() * self.common.size) as u64));
+        let freed: usize = self.shelves.iter().map(|shelf| shelf.trim()).sum();
+        if freed > 0 {
+            self.common.made.fetch_sub(freed, Ordering::Relaxed);
+            if let Some(account) = self.common.account.get() {
+                account.sub_bytes((freed * self.common.size) as u64);
+            }
         }
     }
 }
@@ -210,7 +211,8 @@ impl Shelf {
         }
     }
 
-    fn trim(&self) -> Vec<Box<Chunk>> {
+    /// Frees what was not needed since the last call; how many there were.
+    fn trim(&self) -> usize {
         let mut free = self.free();
         let keep = free.chunks.len() - free.fewest.min(free.chunks.len());
         let freed = free.chunks.split_off(keep);
@@ -218,7 +220,8 @@ impl Shelf {
             free.chunks = Vec::new();
         }
         free.fewest = free.chunks.len();
-        freed
+        drop(free);
+        freed.len()
     }
 }
 
