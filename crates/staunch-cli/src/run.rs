@@ -89,7 +89,7 @@ async fn serve(config: &Config) -> anyhow::Result<Outcome> {
     stages::run(run, &mut signals).await;
     let unaccounted = unaccounted(ledger);
     drop((signals, inherited, watch));
-    staunch_console::release_sampler_file();
+    staunch_console::release_sampler_files();
     Ok(books.close(&unaccounted))
 }
 

@@ -50,6 +50,6 @@ mod sockets;
 pub use crate::{
     access::{Access, OpenAccessError, Secret, SecretError},
     console::{Console, ConsoleOptions},
-    profiles::release_sampler_file,
+    profiles::release_sampler_files,
     readiness::{Phase, Readiness},
 };

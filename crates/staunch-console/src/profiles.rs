@@ -7,7 +7,7 @@ mod goroutine;
 mod heap;
 mod place;
 mod proto;
-mod sampler_file;
+mod sampler_files;
 mod source;
 mod symbol;
 
@@ -21,7 +21,7 @@ use crate::{
     route::{ROUTES, Visit},
 };
 
-pub use self::sampler_file::release_sampler_file;
+pub use self::sampler_files::release_sampler_files;
 pub(crate) use self::{
     cpu::profile,
     goroutine::goroutine,

@@ -20,7 +20,7 @@ use staunch_scope::Blocking;
 
 use super::{
     builder::{Builder, Call, Frame},
-    sampler_file,
+    sampler_files,
     source::{in_full, short},
 };
 use crate::{refusal::Refusal, reply::Reply, route::Visit};
@@ -41,10 +41,11 @@ pub(crate) fn profile(visit: &Visit<'_>) -> Result<Reply, Refusal> {
     visit.work.account().label("CPU profile");
     let _alone = Alone::claim().ok_or(Refusal::Busy)?;
     let profiler = start()?;
-    sampler_file::account();
+    sampler_files::account();
     wait(visit.work, Duration::from_secs(seconds))?;
     let report = profiler.report().build().map_err(Refusal::failed)?;
     drop(profiler);
+    sampler_files::account();
     let built = build(&report);
     backtrace::clear_symbol_cache(); // tens of MiB, which nobody needs until the next profile
     built.reply("profile")
