@@ -52,7 +52,7 @@ async fn serve(settings: &Settings) -> anyhow::Result<bool> {
     // What was there before it served is still accounted for while the kernel is asked.
     let unaccounted = ledger.reconcile()?.unaccounted;
     drop((signals, inherited, watch));
-    staunch_console::release_sampler_file();
+    staunch_console::release_sampler_files();
     for forced in &ended.forced {
         say(format_args!("forced: {forced}"));
     }
