@@ -284,6 +284,12 @@ impl Connection {
         self.core.account.set_state(self.core.activity.state());
     }
 
+    /// The peer has said something, which came with what was read before.
+    pub(crate) fn heard(&self) {
+        self.core.activity.set_reading(Reading::Working);
+        self.core.account.set_state(self.core.activity.state());
+    }
+
     /// Reads more bytes into `held`, taking a buffer only when there are bytes for it. Between
     /// messages (`held` is empty) it holds none and a task that is asked to stop stops here;
     /// within a message the task may finish it first.

@@ -160,7 +160,12 @@ impl AsyncRead for TlsConnection {
         cx: &mut Poller<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            self.connection().heard(); // perhaps with the handshake, and not from the socket now
+        }
+        polled
     }
 }
 
