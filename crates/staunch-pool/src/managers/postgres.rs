@@ -171,7 +171,9 @@ impl Manager for Postgres {
     fn condition(&self, connection: &mut PostgresConnection) -> Condition {
         let session = connection.session.get();
         match session {
-            _ if connection.client.is_closed() => Condition::Broken,
+            _ if connection.client.is_closed() || connection.switch.has_ended() => {
+                Condition::Broken
+            }
             Session::CLEAN if self.reset == ResetSession::WhenTouched => Condition::Clean,
             _ => Condition::Dirty,
         }

@@ -206,11 +206,20 @@ async fn check(bank: &TestBank, booked: &HashSet<i64>) {
     assert_eq!(&sides.into_keys().collect::<HashSet<_>>(), booked, "no other was booked");
 }
 
-/// The entries of an account; the export breaks off when its session is killed.
+/// The entries of an account. A session that was killed while it was idle is noticed by whoever
+/// uses it next, who is told to try again.
 async fn statement(bank: &TestBank, account: u64) -> Vec<Value> {
-    let export = bank.get(&format!("/v1/accounts/{account}/statement")).await;
-    assert_eq!(export.status, 200, "{}", export.body);
-    export.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    const TRIES: u32 = 100; // more than there are sessions to be found dead
+    for _ in 0..TRIES {
+        let export = bank.get(&format!("/v1/accounts/{account}/statement")).await;
+        if export.status == 503 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            continue;
+        }
+        assert_eq!(export.status, 200, "{}", export.body);
+        return export.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    }
+    panic!("account {account} cannot be asked for");
 }
 
 fn cents(amount: &Value) -> i64 {
