@@ -42,6 +42,8 @@ enum Subject {
     Deadpool,
     Bb8,
     Mobc,
+    /// No pool at all: what the tasks and their yields cost whoever pools.
+    Nothing,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -56,6 +58,7 @@ fn main() -> anyhow::Result<()> {
         Subject::Deadpool => runtime.block_on(deadpool(args)),
         Subject::Bb8 => runtime.block_on(bb8(args)),
         Subject::Mobc => runtime.block_on(mobc(args)),
+        Subject::Nothing => runtime.block_on(nothing(args)),
     };
     result.map_err(|error| anyhow::anyhow!(error))
 }
@@ -215,5 +218,23 @@ async fn mobc(args: Arc<Args>) -> Result<(), BoxError> {
         .test_on_check_out(false)
         .build(Trivial);
     let work = work!(args, pool, get, connection => *connection += 1);
+    measure(args, work).await
+}
+
+/// What is "leased" when there is no pool.
+#[derive(Clone)]
+struct Nothing(u64);
+
+impl Nothing {
+    fn get(&self) -> std::future::Ready<Result<u64, Infallible>> {
+        std::future::ready(Ok(self.0))
+    }
+}
+
+async fn nothing(args: Arc<Args>) -> Result<(), BoxError> {
+    let work = work!(args, Nothing(0), get, number => {
+        number += 1;
+        std::hint::black_box(number);
+    });
     measure(args, work).await
 }

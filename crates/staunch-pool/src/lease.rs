@@ -10,7 +10,13 @@ use std::{
 use staunch_ledger::{Account, EntryId, Kind, Obligation};
 use staunch_scope::current_task;
 
-use crate::{error::Revoked, manager::Manager, record::Record, shared::Shared, status::Destroyed};
+use crate::{
+    error::Revoked,
+    manager::Manager,
+    record::{Pooled, Record},
+    shared::Shared,
+    status::Destroyed,
+};
 
 /// A leased connection; goes back to its pool when dropped.
 ///
@@ -28,10 +34,19 @@ pub struct Lease<M: Manager> {
 /// A connection in use: given back to its lease when dropped.
 #[must_use = "use it"]
 pub struct InUse<'l, M: Manager> {
-    record: &'l Record<M>,
+    lease: &'l Lease<M>,
     /// `None` once it is given back.
-    connection: Option<Box<M::Connection>>,
-    account: &'l Account,
+    pooled: Option<Box<Pooled<M>>>,
+}
+
+/// A connection in use, with its lease: dropped, both are given back.
+///
+/// For what outlives the function that leased, such as the body of an answer.
+#[must_use = "use it"]
+pub struct OwnedInUse<M: Manager> {
+    lease: Lease<M>,
+    /// `None` once it is given back.
+    pooled: Option<Box<Pooled<M>>>,
 }
 
 impl<M: Manager> Lease<M> {
@@ -50,14 +65,40 @@ impl<M: Manager> Lease<M> {
     /// [`Revoked`] when the lease was abandoned and its connection taken away.
     #[inline]
     pub fn connection(&mut self) -> Result<InUse<'_, M>, Revoked> {
+        let pooled = self.take()?;
+        Ok(InUse { lease: self, pooled: Some(pooled) })
+    }
+
+    /// The connection, with the lease.
+    ///
+    /// # Errors
+    /// [`Revoked`] when the lease was abandoned and its connection taken away.
+    pub fn into_use(self) -> Result<OwnedInUse<M>, Revoked> {
+        let pooled = self.take()?;
+        Ok(OwnedInUse { lease: self, pooled: Some(pooled) })
+    }
+
+    #[inline]
+    fn take(&self) -> Result<Box<Pooled<M>>, Revoked> {
         let Some(record) = &self.record else { return Err(self.revoked()) };
         self.account.touch();
-        let connection = record.take();
+        let pooled = record.take();
         if record.lease() != Some(self.account.id()) {
             return Err(self.revoked()); // and the connection, if it was still there, goes
         }
-        let Some(connection) = connection else { return Err(self.revoked()) };
-        Ok(InUse { record, connection: Some(connection), account: &self.account })
+        pooled.ok_or_else(|| self.revoked())
+    }
+
+    #[inline]
+    fn put_back(&self, mut pooled: Box<Pooled<M>>) {
+        self.account.touch();
+        let Some(record) = &self.record else { return };
+        let condition = record.shared.manager.condition(&mut pooled.connection);
+        record.put_back(pooled, condition);
+        if record.lease() != Some(self.account.id()) {
+            // Revoked meanwhile: whoever did it found nothing to take.
+            drop(record.take());
+        }
     }
 
     /// Says that the lease is still wanted, for holders that use the connection by other ways.
@@ -115,32 +156,67 @@ impl<M: Manager> Deref for InUse<'_, M> {
     type Target = M::Connection;
 
     fn deref(&self) -> &M::Connection {
-        self.connection.as_deref().expect(GIVEN_BACK)
+        &self.pooled.as_ref().expect(GIVEN_BACK).connection
     }
 }
 
 impl<M: Manager> DerefMut for InUse<'_, M> {
     fn deref_mut(&mut self) -> &mut M::Connection {
-        self.connection.as_deref_mut().expect(GIVEN_BACK)
+        &mut self.pooled.as_mut().expect(GIVEN_BACK).connection
     }
 }
 
 impl<M: Manager> Drop for InUse<'_, M> {
     #[inline]
     fn drop(&mut self) {
-        self.account.touch();
-        let Some(mut connection) = self.connection.take() else { return };
-        let condition = self.record.shared.manager.condition(&mut connection);
-        self.record.put_back(connection, condition);
-        if self.record.lease() != Some(self.account.id()) {
-            // Revoked meanwhile: whoever did it found nothing to take.
-            drop(self.record.take());
+        if let Some(pooled) = self.pooled.take() {
+            self.lease.put_back(pooled);
         }
     }
 }
 
 impl<M: Manager> fmt::Debug for InUse<'_, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InUse").field("account", self.account).finish_non_exhaustive()
+        f.debug_struct("InUse").field("account", &self.lease.account).finish_non_exhaustive()
+    }
+}
+
+impl<M: Manager> OwnedInUse<M> {
+    /// Says that the connection is still wanted, while it is used.
+    pub fn touch(&self) {
+        self.lease.touch();
+    }
+
+    /// Its entry on the ledger.
+    pub fn id(&self) -> EntryId {
+        self.lease.id()
+    }
+}
+
+impl<M: Manager> Deref for OwnedInUse<M> {
+    type Target = M::Connection;
+
+    fn deref(&self) -> &M::Connection {
+        &self.pooled.as_ref().expect(GIVEN_BACK).connection
+    }
+}
+
+impl<M: Manager> DerefMut for OwnedInUse<M> {
+    fn deref_mut(&mut self) -> &mut M::Connection {
+        &mut self.pooled.as_mut().expect(GIVEN_BACK).connection
+    }
+}
+
+impl<M: Manager> Drop for OwnedInUse<M> {
+    fn drop(&mut self) {
+        if let Some(pooled) = self.pooled.take() {
+            self.lease.put_back(pooled);
+        }
+    }
+}
+
+impl<M: Manager> fmt::Debug for OwnedInUse<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnedInUse").field("account", &self.lease.account).finish_non_exhaustive()
     }
 }

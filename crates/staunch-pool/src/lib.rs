@@ -28,8 +28,10 @@
 
 mod abandoned;
 mod circuit;
-mod core;
+mod connecting;
 mod error;
+mod floating;
+mod holders;
 mod keeper;
 mod lease;
 mod manager;
@@ -40,12 +42,13 @@ mod record;
 mod registry;
 mod shared;
 mod status;
+mod waiting;
 
 #[cfg(any(feature = "postgres", feature = "redis", feature = "tcp"))]
 pub use crate::managers::*;
 pub use crate::{
     error::{AcquireError, Exhausted, Revoked},
-    lease::{InUse, Lease},
+    lease::{InUse, Lease, OwnedInUse},
     manager::{Condition, Manager},
     options::{Order, PoolOptions, PoolOptionsError},
     pool::Pool,

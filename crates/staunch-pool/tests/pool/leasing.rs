@@ -127,8 +127,10 @@ async fn what_is_broken_ends_and_what_is_dirty_is_reset_first() {
     .await;
 }
 
+/// The ledger says so: the test ends well, and what is left is the one connection.
 #[staunch::test]
-async fn a_connection_that_somebody_never_gave_back_ends() {
+#[should_panic(expected = "1 thing is left:\n  pooled")]
+async fn a_connection_that_somebody_never_gave_back_is_shut_and_what_is_lost_is_named() {
     with_pool(plain(1), async |pool, server, _| {
         let mut lease = pool.acquire().await.unwrap();
         Box::leak(Box::new(lease.connection().unwrap()));
