@@ -1,16 +1,33 @@
 //! Who has the connections of a pool.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
+
+use staunch_ledger::{Kind, Observation};
 
 use crate::{
     error::Exhausted, manager::Manager, options::PoolOptions, shared::Shared, status::Holder,
 };
 
 impl<M: Manager> Shared<M> {
-    /// The error of who has waited for so long in vain: it names the holders.
+    /// The error of who has waited for so long in vain: it names the holders. It is an observation
+    /// too, at most once in each `maintenance_interval`.
+    #[cold]
     pub(crate) fn exhausted(&self, waited: Duration) -> Exhausted {
         let PoolOptions { name, max_total, .. } = self.options;
-        Exhausted { pool: name, waited, max_total, holders: self.holders() }
+        let exhausted = Exhausted { pool: name, waited, max_total, holders: self.holders() };
+        let at = self.ledger.now();
+        let before = self.exhausted_at.load(Ordering::Relaxed);
+        let now = at.as_millis().max(1);
+        let pause = self.options.maintenance_interval.as_millis();
+        let is_due = before == 0 || u128::from(now.saturating_sub(before)) >= pause;
+        let (set, seen) = (Ordering::Relaxed, Ordering::Relaxed);
+        if is_due && self.exhausted_at.compare_exchange(before, now, set, seen).is_ok() {
+            // Of those who have most: they decide who else gets any.
+            let born_at = exhausted.holders.first().map_or(self.born_at, |holder| holder.born_at);
+            let (rule, kind, text) = ("pool-exhausted", Kind::LEASE, exhausted.to_string());
+            self.ledger.observe(Observation { rule, kind, born_at, text, at });
+        }
+        exhausted
     }
 
     /// Who has leases, those with the most first.

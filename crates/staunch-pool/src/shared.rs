@@ -12,7 +12,7 @@ use std::{
     collections::HashMap,
     future::poll_fn,
     panic::Location,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::AtomicU64},
     task::Waker,
     time::Duration,
 };
@@ -42,6 +42,8 @@ pub(crate) struct Shared<M: Manager> {
     pub(crate) patience: Duration,
     pub(crate) circuit: Mutex<Circuit>,
     pub(crate) counters: Counters,
+    /// When it was last observed that the pool is exhausted: milliseconds of the ledger's clock.
+    pub(crate) exhausted_at: AtomicU64,
     /// There is work for the keeper.
     pub(crate) work: Notify,
     /// The scope of the keeper, and the line that made the pool.
@@ -90,6 +92,7 @@ impl<M: Manager> Shared<M> {
             patience: options.abandoned_timeout,
             circuit: Mutex::new(Circuit::new(options.backoff, options.backoff_max)),
             counters: Counters::default(),
+            exhausted_at: AtomicU64::new(0),
             work: Notify::new(),
             stock: Stock::new(limits),
             records: Mutex::new(Records { live: HashMap::new(), next: 0 }),
@@ -290,6 +293,7 @@ impl<M: Manager> Shared<M> {
             failed: 0,
             created: 0,
             destroyed: Destroyed::ALL.map(|why| (why, 0)),
+            abandoned: Vec::new(),
             is_down: self.circuit().is_open(),
         };
         self.counters.fill(&mut status);

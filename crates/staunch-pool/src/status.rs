@@ -3,7 +3,10 @@
 use std::{
     fmt,
     panic::Location,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -34,6 +37,8 @@ pub struct PoolStatus {
     pub created: u64,
     /// Connections ended, by reason.
     pub destroyed: [(Destroyed, u64); Destroyed::ALL.len()],
+    /// Leases that were abandoned, by the line that leased them; the first 32 lines.
+    pub abandoned: Vec<(&'static Location<'static>, u64)>,
     /// Whether the server is taken for down.
     pub is_down: bool,
 }
@@ -120,7 +125,11 @@ pub(crate) struct Counters {
     failed: AtomicU64,
     created: AtomicU64,
     destroyed: [AtomicU64; Destroyed::ALL.len()],
+    abandoned: Mutex<Vec<(&'static Location<'static>, u64)>>,
 }
+
+/// Lines that abandon leases, beyond which they are not told apart.
+const MAX_LINES: usize = 32;
 
 impl Counters {
     /// An acquire that was not served at once has ended.
@@ -141,6 +150,16 @@ impl Counters {
         self.destroyed[why as usize].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A lease of this line was abandoned.
+    pub(crate) fn abandoned(&self, born_at: &'static Location<'static>) {
+        let mut lines = self.abandoned.lock().unwrap_or_else(PoisonError::into_inner);
+        match lines.iter().position(|(line, _)| *line == born_at) {
+            Some(at) => lines[at].1 += 1,
+            None if lines.len() < MAX_LINES => lines.push((born_at, 1)),
+            None => {}
+        }
+    }
+
     /// Puts what it counted into `status`.
     pub(crate) fn fill(&self, status: &mut PoolStatus) {
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
@@ -148,6 +167,7 @@ impl Counters {
             std::array::from_fn(|bucket| (bound(bucket), load(&self.waits[bucket])));
         status.failed = load(&self.failed);
         status.created = load(&self.created);
+        status.abandoned.clone_from(&self.abandoned.lock().unwrap_or_else(PoisonError::into_inner));
         status.destroyed = Destroyed::ALL.map(|why| (why, load(&self.destroyed[why as usize])));
     }
 }

@@ -38,6 +38,8 @@ async fn a_forgotten_lease_is_found_and_its_place_is_free_again() {
         assert!(abandoned[0].contains("abandoning.rs"), "{abandoned:?}");
         assert!(abandoned[0].contains("nobody uses it; held for 60"), "{abandoned:?}");
         assert!(abandoned[0].contains("of task born at"), "who owns it: {abandoned:?}");
+        let [(line, 1)] = pool.status().abandoned[..] else { panic!("{:?}", pool.status()) };
+        assert!(line.file().ends_with("abandoning.rs"));
         assert_eq!(server.live.load(Ordering::SeqCst), 0, "its connection is closed");
         assert_eq!(pool.acquire().await.unwrap().connection().unwrap().number, 2);
         drop(ManuallyDrop::into_inner(forgotten));

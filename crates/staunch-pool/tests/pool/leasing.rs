@@ -58,6 +58,12 @@ async fn an_exhausted_pool_says_who_has_its_connections() {
         let text = error.to_string();
         assert!(text.contains("all 3 are taken, by 2 by") && text.contains("leasing.rs"), "{text}");
         assert_eq!(pool.status().failed, 1);
+        let again = pool.acquire().await.unwrap_err();
+        assert!(matches!(again, AcquireError::Exhausted(_)));
+        let observed = Ledger::current().observations();
+        let [observed] = &observed[..] else { panic!("once, and not at once again: {observed:?}") };
+        assert_eq!((observed.rule, &observed.text), ("pool-exhausted", &text));
+        assert!(observed.born_at.file().ends_with("leasing.rs"), "{observed}");
         drop((held, other));
     })
     .await;
