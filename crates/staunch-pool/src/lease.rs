@@ -20,8 +20,8 @@ use crate::{error::Revoked, manager::Manager, record::Record, shared::Shared, st
 #[must_use = "a lease that is dropped at once was for nothing"]
 pub struct Lease<M: Manager> {
     /// `None` once it has gone back.
-    record: Option<Arc<Record<M>>>,
-    account: Account,
+    pub(crate) record: Option<Arc<Record<M>>>,
+    pub(crate) account: Account,
     born_at: &'static Location<'static>,
 }
 
@@ -86,7 +86,7 @@ impl<M: Manager> Lease<M> {
     }
 
     #[cold]
-    fn revoked(&self) -> Revoked {
+    pub(crate) fn revoked(&self) -> Revoked {
         let held_for = self.account.ledger().now().since(self.account.born());
         Revoked { born_at: self.born_at, held_for }
     }

@@ -10,7 +10,8 @@
 //! | --- | --- |
 //! | [`Manager`] | how to connect, validate, reset and close: what you write |
 //! | [`Pool`], [`PoolOptions`] | what you lease from |
-//! | [`Lease`], [`InUse`] | the right to a connection; the connection |
+//! | [`KeyedPool`], [`KeyedPoolOptions`] | a pool for each key, whose empty keys vanish |
+//! | [`Lease`], [`InUse`], [`OwnedInUse`] | the right to a connection; the connection |
 //! | [`AcquireError`], [`Exhausted`], [`Revoked`] | what can go wrong |
 //! | [`PoolStatus`], [`Holder`], [`pools`] | what it holds, and who has it; every pool of the process |
 //!
@@ -31,7 +32,9 @@ mod circuit;
 mod core;
 mod error;
 mod keeper;
+mod keyed;
 mod lease;
+mod lease_owned;
 mod manager;
 mod managers;
 mod options;
@@ -45,10 +48,15 @@ mod status;
 pub use crate::managers::*;
 pub use crate::{
     error::{AcquireError, Exhausted, Revoked},
+    keyed::{
+        Key, KeyStatus, KeyedAcquireError, KeyedInUse, KeyedLease, KeyedOwnedInUse, KeyedPool,
+        KeyedPoolOptions, KeyedPoolOptionsError, KeyedStatus,
+    },
     lease::{InUse, Lease},
+    lease_owned::OwnedInUse,
     manager::{Condition, Manager},
     options::{Order, PoolOptions, PoolOptionsError},
     pool::Pool,
-    registry::{PoolReport, pools},
+    registry::{KeyReport, PoolReport, pools},
     status::{BUCKETS, Destroyed, Holder, PoolStatus},
 };

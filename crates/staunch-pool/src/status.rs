@@ -59,6 +59,23 @@ impl fmt::Display for Holder {
     }
 }
 
+/// Holders of several pools: those of one line together, those with the most first.
+pub(crate) fn merge(all: impl Iterator<Item = Holder>) -> Vec<Holder> {
+    let mut merged: Vec<Holder> = Vec::new();
+    for holder in all {
+        match merged.iter_mut().find(|known| known.born_at == holder.born_at) {
+            Some(known) => {
+                known.count += holder.count;
+                known.oldest = known.oldest.max(holder.oldest);
+                known.unused_for = known.unused_for.max(holder.unused_for);
+            }
+            None => merged.push(holder),
+        }
+    }
+    merged.sort_by_key(|holder| std::cmp::Reverse((holder.count, holder.oldest)));
+    merged
+}
+
 /// Why a connection was ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
