@@ -16,7 +16,7 @@
 //! | [`PoolStatus`], [`Holder`], [`pools`] | what it holds, and who has it; every pool of the process |
 //!
 //! # Features
-//! `tcp`: `Tcp`, plain connections. `postgres`: `Postgres`, by tokio-postgres. `redis`:
+//! `http`: `Http`, HTTP/1.1 and HTTP/2, by hyper. `tcp`: `Tcp`, plain connections. `postgres`: `Postgres`, by tokio-postgres. `redis`:
 //! `Redis`, by redis-rs.
 //!
 //! # What holds
@@ -44,7 +44,7 @@ mod registry;
 mod shared;
 mod status;
 
-#[cfg(any(feature = "postgres", feature = "redis", feature = "tcp"))]
+#[cfg(any(feature = "http", feature = "postgres", feature = "redis", feature = "tcp"))]
 pub use crate::managers::*;
 pub use crate::{
     error::{AcquireError, Exhausted, Revoked},

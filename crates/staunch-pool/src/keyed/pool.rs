@@ -128,7 +128,16 @@ impl<K: Key, M: Manager> KeyedPool<K, M> {
         key: &K,
     ) -> impl Future<Output = Result<KeyedLease<M>, KeyedAcquireError<M::Error>>> + Send + use<K, M>
     {
-        let born_at = Location::caller();
+        self.acquire_at(key, Location::caller())
+    }
+
+    /// [`acquire`](Self::acquire) on behalf of somebody else's line.
+    pub(crate) fn acquire_at(
+        &self,
+        key: &K,
+        born_at: &'static Location<'static>,
+    ) -> impl Future<Output = Result<KeyedLease<M>, KeyedAcquireError<M::Error>>> + Send + use<K, M>
+    {
         // From here on the key stays, so whoever removes empty ones does no harm.
         let sub = self.book().visit(key);
         let book = Arc::clone(self.book());
