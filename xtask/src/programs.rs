@@ -19,6 +19,7 @@ const NEEDED: &[Program] = &[
     // Its programs proper are not on the PATH; this one comes with them.
     Program { name: "pg_createcluster", package: "postgresql" },
     Program { name: "redis-server", package: "redis-server" },
+    Program { name: "nginx", package: "nginx-light" },
     Program { name: "go", package: "golang-go" },
 ];
 
@@ -83,7 +84,7 @@ mod tests {
         assert!(text.contains("  go: in Debian's golang-go"), "{text}");
         let command = "run: sudo apt-get update && sudo apt-get install -y \
                        --no-install-recommends netcat-openbsd curl iproute2 postgresql redis-server \
-                       golang-go";
+                       nginx-light golang-go";
         assert!(text.ends_with(command), "{text}");
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use staunch_pool::{Holder, PoolReport, PoolStatus, pools as all};
+use staunch_pool::{Holder, KeyReport, PoolReport, PoolStatus, pools as all};
 
 use crate::{
     refusal::Refusal,
@@ -31,6 +31,16 @@ struct PoolView {
     /// Leases that were abandoned, by the line that leased them.
     abandoned: serde_json::Map<String, serde_json::Value>,
     holders: Vec<HolderView>,
+    /// Of a keyed pool: what each of its keys holds.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    keys: Vec<KeyView>,
+}
+
+#[derive(Serialize)]
+struct KeyView {
+    key: String,
+    #[serde(flatten)]
+    pool: PoolView,
 }
 
 #[derive(Serialize)]
@@ -42,12 +52,17 @@ struct HolderView {
 }
 
 pub(crate) fn pools(visit: &Visit<'_>) -> Result<Reply, Refusal> {
-    let views: Vec<PoolView> = all(visit.shared.ledger).iter().map(PoolView::new).collect();
+    let views: Vec<PoolView> = all(visit.shared.ledger).iter().map(PoolView::of).collect();
     reply::json(&views).map_err(Refusal::failed)
 }
 
 impl PoolView {
-    fn new(PoolReport { status, holders, .. }: &PoolReport) -> PoolView {
+    fn of(PoolReport { status, holders, keys, .. }: &PoolReport) -> PoolView {
+        let keys = keys.iter().map(KeyView::new).collect();
+        PoolView { keys, ..PoolView::new(status, holders) }
+    }
+
+    fn new(status: &PoolStatus, holders: &[Holder]) -> PoolView {
         let &PoolStatus { name, max_total, size, idle, leased, waiters, is_down, .. } = status;
         let seconds = |limit: Duration| (limit != Duration::MAX).then_some(limit.as_secs_f64());
         let destroyed =
@@ -69,7 +84,14 @@ impl PoolView {
             destroyed: destroyed.collect(),
             abandoned: abandoned.collect(),
             holders: holders.iter().map(HolderView::new).collect(),
+            keys: Vec::new(),
         }
+    }
+}
+
+impl KeyView {
+    fn new(KeyReport { key, status, holders, .. }: &KeyReport) -> KeyView {
+        KeyView { key: key.clone(), pool: PoolView::new(status, holders) }
     }
 }
 

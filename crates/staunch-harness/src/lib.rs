@@ -4,9 +4,13 @@
 //! ended by its pid when it is dropped, and its folder goes with it.
 
 mod child;
+mod nginx;
 mod port;
 mod postgres;
 mod redis;
 mod swallow;
 
-pub use crate::{port::free_port, postgres::PostgresServer, redis::RedisServer, swallow::Swallow};
+pub use crate::{
+    nginx::NginxServer, port::free_port, postgres::PostgresServer, redis::RedisServer,
+    swallow::Swallow,
+};

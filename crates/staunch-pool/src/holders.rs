@@ -32,24 +32,28 @@ impl<M: Manager> Shared<M> {
 
     /// Who has leases, those with the most first.
     pub(crate) fn holders(&self) -> Vec<Holder> {
-        let mut holders: Vec<Holder> = Vec::new();
-        for record in self.live() {
-            let Some(entry) = record.lease().and_then(|lease| self.ledger.entry(lease)) else {
-                continue;
-            };
+        let live = self.live();
+        merge(live.iter().filter_map(|record| {
+            let entry = self.ledger.entry(record.lease()?)?;
             let (oldest, unused_for) = (entry.age(), entry.without_progress());
-            match holders.iter_mut().find(|holder| holder.born_at == entry.born_at()) {
-                Some(holder) => {
-                    holder.count += 1;
-                    holder.oldest = holder.oldest.max(oldest);
-                    holder.unused_for = holder.unused_for.max(unused_for);
-                }
-                None => {
-                    holders.push(Holder { born_at: entry.born_at(), count: 1, oldest, unused_for });
-                }
-            }
-        }
-        holders.sort_by_key(|holder| std::cmp::Reverse((holder.count, holder.oldest)));
-        holders
+            Some(Holder { born_at: entry.born_at(), count: 1, oldest, unused_for })
+        }))
     }
+}
+
+/// Holders of one line together, those with the most first.
+pub(crate) fn merge(all: impl Iterator<Item = Holder>) -> Vec<Holder> {
+    let mut merged: Vec<Holder> = Vec::new();
+    for holder in all {
+        match merged.iter_mut().find(|known| known.born_at == holder.born_at) {
+            Some(known) => {
+                known.count += holder.count;
+                known.oldest = known.oldest.max(holder.oldest);
+                known.unused_for = known.unused_for.max(holder.unused_for);
+            }
+            None => merged.push(holder),
+        }
+    }
+    merged.sort_by_key(|holder| std::cmp::Reverse((holder.count, holder.oldest)));
+    merged
 }

@@ -39,16 +39,6 @@ pub struct InUse<'l, M: Manager> {
     pooled: Option<Box<Pooled<M>>>,
 }
 
-/// A connection in use, with its lease: dropped, both are given back.
-///
-/// For what outlives the function that leased, such as the body of an answer.
-#[must_use = "use it"]
-pub struct OwnedInUse<M: Manager> {
-    lease: Lease<M>,
-    /// `None` once it is given back.
-    pooled: Option<Box<Pooled<M>>>,
-}
-
 impl<M: Manager> Lease<M> {
     #[inline]
     pub(crate) fn new(record: Arc<Record<M>>, born_at: &'static Location<'static>) -> Lease<M> {
@@ -69,17 +59,9 @@ impl<M: Manager> Lease<M> {
         Ok(InUse { lease: self, pooled: Some(pooled) })
     }
 
-    /// The connection, with the lease.
-    ///
-    /// # Errors
-    /// [`Revoked`] when the lease was abandoned and its connection taken away.
-    pub fn into_use(self) -> Result<OwnedInUse<M>, Revoked> {
-        let pooled = self.take()?;
-        Ok(OwnedInUse { lease: self, pooled: Some(pooled) })
-    }
-
+    /// Takes the connection out, for use.
     #[inline]
-    fn take(&self) -> Result<Box<Pooled<M>>, Revoked> {
+    pub(crate) fn take(&self) -> Result<Box<Pooled<M>>, Revoked> {
         let Some(record) = &self.record else { return Err(self.revoked()) };
         self.account.touch();
         let pooled = record.take();
@@ -89,8 +71,9 @@ impl<M: Manager> Lease<M> {
         pooled.ok_or_else(|| self.revoked())
     }
 
+    /// Puts it back after use.
     #[inline]
-    fn put_back(&self, mut pooled: Box<Pooled<M>>) {
+    pub(crate) fn put_back(&self, mut pooled: Box<Pooled<M>>) {
         self.account.touch();
         let Some(record) = &self.record else { return };
         let condition = record.shared.manager.condition(&mut pooled.connection);
@@ -150,7 +133,7 @@ impl<M: Manager> fmt::Debug for Lease<M> {
     }
 }
 
-const GIVEN_BACK: &str = "a connection in use is there until it is dropped";
+pub(crate) const GIVEN_BACK: &str = "a connection in use is there until it is dropped";
 
 impl<M: Manager> Deref for InUse<'_, M> {
     type Target = M::Connection;
@@ -178,45 +161,5 @@ impl<M: Manager> Drop for InUse<'_, M> {
 impl<M: Manager> fmt::Debug for InUse<'_, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InUse").field("account", &self.lease.account).finish_non_exhaustive()
-    }
-}
-
-impl<M: Manager> OwnedInUse<M> {
-    /// Says that the connection is still wanted, while it is used.
-    pub fn touch(&self) {
-        self.lease.touch();
-    }
-
-    /// Its entry on the ledger.
-    pub fn id(&self) -> EntryId {
-        self.lease.id()
-    }
-}
-
-impl<M: Manager> Deref for OwnedInUse<M> {
-    type Target = M::Connection;
-
-    fn deref(&self) -> &M::Connection {
-        &self.pooled.as_ref().expect(GIVEN_BACK).connection
-    }
-}
-
-impl<M: Manager> DerefMut for OwnedInUse<M> {
-    fn deref_mut(&mut self) -> &mut M::Connection {
-        &mut self.pooled.as_mut().expect(GIVEN_BACK).connection
-    }
-}
-
-impl<M: Manager> Drop for OwnedInUse<M> {
-    fn drop(&mut self) {
-        if let Some(pooled) = self.pooled.take() {
-            self.lease.put_back(pooled);
-        }
-    }
-}
-
-impl<M: Manager> fmt::Debug for OwnedInUse<M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OwnedInUse").field("account", &self.lease.account).finish_non_exhaustive()
     }
 }

@@ -10,12 +10,13 @@
 //! | --- | --- |
 //! | [`Manager`] | how to connect, validate, reset and close: what you write |
 //! | [`Pool`], [`PoolOptions`] | what you lease from |
-//! | [`Lease`], [`InUse`] | the right to a connection; the connection |
+//! | [`KeyedPool`], [`KeyedPoolOptions`] | a pool for each key, whose empty keys vanish |
+//! | [`Lease`], [`InUse`], [`OwnedInUse`] | the right to a connection; the connection |
 //! | [`AcquireError`], [`Exhausted`], [`Revoked`] | what can go wrong |
 //! | [`PoolStatus`], [`Holder`], [`pools`] | what it holds, and who has it; every pool of the process |
 //!
 //! # Features
-//! `tcp`: `Tcp`, plain connections. `postgres`: `Postgres`, by tokio-postgres. `redis`:
+//! `http`: `Http`, HTTP/1.1 and HTTP/2, by hyper. `tcp`: `Tcp`, plain connections. `postgres`: `Postgres`, by tokio-postgres. `redis`:
 //! `Redis`, by redis-rs.
 //!
 //! # What holds
@@ -33,7 +34,9 @@ mod error;
 mod floating;
 mod holders;
 mod keeper;
+mod keyed;
 mod lease;
+mod lease_owned;
 mod manager;
 mod managers;
 mod options;
@@ -44,14 +47,19 @@ mod shared;
 mod status;
 mod waiting;
 
-#[cfg(any(feature = "postgres", feature = "redis", feature = "tcp"))]
+#[cfg(any(feature = "http", feature = "postgres", feature = "redis", feature = "tcp"))]
 pub use crate::managers::*;
 pub use crate::{
     error::{AcquireError, Exhausted, Revoked},
-    lease::{InUse, Lease, OwnedInUse},
+    keyed::{
+        Key, KeyStatus, KeyedAcquireError, KeyedInUse, KeyedLease, KeyedOwnedInUse, KeyedPool,
+        KeyedPoolOptions, KeyedPoolOptionsError, KeyedStatus,
+    },
+    lease::{InUse, Lease},
+    lease_owned::OwnedInUse,
     manager::{Condition, Manager},
     options::{Order, PoolOptions, PoolOptionsError},
     pool::Pool,
-    registry::{PoolReport, pools},
+    registry::{KeyReport, PoolReport, pools},
     status::{BUCKETS, Destroyed, Holder, PoolStatus},
 };

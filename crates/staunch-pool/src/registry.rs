@@ -18,6 +18,21 @@ pub struct PoolReport {
     pub status: PoolStatus,
     /// Who has its connections, those with the most first.
     pub holders: Vec<Holder>,
+    /// What the keys hold of a keyed pool, whose status is that of all of them together. Not for
+    /// metrics: there may be many, and they come and go.
+    pub keys: Vec<KeyReport>,
+}
+
+/// A key of a keyed pool, as a report sees it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct KeyReport {
+    /// The key, as it shows itself.
+    pub key: String,
+    /// What its pool holds, and has done.
+    pub status: PoolStatus,
+    /// Who has its connections, those with the most first.
+    pub holders: Vec<Holder>,
 }
 
 /// The pools whose leases are on `ledger`, in the order they were made.
@@ -27,13 +42,13 @@ pub fn pools(ledger: Ledger) -> Vec<PoolReport> {
 }
 
 /// From now on the pool is among them, until it is gone.
-pub(crate) fn register<M: Manager>(pool: Weak<Shared<M>>) {
+pub(crate) fn register<P: Watched + 'static>(pool: Weak<P>) {
     let mut watched = watched();
     watched.retain(|known| known.strong_count() > 0); // as many as there are, never more
     watched.push(pool);
 }
 
-trait Watched: Send + Sync {
+pub(crate) trait Watched: Send + Sync {
     fn ledger(&self) -> Ledger;
     fn report(&self) -> PoolReport;
 }
@@ -44,7 +59,7 @@ impl<M: Manager> Watched for Shared<M> {
     }
 
     fn report(&self) -> PoolReport {
-        PoolReport { status: self.status(), holders: self.holders() }
+        PoolReport { status: self.status(), holders: self.holders(), keys: Vec::new() }
     }
 }
 

@@ -131,6 +131,19 @@ pub(crate) struct Counters {
 /// Lines that abandon leases, beyond which they are not told apart.
 const MAX_LINES: usize = 32;
 
+/// Adds to the count of a line.
+pub(crate) fn count_line(
+    lines: &mut Vec<(&'static Location<'static>, u64)>,
+    line: &'static Location<'static>,
+    more: u64,
+) {
+    match lines.iter().position(|(known, _)| *known == line) {
+        Some(at) => lines[at].1 += more,
+        None if lines.len() < MAX_LINES => lines.push((line, more)),
+        None => {}
+    }
+}
+
 impl Counters {
     /// An acquire that was not served at once has ended.
     pub(crate) fn waited(&self, time: Duration, is_served: bool) {
@@ -153,11 +166,7 @@ impl Counters {
     /// A lease of this line was abandoned.
     pub(crate) fn abandoned(&self, born_at: &'static Location<'static>) {
         let mut lines = self.abandoned.lock().unwrap_or_else(PoisonError::into_inner);
-        match lines.iter().position(|(line, _)| *line == born_at) {
-            Some(at) => lines[at].1 += 1,
-            None if lines.len() < MAX_LINES => lines.push((born_at, 1)),
-            None => {}
-        }
+        count_line(&mut lines, born_at, 1);
     }
 
     /// Puts what it counted into `status`.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use staunch::{
     BoxError, Context,
-    pool::{Manager, Pool, PoolOptions},
+    pool::{KeyedPool, KeyedPoolOptions, Manager, Pool, PoolOptions},
     scope,
 };
 use staunch_console::{Access, Console, Phase, Readiness};
@@ -139,6 +139,33 @@ async fn who_abandons_leases_is_in_the_metrics_by_line() {
         })
         .await;
         drop(lease);
+        s.stop();
+        Ok::<_, BoxError>(())
+    });
+    ended.await.unwrap();
+}
+
+#[staunch::test]
+async fn keys_of_a_pool_are_on_its_page_and_not_in_the_metrics() {
+    let ended = scope(&Context::current(), |s| async move {
+        let per_key = PoolOptions { name: "upstreams", ..PoolOptions::default() };
+        let options = KeyedPoolOptions { per_key, ..KeyedPoolOptions::default() };
+        let pool = KeyedPool::new(&s, |_: &&str| Nothing, options)?;
+        let leases = [pool.acquire(&"a:80").await?, pool.acquire(&"b:80").await?];
+        with_console(async |console| {
+            let pools = get(console, "/debug/pools").await.json();
+            let [upstreams] = &pools.as_array().unwrap()[..] else { panic!("{pools}") };
+            assert_eq!((&upstreams["size"], &upstreams["max_total"]), (&json!(2), &json!(500)));
+            let [a, b] = &upstreams["keys"].as_array().unwrap()[..] else { panic!("{pools}") };
+            assert_eq!((&a["key"], &a["leased"]), (&json!("a:80"), &json!(1)));
+            assert_eq!((&b["key"], &b["holders"][0]["count"]), (&json!("b:80"), &json!(1)));
+            let metrics = get(console, "/metrics").await;
+            let metrics = metrics.text();
+            let leased = "staunch_pool_leased{pool=\"upstreams\"} 2\n";
+            assert!(metrics.contains(leased) && !metrics.contains("a:80"), "{metrics}");
+        })
+        .await;
+        drop(leases);
         s.stop();
         Ok::<_, BoxError>(())
     });

@@ -206,7 +206,15 @@ impl Dialer {
         self.bounded(&context, &target, self.connect_unix(born_at, &target, path.as_ref())).await
     }
 
-    pub(super) async fn tls_at<A: ToSocketAddrs + fmt::Display>(
+    /// [`Dialer::tls`] on behalf of somebody else's line; `peer` is the server's name and whom to
+    /// trust.
+    ///
+    /// # Errors
+    /// As [`Dialer::tls`].
+    ///
+    /// # Cancel safety
+    /// As [`Dialer::tcp`].
+    pub async fn tls_at<A: ToSocketAddrs + fmt::Display>(
         &self,
         born_at: &'static Location<'static>,
         context: Context,

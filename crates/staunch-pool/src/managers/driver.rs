@@ -69,6 +69,7 @@ impl Drop for Ends {
     }
 }
 
+#[cfg(any(feature = "postgres", feature = "redis"))]
 impl Switch {
     /// Drops the driver, and with it the socket.
     pub(super) fn off(&self) {

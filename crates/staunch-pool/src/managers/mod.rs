@@ -1,7 +1,9 @@
 //! Managers for what services connect to, each behind a feature of its name.
 
-#[cfg(any(feature = "postgres", feature = "redis"))]
+#[cfg(any(feature = "http", feature = "postgres", feature = "redis"))]
 mod driver;
+#[cfg(feature = "http")]
+mod http;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "redis")]
@@ -9,6 +11,11 @@ mod redis;
 #[cfg(feature = "tcp")]
 mod tcp;
 
+#[cfg(feature = "http")]
+pub use self::http::{
+    BodyError, ConnectHttpError, Http, HttpConnection, HttpError, HttpOptions, HttpProtocol,
+    PooledBody, RequestBody,
+};
 #[cfg(feature = "postgres")]
 pub use self::postgres::{ConnectPostgresError, Postgres, PostgresConnection, ResetSession};
 #[cfg(feature = "redis")]

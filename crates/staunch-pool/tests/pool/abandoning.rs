@@ -14,7 +14,7 @@ use crate::manager::{Scripted, eventually, plain, with_pool};
 const MINUTE: Duration = Duration::from_mins(1);
 
 /// Time passes, on the runtime's clock and on the ledger's.
-async fn pass(time: Duration) {
+pub(crate) async fn pass(time: Duration) {
     let step = MINUTE / 12;
     for _ in 0..time.as_secs() / step.as_secs() {
         Ledger::current().advance_clock(step);

@@ -14,7 +14,7 @@ use staunch_pool::{AcquireError, Condition, PoolOptions};
 use crate::manager::{eventually, plain, with_pool};
 
 /// Polls `work` at most `times` times and drops it. Whether it ended.
-async fn poll_times<F: Future>(times: usize, work: F) -> bool {
+pub(crate) async fn poll_times<F: Future>(times: usize, work: F) -> bool {
     let mut work = pin!(work);
     let mut polls = 0;
     poll_fn(|cx| {

@@ -5,6 +5,8 @@
 mod abandoning;
 mod cancelling;
 mod keeping;
+mod keyed;
+mod keyed_schedules;
 mod leasing;
 mod manager;
 mod schedules;

@@ -1,0 +1,203 @@
+//! What is sent.
+
+use std::{
+    pin::Pin,
+    task::{Context as Poller, Poll, Waker},
+};
+
+use http_body_util::{BodyExt, Empty, Full, combinators::UnsyncBoxBody};
+use hyper::{
+    Method, Request, Uri, Version,
+    body::{Body, Bytes, Frame, SizeHint},
+    header::{EXPECT, HOST, HeaderValue, UPGRADE},
+    http::{request::Parts, uri::PathAndQuery},
+};
+use staunch_scope::BoxError;
+
+use super::error::HttpError;
+
+/// The body of a request. One that is in memory can be sent again, if its connection turns out to
+/// have been closed.
+///
+/// # Examples
+/// ```
+/// use staunch_pool::RequestBody;
+/// let nothing = RequestBody::from(());
+/// let text = RequestBody::from("ping");
+/// let stream = RequestBody::stream(http_body_util::Full::new("ping".into()));
+/// ```
+#[derive(Debug, Default)]
+pub struct RequestBody(Kind);
+
+#[derive(Debug, Default)]
+enum Kind {
+    #[default]
+    Empty,
+    Full(Bytes),
+    Stream(UnsyncBoxBody<Bytes, BoxError>),
+}
+
+impl RequestBody {
+    /// A body that is made while it is sent. It is sent once.
+    pub fn stream<B>(body: B) -> RequestBody
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        RequestBody(Kind::Stream(body.map_err(Into::into).boxed_unsync()))
+    }
+
+    /// The same again, if it can be had.
+    fn again(&self) -> Option<RequestBody> {
+        match &self.0 {
+            Kind::Empty => Some(RequestBody::default()),
+            Kind::Full(bytes) => Some(RequestBody(Kind::Full(bytes.clone()))),
+            Kind::Stream(_) => None,
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Poller<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match &mut self.0 {
+            Kind::Empty => Poll::Ready(None),
+            Kind::Stream(body) => Pin::new(body).poll_frame(cx),
+            Kind::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.0 = Kind::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Empty => true,
+            Kind::Full(bytes) => bytes.is_empty(),
+            Kind::Stream(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Empty => SizeHint::with_exact(0),
+            Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Stream(body) => body.size_hint(),
+        }
+    }
+}
+
+impl From<()> for RequestBody {
+    fn from((): ()) -> RequestBody {
+        RequestBody::default()
+    }
+}
+
+impl From<Bytes> for RequestBody {
+    fn from(bytes: Bytes) -> RequestBody {
+        RequestBody(Kind::Full(bytes))
+    }
+}
+
+impl From<Vec<u8>> for RequestBody {
+    fn from(bytes: Vec<u8>) -> RequestBody {
+        Bytes::from(bytes).into()
+    }
+}
+
+impl From<String> for RequestBody {
+    fn from(text: String) -> RequestBody {
+        Bytes::from(text).into()
+    }
+}
+
+impl From<&'static str> for RequestBody {
+    fn from(text: &'static str) -> RequestBody {
+        Bytes::from_static(text.as_bytes()).into()
+    }
+}
+
+impl From<Empty<Bytes>> for RequestBody {
+    fn from(_: Empty<Bytes>) -> RequestBody {
+        RequestBody::default()
+    }
+}
+
+impl From<Full<Bytes>> for RequestBody {
+    fn from(mut body: Full<Bytes>) -> RequestBody {
+        // It is all there, so one look tells.
+        match Pin::new(&mut body).poll_frame(&mut Poller::from_waker(Waker::noop())) {
+            Poll::Ready(Some(Ok(frame))) => frame.into_data().unwrap_or_default().into(),
+            _ => RequestBody::default(),
+        }
+    }
+}
+
+/// Refuses what would turn the connection into another.
+pub(super) fn check<B>(request: &Request<B>) -> Result<(), HttpError> {
+    let unsupported = |what| Err(HttpError::Unsupported { what });
+    match request {
+        _ if request.method() == Method::CONNECT => unsupported("CONNECT"),
+        _ if request.headers().contains_key(UPGRADE) => unsupported("Upgrade"),
+        _ if request.headers().contains_key(EXPECT) => unsupported("Expect"),
+        _ => Ok(()),
+    }
+}
+
+/// The same request once more, if sending it twice does what sending it once does (RFC 9110,
+/// section 9.2.2), and its body can be had again.
+pub(super) fn again(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    if !request.method().is_idempotent() {
+        return None;
+    }
+    let mut same = Request::new(request.body().again()?);
+    *same.method_mut() = request.method().clone();
+    *same.uri_mut() = request.uri().clone();
+    *same.headers_mut() = request.headers().clone();
+    *same.extensions_mut() = request.extensions().clone();
+    Some(same)
+}
+
+/// As HTTP/1 has it: the path in the first line, the server's name in `Host`.
+pub(super) fn for_http1(request: Request<RequestBody>, server: &str) -> Request<RequestBody> {
+    let (mut head, body) = request.into_parts();
+    if !head.headers.contains_key(HOST) {
+        let name = head.uri.authority().map_or(server, |authority| authority.as_str());
+        if let Ok(name) = HeaderValue::from_str(name) {
+            head.headers.insert(HOST, name);
+        }
+    }
+    head.uri = Uri::from(path(&mut head));
+    head.version = Version::HTTP_11;
+    Request::from_parts(head, body)
+}
+
+/// As HTTP/2 has it: everything in the pseudo-headers that hyper makes of the URI.
+pub(super) fn for_http2(
+    request: Request<RequestBody>,
+    server: &str,
+    is_secure: bool,
+) -> Request<RequestBody> {
+    let (mut head, body) = request.into_parts();
+    let host = head.headers.remove(HOST);
+    let host = host.as_ref().and_then(|host| host.to_str().ok());
+    let name = head.uri.authority().map(|authority| authority.as_str().to_owned());
+    let name = name.as_deref().or(host).unwrap_or(server).to_owned();
+    let scheme = if is_secure { "https" } else { "http" };
+    let path = path(&mut head);
+    let uri = Uri::builder().scheme(scheme).authority(name).path_and_query(path.clone()).build();
+    head.uri = uri.unwrap_or_else(|_| Uri::from(path)); // which hyper refuses
+    head.version = Version::HTTP_2;
+    Request::from_parts(head, body)
+}
+
+fn path(head: &mut Parts) -> PathAndQuery {
+    let path = std::mem::take(&mut head.uri).into_parts().path_and_query;
+    path.unwrap_or_else(|| PathAndQuery::from_static("/"))
+}

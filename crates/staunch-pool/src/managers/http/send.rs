@@ -1,0 +1,215 @@
+//! Sends a request: leases, asks again if it is safe, and hands the lease to the answer's body.
+
+use std::{future::Future, panic::Location};
+
+use hyper::{Request, Response};
+
+use super::{
+    body::{Held, PooledBody},
+    connection::Failed,
+    error::{ConnectHttpError, HttpError},
+    manager::Http,
+    request::{self, RequestBody},
+};
+use crate::{
+    error::AcquireError,
+    keyed::{Key, KeyedLease, KeyedPool},
+    lease::Lease,
+    pool::Pool,
+};
+
+impl Pool<Http> {
+    /// Sends a request, and waits for the head of its answer. The lease is the body's.
+    ///
+    /// The path is that of the request's URI; the server's name, if it is there, too.
+    ///
+    /// A server may close an idle connection just when a request is sent on it. One that was
+    /// never sent, or that has heard nothing back, is idempotent, and has a body that can be sent
+    /// again, is sent again, once, on a connection that was not used before.
+    ///
+    /// # Errors
+    /// [`HttpError`]
+    ///
+    /// # Cancel safety
+    /// Dropped before its end, the request is given up: an HTTP/1 connection is closed, an HTTP/2
+    /// stream is reset. The server may have worked on it.
+    ///
+    /// # Examples
+    /// See [`Http`].
+    #[track_caller]
+    pub fn send<B: Into<RequestBody>>(
+        &self,
+        request: Request<B>,
+    ) -> impl Future<Output = Result<Response<PooledBody>, HttpError>> + Send + use<'_, B> {
+        let request = request.map(Into::into);
+        let first = Some(self.acquire()); // here, where the caller's line is known
+        send(FromPool { pool: self, first }, self.options().max_idle, request)
+    }
+}
+
+impl<K: Key> KeyedPool<K, Http> {
+    /// As [`Pool::send`], to the server of a key.
+    ///
+    /// # Errors
+    /// [`HttpError`]
+    ///
+    /// # Cancel safety
+    /// As [`Pool::send`].
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use hyper::Request;
+    /// use staunch_pool::{Http, KeyedPool, KeyedPoolOptions};
+    /// use staunch_scope::{BoxError, Context, scope};
+    ///
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// scope(&Context::current(), |s| async move {
+    ///     let scope = s.clone();
+    ///     let make = move |address: &String| Http::tcp(&scope, address.as_str());
+    ///     let upstreams = KeyedPool::new(&s, make, KeyedPoolOptions::default())?;
+    ///     let request = Request::get("/health").body(())?;
+    ///     let answer = upstreams.send(&"10.0.0.7:8080".to_owned(), request).await?;
+    ///     println!("{}", answer.status());
+    ///     Ok::<_, BoxError>(())
+    /// })
+    /// .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn send<B: Into<RequestBody>>(
+        &self,
+        key: &K,
+        request: Request<B>,
+    ) -> impl Future<Output = Result<Response<PooledBody>, HttpError>> + Send + use<'_, K, B> {
+        let (born_at, key) = (Location::caller(), key.clone());
+        let request = request.map(Into::into);
+        send(FromKey { pool: self, key, born_at }, self.options().per_key.max_idle, request)
+    }
+}
+
+impl Lease<Http> {
+    /// Sends a request on this lease's connection, which is the answer's body's from then on. It
+    /// is not sent again if the connection turns out to be closed.
+    ///
+    /// # Errors
+    /// [`HttpError`]
+    ///
+    /// # Cancel safety
+    /// As [`Pool::send`].
+    pub async fn send<B: Into<RequestBody>>(
+        self,
+        request: Request<B>,
+    ) -> Result<Response<PooledBody>, HttpError> {
+        once(Held::Pool(self.into_use()?), request.map(Into::into)).await
+    }
+}
+
+impl KeyedLease<Http> {
+    /// As [`Lease::send`].
+    ///
+    /// # Errors
+    /// [`HttpError`]
+    ///
+    /// # Cancel safety
+    /// As [`Pool::send`].
+    pub async fn send<B: Into<RequestBody>>(
+        self,
+        request: Request<B>,
+    ) -> Result<Response<PooledBody>, HttpError> {
+        once(Held::Keyed(self.into_use()?), request.map(Into::into)).await
+    }
+}
+
+/// Where connections come from.
+trait Leases: Send {
+    fn lease(&mut self) -> impl Future<Output = Result<Held, HttpError>> + Send;
+}
+
+struct FromPool<'p, F> {
+    pool: &'p Pool<Http>,
+    /// The first lease, which knows the line that asked for it.
+    first: Option<F>,
+}
+
+impl<F> Leases for FromPool<'_, F>
+where
+    F: Future<Output = Result<Lease<Http>, AcquireError<ConnectHttpError>>> + Send,
+{
+    async fn lease(&mut self) -> Result<Held, HttpError> {
+        let lease = match self.first.take() {
+            Some(first) => first.await?,
+            None => self.pool.acquire().await?,
+        };
+        Ok(Held::Pool(lease.into_use()?))
+    }
+}
+
+struct FromKey<'p, K: Key> {
+    pool: &'p KeyedPool<K, Http>,
+    key: K,
+    born_at: &'static Location<'static>,
+}
+
+impl<K: Key> Leases for FromKey<'_, K> {
+    async fn lease(&mut self) -> Result<Held, HttpError> {
+        let lease = self.pool.acquire_at(&self.key, self.born_at).await?;
+        Ok(Held::Keyed(lease.into_use()?))
+    }
+}
+
+async fn once(
+    held: Held,
+    request: Request<RequestBody>,
+) -> Result<Response<PooledBody>, HttpError> {
+    request::check(&request)?;
+    attempt(held, request).await.map_err(|failed| failed.error)
+}
+
+async fn send(
+    mut leases: impl Leases,
+    max_idle: usize,
+    request: Request<RequestBody>,
+) -> Result<Response<PooledBody>, HttpError> {
+    request::check(&request)?;
+    let held = open(&mut leases, max_idle, false).await?;
+    let again = held.connection().may_be_stale().then(|| request::again(&request)).flatten();
+    let failed = match attempt(held, request).await {
+        Ok(answer) => return Ok(answer),
+        Err(failed) => failed,
+    };
+    let again = again.filter(|_| failed.is_unanswered);
+    let Some(request) = failed.unsent.or(again) else { return Err(failed.error) };
+    tracing::debug!("sent again: {}", failed.error);
+    // In memory of its own: it is rare.
+    Box::pin(async move {
+        let held = open(&mut leases, max_idle, true).await?;
+        attempt(held, request).await.map_err(|failed| failed.error)
+    })
+    .await
+}
+
+/// A leased connection that is not known to be closed, and not used before if it is to be `new`.
+/// What was idle may all be closed, so one more is tried than there can be.
+async fn open(leases: &mut impl Leases, max_idle: usize, new: bool) -> Result<Held, HttpError> {
+    let mut held = leases.lease().await?;
+    for _ in 0..=max_idle {
+        let connection = held.connection_mut();
+        let is_unfit = connection.is_closed() || (new && connection.is_worn());
+        if !is_unfit {
+            break;
+        }
+        connection.gives_up();
+        drop(held);
+        held = leases.lease().await?;
+    }
+    Ok(held)
+}
+
+async fn attempt(
+    mut held: Held,
+    request: Request<RequestBody>,
+) -> Result<Response<PooledBody>, Failed> {
+    let answer = held.connection_mut().exchange(request).await?;
+    Ok(answer.map(|coming| PooledBody::new(coming, held)))
+}

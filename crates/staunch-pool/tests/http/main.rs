@@ -1,0 +1,11 @@
+//! HTTP pools against nginx, and against servers that misbehave.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of tests may fail as tests do")]
+#![expect(clippy::large_futures, reason = "each test is one")]
+
+mod cancelling;
+mod misbehaving;
+mod multiplexing;
+mod nginx;
+mod raw;
+mod support;
