@@ -1,12 +1,16 @@
-//! Real servers for tests and benches.
+//! Real servers for tests and benches, and what tests of pools share.
 //!
-//! Each is a child process on a free port of 127.0.0.1, with its files in a temporary folder. It is
-//! ended by its pid when it is dropped, and its folder goes with it.
+//! Each server is a child process on a free port of 127.0.0.1, with its files in a temporary folder.
+//! It is ended by its pid when it is dropped, and its folder goes with it.
 
 mod child;
+#[cfg(feature = "pool")]
+mod pool;
 mod port;
 mod postgres;
 mod redis;
 mod swallow;
 
+#[cfg(feature = "pool")]
+pub use crate::pool::{destroyed, eventually, live, observed, with_pool};
 pub use crate::{port::free_port, postgres::PostgresServer, redis::RedisServer, swallow::Swallow};

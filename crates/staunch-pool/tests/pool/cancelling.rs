@@ -9,9 +9,10 @@ use std::{
 };
 
 use staunch::{BoxError, Cancelled, Context};
+use staunch_harness::eventually;
 use staunch_pool::{AcquireError, Condition, PoolOptions};
 
-use crate::manager::{eventually, plain, with_pool};
+use crate::manager::{plain, with_pool};
 
 /// Polls `work` at most `times` times and drops it. Whether it ended.
 async fn poll_times<F: Future>(times: usize, work: F) -> bool {
@@ -44,7 +45,7 @@ async fn at_every_await_in_every_phase() {
                 });
                 let ended = poll_times(times, pool.acquire()).await;
                 releasing.join().await.unwrap();
-                eventually("all is back", || {
+                eventually("all is back", async || {
                     let status = pool.status();
                     (status.leased, status.waiters, status.size - status.idle) == (0, 0, 0)
                 })

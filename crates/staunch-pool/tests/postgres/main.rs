@@ -2,35 +2,20 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of tests may fail as tests do")]
 
-use std::time::{Duration, Instant};
+use std::{
+    convert::Infallible,
+    time::{Duration, Instant},
+};
 
-use staunch::{BoxError, Context, Kind, Ledger, scope, timeout};
-use staunch_harness::{PostgresServer, Swallow};
-use staunch_pool::{AcquireError, Destroyed, Pool, PoolOptions, PoolStatus, Postgres};
+use staunch::{BoxError, Context, Kind, Scope, scope, timeout};
+use staunch_harness::{PostgresServer, Swallow, destroyed, eventually, live};
+use staunch_pool::{AcquireError, Destroyed, Pool, PoolOptions, Postgres};
 
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Runs `test` on a pool of a server's; then no connection is left, on either side.
+/// Runs `test` on a pool of a server's; then no socket is left.
 async fn with_pool(config: &str, options: PoolOptions, test: impl AsyncFnOnce(Pool<Postgres>)) {
     let config: tokio_postgres::Config = config.parse().unwrap();
-    let ended = scope(&Context::current(), |s| async move {
-        let pool = Pool::new(&s, Postgres::new(&s, config), options)?;
-        test(pool).await;
-        s.stop();
-        Ok::<_, BoxError>(())
-    });
-    ended.await.unwrap();
-    let snapshot = Ledger::current().snapshot();
-    let left = snapshot.entries().iter().filter(|entry| entry.kind() == Kind::CONNECTION);
-    assert_eq!(left.count(), 0, "sockets are left");
-}
-
-async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !condition().await {
-        assert!(Instant::now() < end, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let manager = |s: &Scope<BoxError>| Ok::<_, Infallible>(Postgres::new(s, config));
+    staunch_harness::with_pool(manager, options, async |pool, _| test(pool).await).await;
 }
 
 /// How many sessions the server has, this one not counted.
@@ -46,10 +31,6 @@ async fn backend(pool: &Pool<Postgres>) -> i32 {
     let mut lease = pool.acquire().await.unwrap();
     let connection = lease.connection().unwrap();
     connection.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0)
-}
-
-fn destroyed(status: &PoolStatus, why: Destroyed) -> u64 {
-    status.destroyed.iter().find(|(reason, _)| *reason == why).map_or(0, |(_, count)| *count)
 }
 
 #[staunch::test]
@@ -281,10 +262,8 @@ async fn after_many_cancelled_acquires_everybody_agrees() {
         eventually("all are back", async || pool.status().leased == 0).await;
         eventually("everybody agrees", async || {
             let server_says = sessions(&pool).await + 1;
-            let size = i64::try_from(pool.status().size).unwrap();
-            let snapshot = Ledger::current().snapshot();
-            let sockets = snapshot.entries().iter().filter(|it| it.kind() == Kind::CONNECTION);
-            server_says == size && i64::try_from(sockets.count()).unwrap() == size
+            let size = pool.status().size;
+            server_says == i64::try_from(size).unwrap() && live(Kind::CONNECTION) == size
         })
         .await;
     })

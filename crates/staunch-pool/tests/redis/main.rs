@@ -1,26 +1,15 @@
 //! The pool against a real Redis server.
 
-#![expect(clippy::unwrap_used, reason = "the helpers of tests may fail as tests do")]
-
 use std::time::{Duration, Instant};
 
-use staunch::{BoxError, Context, Kind, Ledger, scope, timeout};
-use staunch_harness::RedisServer;
+use staunch::{BoxError, Context, Scope, scope, timeout};
+use staunch_harness::{RedisServer, eventually};
 use staunch_pool::{AcquireError, Pool, PoolOptions, Redis};
 
-/// Runs `test` on a pool of a server's; then no connection is left.
+/// Runs `test` on a pool of a server's; then no socket is left.
 async fn with_pool(url: &str, options: PoolOptions, test: impl AsyncFnOnce(Pool<Redis>)) {
-    let url = url.to_owned();
-    let ended = scope(&Context::current(), |s| async move {
-        let pool = Pool::new(&s, Redis::new(&s, url)?, options)?;
-        test(pool).await;
-        s.stop();
-        Ok::<_, BoxError>(())
-    });
-    ended.await.unwrap();
-    let snapshot = Ledger::current().snapshot();
-    let left = snapshot.entries().iter().filter(|entry| entry.kind() == Kind::CONNECTION);
-    assert_eq!(left.count(), 0, "sockets are left");
+    let manager = |s: &Scope<BoxError>| Redis::new(s, url);
+    staunch_harness::with_pool(manager, options, async |pool, _| test(pool).await).await;
 }
 
 async fn incremented(pool: &Pool<Redis>) -> Result<i64, BoxError> {
@@ -82,11 +71,7 @@ async fn a_server_that_is_killed_comes_back() {
         );
         assert!(begun.elapsed() < Duration::from_secs(2), "fast: {:?}", begun.elapsed());
         server.restart().unwrap();
-        let end = Instant::now() + Duration::from_secs(20);
-        while incremented(&pool).await.is_err() {
-            assert!(Instant::now() < end, "it does not come back");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        eventually("it is back", async || incremented(&pool).await.is_ok()).await;
     })
     .await;
 }
