@@ -10,7 +10,10 @@ mod redis;
 mod tcp;
 
 #[cfg(feature = "postgres")]
-pub use self::postgres::{ConnectPostgresError, Postgres, PostgresConnection, ResetSession};
+pub use self::postgres::{
+    ConnectPostgresError, Postgres, PostgresConnection, PostgresSession, PostgresTransaction,
+    PostgresTransactionBuilder, ResetSession,
+};
 #[cfg(feature = "redis")]
 pub use self::redis::{ConnectRedisError, Redis, RedisConnection};
 #[cfg(feature = "tcp")]

@@ -1,27 +1,36 @@
-//! PostgreSQL, by tokio-postgres.
-//!
-//! The socket is dialled by `staunch-net`, so it is on the ledger, and the task that drives it is a
-//! child of the scope the manager was made in. A query whose caller is gone is cancelled on the
-//! server before its connection is used again.
+//! How to connect to PostgreSQL, to reset a session and to end it.
 
 use std::{
     fmt,
-    future::Future,
-    ops::Deref,
     pin::pin,
-    sync::atomic::{AtomicU8, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
+use rustls::ClientConfig;
 use staunch_net::{Connection, DialError, DialOptions, Dialer};
 use staunch_scope::{Context, Scope};
+use tokio::io::AsyncReadExt;
 use tokio_postgres::{
-    CancelToken, Client, Config, NoTls, Row, SimpleQueryMessage, Statement, ToStatement,
-    Transaction, config::Host, types::ToSql,
+    Client, Config, NoTls,
+    config::{Host, SslMode},
+    tls::TlsConnect,
 };
 
-use super::driver::{Drivers, Switch};
-use crate::manager::{Condition, Manager};
+use super::{
+    PgResult,
+    connection::PostgresConnection,
+    error::{ConnectPostgresError, described},
+    target::Target,
+    tls::Handshake,
+};
+use crate::{
+    manager::{Condition, Manager},
+    managers::driver::{Drivers, Switch},
+};
 
 /// Makes PostgreSQL connections.
 ///
@@ -47,54 +56,36 @@ pub struct Postgres {
     config: Config,
     dialer: Dialer,
     reset: ResetSession,
+    statements_max: usize,
+    tls: Option<Arc<ClientConfig>>,
     drivers: Drivers,
 }
 
-/// When a session's state (settings, temporary tables, prepared statements, an open transaction) is
-/// discarded before the next lease.
+/// When a session's state (settings, temporary tables, cursors, what `PREPARE` made, an open
+/// transaction) is discarded before the next lease.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ResetSession {
     /// After something that can change it: `batch_execute`, `simple_query`, or use of the client
-    /// itself; and after a query that was cancelled. A round trip then.
+    /// itself; and after a query or a transaction that was dropped. A round trip then.
     #[default]
     WhenTouched,
     /// After each lease. A round trip each.
     Always,
 }
 
-/// There is no connection to PostgreSQL, or it does not answer as it should.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConnectPostgresError {
-    /// The server cannot be reached.
-    #[error(transparent)]
-    Dial(#[from] DialError),
-    /// It said no, or the connection broke.
-    #[error("postgresql: {}", described(.0))]
-    Postgres(#[from] tokio_postgres::Error),
-    /// The configuration names no server.
-    #[error("the PostgreSQL configuration names no host: write host=NAME, or host=/run/postgresql")]
-    NoHost,
-}
-
-/// tokio-postgres says `db error`; what the server said is its source.
-fn described(error: &tokio_postgres::Error) -> String {
-    match error.as_db_error() {
-        Some(said) => format!("{}: {} ({})", said.severity(), said.message(), said.code().code()),
-        None => error.to_string(),
-    }
-}
-
 impl Postgres {
-    /// Connects as `config` says, without TLS. The tasks of the connections are children of
-    /// `scope`, born on the caller's line.
+    /// Connects as `config` says, to the first of its hosts that answers. The tasks of the
+    /// connections are children of `scope`, born on the caller's line.
+    ///
+    /// Of its options `target_session_attrs`, `load_balance_hosts` and those of the socket are not
+    /// looked at.
     #[track_caller]
     pub fn new<E: Send + 'static>(scope: &Scope<E>, config: Config) -> Postgres {
         let options = DialOptions::default();
         let timeout = config.get_connect_timeout().copied().unwrap_or(options.timeout);
         let dialer = Dialer::owned(scope, DialOptions { timeout, ..options });
         let (reset, drivers) = (ResetSession::default(), Drivers::new(scope));
-        Postgres { config, dialer, reset, drivers }
+        Postgres { config, dialer, reset, statements_max: 100, tls: None, drivers }
     }
 
     /// When a session's state is discarded.
@@ -104,36 +95,109 @@ impl Postgres {
         self
     }
 
+    /// Prepared statements that each session keeps for the methods that end in `_cached`; 0 for
+    /// none. Default 100: more than most services have, and a few hundred KiB of the server's
+    /// memory. If there are more, the one that was not used for longest is prepared again.
+    #[must_use]
+    pub fn statements_max(mut self, most: usize) -> Postgres {
+        self.statements_max = most;
+        self
+    }
+
+    /// Speaks TLS, also to cancel a query, as the configuration's `sslmode` demands: `disable`
+    /// never, `require` always, and `prefer`, which is the default, if the server does; whoever can
+    /// change packets on the way can talk that one out of it. The server's certificate must be for
+    /// the name of the host, and one that `config` trusts, in either case. Over a Unix socket there
+    /// is no TLS.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use std::sync::Arc;
+    /// use rustls::{ClientConfig, RootCertStore, crypto::ring};
+    /// use staunch_pool::Postgres;
+    /// # use staunch_scope::{BoxError, Scope};
+    ///
+    /// # fn example(scope: &Scope<BoxError>, roots: RootCertStore) -> Result<(), BoxError> {
+    /// let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    ///     .with_safe_default_protocol_versions()?
+    ///     .with_root_certificates(roots)
+    ///     .with_no_client_auth();
+    /// let manager = Postgres::new(scope, "host=db user=app sslmode=require".parse()?).tls(tls);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn tls(mut self, config: impl Into<Arc<ClientConfig>>) -> Postgres {
+        self.tls = Some(config.into());
+        self
+    }
+
     /// A socket to the first of the hosts that answers.
-    async fn dial(&self) -> Result<Connection, ConnectPostgresError> {
+    async fn dial(&self) -> Result<(Connection, Target), ConnectPostgresError> {
         let mut failure = ConnectPostgresError::NoHost;
-        for (number, host) in self.config.get_hosts().iter().enumerate() {
-            let ports = self.config.get_ports();
-            let port = ports.get(number).or(ports.first()).copied().unwrap_or(5432);
-            match self.dial_host(host, port).await {
-                Ok(connection) => return Ok(connection),
+        for target in Target::all(&self.config) {
+            match self.dial_target(&target).await {
+                Ok(connection) => return Ok((connection, target)),
                 Err(error) => failure = error.into(),
             }
         }
         Err(failure)
     }
 
-    async fn dial_host(&self, host: &Host, port: u16) -> Result<Connection, DialError> {
-        let context = Context::current();
-        match host {
-            Host::Tcp(name) => {
-                self.dialer.tcp_at(self.drivers.born_at, context, format!("{name}:{port}")).await
+    async fn dial_target(&self, target: &Target) -> Result<Connection, DialError> {
+        let (born_at, context) = (self.drivers.born_at, Context::current());
+        let address = target.to_string();
+        match target.host {
+            Host::Tcp(_) => self.dialer.tcp_at(born_at, context, address).await,
+            Host::Unix(_) => self.dialer.unix_at(born_at, context, address).await,
+        }
+    }
+
+    /// Begins a session, and the task that drives it.
+    async fn begin<T>(&self, socket: Connection, tls: T) -> PgResult<(Client, Switch)>
+    where
+        T: TlsConnect<Connection, Stream: Send + 'static, Future: Send> + Send,
+    {
+        let (client, driver) = self.config.connect_raw(socket, tls).await?;
+        let switch = self.drivers.start(async {
+            if let Err(error) = driver.await {
+                tracing::debug!("postgresql: {}", described(&error));
             }
-            Host::Unix(folder) => {
-                let path = folder.join(format!(".s.PGSQL.{port}"));
-                self.dialer.unix_at(self.drivers.born_at, context, path).await
+        });
+        Ok((client, switch))
+    }
+
+    /// How to speak TLS with a server; `None` if that is not wanted.
+    fn handshake<'b>(
+        &self,
+        target: &Target,
+        began: &'b AtomicBool,
+    ) -> Result<Option<Handshake<'b>>, ConnectPostgresError> {
+        let mode = self.config.get_ssl_mode();
+        match &self.tls {
+            _ if mode == SslMode::Disable || !target.is_remote() => Ok(None),
+            Some(config) => {
+                Ok(Some(Handshake { config: Arc::clone(config), name: target.name()?, began }))
             }
+            None if mode == SslMode::Require => Err(ConnectPostgresError::NoTrust),
+            None => Ok(None),
         }
     }
 
     /// Asks the server to give up what the connection waits for; of no effect when that is over.
-    async fn cancel_query(&self, token: &CancelToken) -> Result<(), ConnectPostgresError> {
-        Ok(token.cancel_query_raw(self.dial().await?, NoTls).await?)
+    ///
+    /// When it is done the wish has reached the session, so it cannot meet the query of another.
+    async fn cancel(&self, connection: &PostgresConnection) -> Result<(), ConnectPostgresError> {
+        let mut socket = self.dial_target(&connection.target).await?;
+        let began = AtomicBool::new(false);
+        let token = &connection.cancel;
+        match self.handshake(&connection.target, &began)? {
+            Some(tls) => token.cancel_query_raw(&mut socket, tls).await?,
+            None => token.cancel_query_raw(&mut socket, NoTls).await?,
+        }
+        let mut rest = [0; 64];
+        while let Ok(1..) = socket.read(&mut rest).await {} // the server closes when it has passed it on
+        Ok(())
     }
 }
 
@@ -149,32 +213,31 @@ impl Manager for Postgres {
     type Error = ConnectPostgresError;
 
     async fn connect(&self) -> Result<PostgresConnection, ConnectPostgresError> {
-        let socket = self.dial().await?;
-        let (client, driver) = self.config.connect_raw(socket, NoTls).await?;
-        let switch = self.drivers.start(async {
-            if let Err(error) = driver.await {
-                tracing::debug!("postgresql: {}", described(&error));
-            }
-        });
-        let cancel = client.cancel_token();
-        Ok(PostgresConnection { client, cancel, switch, session: Session::default() })
+        let (socket, target) = self.dial().await?;
+        let began = AtomicBool::new(false);
+        let (client, switch) = match self.handshake(&target, &began)? {
+            None => self.begin(socket, NoTls).await?,
+            Some(tls) => self.begin(socket, tls).await.map_err(|error| {
+                let is_required = self.config.get_ssl_mode() == SslMode::Require;
+                let began = began.load(Ordering::Relaxed);
+                ConnectPostgresError::secure(target.to_string(), error, is_required, began)
+            })?,
+        };
+        Ok(PostgresConnection::new(client, switch, target, self.statements_max))
     }
 
     async fn validate(
         &self,
         connection: &mut PostgresConnection,
     ) -> Result<(), ConnectPostgresError> {
-        connection.client.simple_query("SELECT 1").await?;
-        Ok(())
+        Ok(connection.session.ping().await?)
     }
 
     fn condition(&self, connection: &mut PostgresConnection) -> Condition {
-        let session = connection.session.get();
-        match session {
-            _ if connection.client.is_closed() || connection.switch.has_ended() => {
-                Condition::Broken
-            }
-            Session::CLEAN if self.reset == ResetSession::WhenTouched => Condition::Clean,
+        let may_be_clean = self.reset == ResetSession::WhenTouched;
+        match connection {
+            _ if connection.is_broken() => Condition::Broken,
+            _ if may_be_clean && connection.session.is_clean() => Condition::Clean,
             _ => Condition::Dirty,
         }
     }
@@ -184,24 +247,22 @@ impl Manager for Postgres {
     async fn reset(&self, connection: &mut PostgresConnection) -> Result<(), ConnectPostgresError> {
         const AGAIN: Duration = Duration::from_millis(50);
         let mut is_running = connection.session.is_running();
-        let mut discarded = pin!(discard(&connection.client));
+        let mut discarded = pin!(connection.session.discard());
         loop {
             if is_running {
-                self.cancel_query(&connection.cancel).await?;
+                self.cancel(connection).await?;
             }
             if let Ok(discarded) = tokio::time::timeout(AGAIN, discarded.as_mut()).await {
-                discarded?;
-                connection.session.clean();
-                return Ok(());
+                return Ok(discarded?);
             }
-            is_running = true; // in a transaction, perhaps, whose queries nobody counts
+            is_running = true; // by ways of the client, perhaps, whose queries nobody counts
         }
     }
 
     /// Without a client its driver says goodbye. A server that is still at work would not hear it.
     async fn close(&self, connection: PostgresConnection) {
         if connection.session.is_running() {
-            let _ = self.cancel_query(&connection.cancel).await; // or it is down anyway
+            let _ = self.cancel(&connection).await; // or it is down anyway
         }
         drop(connection);
     }
@@ -209,193 +270,5 @@ impl Manager for Postgres {
     fn killer(&self, connection: &PostgresConnection) -> Option<Box<dyn Fn() + Send + Sync>> {
         let switch = connection.switch.clone();
         Some(Box::new(move || switch.off()))
-    }
-}
-
-/// `DISCARD ALL` cannot run inside a transaction, so one that is open is rolled back first.
-async fn discard(client: &Client) -> Result<(), tokio_postgres::Error> {
-    client.simple_query("ROLLBACK").await?;
-    client.simple_query("DISCARD ALL").await?;
-    Ok(())
-}
-
-/// A pooled connection to PostgreSQL. Its methods are those of [`Client`] that are used most; the
-/// others are on the client itself ([`Deref`]), whose use counts as touching the session.
-pub struct PostgresConnection {
-    client: Client,
-    cancel: CancelToken,
-    switch: Switch,
-    session: Session,
-}
-
-impl Drop for PostgresConnection {
-    fn drop(&mut self) {
-        if self.session.is_running() {
-            self.switch.off(); // it would wait for the query's end, which nobody wants
-        }
-    }
-}
-
-/// What is known of a session.
-#[derive(Debug, Default)]
-struct Session(AtomicU8);
-
-impl Session {
-    const CLEAN: u8 = 0;
-    /// Its state may have been changed.
-    const TOUCHED: u8 = 1;
-    /// A query was begun, and has not ended.
-    const RUNNING: u8 = 2;
-
-    fn get(&self) -> u8 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    fn is_running(&self) -> bool {
-        self.get() & Session::RUNNING != 0
-    }
-
-    fn clean(&self) {
-        self.0.store(Session::CLEAN, Ordering::Relaxed);
-    }
-
-    fn touch(&self) {
-        self.0.fetch_or(Session::TOUCHED, Ordering::Relaxed);
-    }
-
-    /// Runs a query. When it is dropped before its end, the session stays `RUNNING`.
-    async fn run<F: Future>(&self, query: F) -> F::Output {
-        self.0.fetch_or(Session::RUNNING, Ordering::Relaxed);
-        let output = query.await;
-        self.0.fetch_and(!Session::RUNNING, Ordering::Relaxed);
-        output
-    }
-}
-
-type PgResult<T> = Result<T, tokio_postgres::Error>;
-type Params<'p> = &'p [&'p (dyn ToSql + Sync)];
-
-impl PostgresConnection {
-    /// As [`Client::query`].
-    ///
-    /// # Errors
-    /// The server's.
-    ///
-    /// # Cancel safety
-    /// Dropped before its end, the query is cancelled on the server when the connection goes back.
-    pub async fn query<S: ?Sized + ToStatement + Sync>(
-        &self,
-        statement: &S,
-        params: Params<'_>,
-    ) -> PgResult<Vec<Row>> {
-        self.session.run(self.client.query(statement, params)).await
-    }
-
-    /// As [`Client::query_one`].
-    ///
-    /// # Errors
-    /// The server's; and when there is not exactly one row.
-    ///
-    /// # Cancel safety
-    /// As [`query`](Self::query).
-    pub async fn query_one<S: ?Sized + ToStatement + Sync>(
-        &self,
-        statement: &S,
-        params: Params<'_>,
-    ) -> PgResult<Row> {
-        self.session.run(self.client.query_one(statement, params)).await
-    }
-
-    /// As [`Client::query_opt`].
-    ///
-    /// # Errors
-    /// The server's; and when there is more than one row.
-    ///
-    /// # Cancel safety
-    /// As [`query`](Self::query).
-    pub async fn query_opt<S: ?Sized + ToStatement + Sync>(
-        &self,
-        statement: &S,
-        params: Params<'_>,
-    ) -> PgResult<Option<Row>> {
-        self.session.run(self.client.query_opt(statement, params)).await
-    }
-
-    /// As [`Client::execute`].
-    ///
-    /// # Errors
-    /// The server's.
-    ///
-    /// # Cancel safety
-    /// As [`query`](Self::query).
-    pub async fn execute<S: ?Sized + ToStatement + Sync>(
-        &self,
-        statement: &S,
-        params: Params<'_>,
-    ) -> PgResult<u64> {
-        self.session.run(self.client.execute(statement, params)).await
-    }
-
-    /// As [`Client::prepare`].
-    ///
-    /// # Errors
-    /// The server's.
-    ///
-    /// # Cancel safety
-    /// As [`query`](Self::query).
-    pub async fn prepare(&self, query: &str) -> PgResult<Statement> {
-        self.session.run(self.client.prepare(query)).await
-    }
-
-    /// As [`Client::batch_execute`]. Touches the session.
-    ///
-    /// # Errors
-    /// The server's.
-    ///
-    /// # Cancel safety
-    /// As [`query`](Self::query).
-    pub async fn batch_execute(&self, query: &str) -> PgResult<()> {
-        self.session.touch();
-        self.session.run(self.client.batch_execute(query)).await
-    }
-
-    /// As [`Client::simple_query`]. Touches the session.
-    ///
-    /// # Errors
-    /// The server's.
-    ///
-    /// # Cancel safety
-    /// As [`query`](Self::query).
-    pub async fn simple_query(&self, query: &str) -> PgResult<Vec<SimpleQueryMessage>> {
-        self.session.touch();
-        self.session.run(self.client.simple_query(query)).await
-    }
-
-    /// As [`Client::transaction`]. Touches the session: a transaction that is dropped in the
-    /// middle of a query is cancelled and rolled back before the next lease.
-    ///
-    /// # Errors
-    /// The server's.
-    ///
-    /// # Cancel safety
-    /// As [`query`](Self::query).
-    pub async fn transaction(&mut self) -> PgResult<Transaction<'_>> {
-        self.session.touch();
-        self.client.transaction().await
-    }
-}
-
-impl Deref for PostgresConnection {
-    type Target = Client;
-
-    fn deref(&self) -> &Client {
-        self.session.touch();
-        &self.client
-    }
-}
-
-impl fmt::Debug for PostgresConnection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PostgresConnection").field("session", &self.session).finish_non_exhaustive()
     }
 }
