@@ -5,6 +5,8 @@
 
 mod child;
 #[cfg(feature = "pool")]
+mod outage;
+#[cfg(feature = "pool")]
 mod pool;
 mod port;
 mod postgres;
@@ -12,5 +14,8 @@ mod redis;
 mod swallow;
 
 #[cfg(feature = "pool")]
-pub use crate::pool::{destroyed, eventually, live, observed, with_pool};
+pub use crate::{
+    outage::{Restart, outlives_a_kill},
+    pool::{destroyed, eventually, live, observed, poll_times, with_pool},
+};
 pub use crate::{port::free_port, postgres::PostgresServer, redis::RedisServer, swallow::Swallow};

@@ -2,6 +2,9 @@
 
 use std::{
     error::Error,
+    future::poll_fn,
+    pin::pin,
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -43,6 +46,23 @@ pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
         assert!(Instant::now() < end, "never: {what}");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+}
+
+/// Polls `work` at most `times` times and drops it: cancels it wherever it is then. What it ended
+/// with, if it did.
+pub async fn poll_times<F: Future>(times: usize, work: F) -> Option<F::Output> {
+    let mut work = pin!(work);
+    let mut polls = 0;
+    poll_fn(|cx| {
+        if polls < times
+            && let Poll::Ready(output) = work.as_mut().poll(cx)
+        {
+            return Poll::Ready(Some(output));
+        }
+        polls += 1;
+        if polls < times { Poll::Pending } else { Poll::Ready(None) }
+    })
+    .await
 }
 
 /// How many entries of a kind are on the test's ledger.

@@ -2,30 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use staunch::{BoxError, Context, scope};
-use staunch_harness::{PostgresServer, Swallow, destroyed, eventually};
+use staunch::BoxError;
+use staunch_harness::{PostgresServer, Swallow, destroyed, eventually, outlives_a_kill};
 use staunch_pool::{AcquireError, Destroyed, Pool, PoolOptions, Postgres};
 
 use crate::{sessions, with_pool};
 
-/// Queries without a pause until `until`; how many succeeded after the server came back.
-async fn load(pool: Pool<Postgres>, until: Instant) -> (u64, u64) {
-    let (mut good, mut bad) = (0, 0);
-    while Instant::now() < until {
-        let queried = async {
-            let mut lease = pool.acquire().await?;
-            let connection = lease.connection()?;
-            connection.query_one("SELECT 1", &[]).await?;
-            Ok::<_, BoxError>(())
-        };
-        if queried.await.is_ok() {
-            good += 1;
-        } else {
-            bad += 1;
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    }
-    (good, bad)
+async fn ask(pool: Pool<Postgres>) -> Result<(), BoxError> {
+    let mut lease = pool.acquire().await?;
+    lease.connection()?.query_one_cached("SELECT 1", &[]).await?;
+    Ok(())
 }
 
 #[staunch::test]
@@ -33,38 +19,7 @@ async fn a_server_that_is_killed_under_load_comes_back() {
     let mut server = PostgresServer::start(&[]).unwrap();
     let options = PoolOptions { backoff_max: Duration::from_millis(500), ..PoolOptions::default() };
     with_pool(&server.config(), options, async |pool| {
-        let until = Instant::now() + Duration::from_secs(4);
-        let loads = scope(&Context::current(), |s| {
-            let (pool, server) = (pool.clone(), &mut server);
-            async move {
-                let loads: Vec<_> = (0..8)
-                    .map(|_| {
-                        let pool = pool.clone();
-                        s.fork(async move { Ok(load(pool, until).await) })
-                    })
-                    .collect();
-                tokio::time::sleep(Duration::from_millis(500)).await;
-                server.kill()?;
-                eventually("it is known to be down", async || pool.status().is_down).await;
-                let begun = Instant::now();
-                let error = pool.acquire().await.unwrap_err();
-                let fails =
-                    matches!(error, AcquireError::Down { .. } | AcquireError::Connect { .. });
-                assert!(fails && begun.elapsed() < Duration::from_secs(1), "fast: {error}");
-                server.restart()?;
-                let mut sums = (0, 0);
-                for load in loads {
-                    let (good, bad) = load.join().await?;
-                    sums = (sums.0 + good, sums.1 + bad);
-                }
-                Ok::<_, BoxError>(sums)
-            }
-        });
-        let (good, bad) = loads.await.unwrap();
-        assert!(good > 100 && bad > 0, "{good} good, {bad} bad");
-        eventually("it is up", async || pool.acquire().await.is_ok()).await;
-        let status = pool.status();
-        assert_eq!((status.leased, status.waiters), (0, 0));
+        outlives_a_kill(&pool, &mut server, ask).await;
         eventually("the server agrees", async || {
             let status = pool.status();
             sessions(&pool).await + 1 == i64::try_from(status.size).unwrap()

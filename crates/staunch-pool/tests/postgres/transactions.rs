@@ -1,13 +1,9 @@
 //! Transactions end, and leave nothing.
 
-use std::{
-    future::{Future, poll_fn},
-    task::Poll,
-    time::Duration,
-};
+use std::time::Duration;
 
 use staunch::timeout;
-use staunch_harness::PostgresServer;
+use staunch_harness::{PostgresServer, poll_times};
 use staunch_pool::{Pool, Postgres};
 use tokio_postgres::{IsolationLevel, error::SqlState};
 
@@ -89,10 +85,9 @@ async fn one_whose_begin_is_dropped_has_not_begun() {
         let mut lease = pool.acquire().await.unwrap();
         let mut connection = lease.connection().unwrap();
         connection.execute("CREATE TABLE t (n int)", &[]).await.unwrap();
-        let mut beginning = Box::pin(connection.transaction());
-        let begins = poll_fn(|cx| Poll::Ready(beginning.as_mut().poll(cx).is_pending()));
-        assert!(begins.await, "it is sent, and not answered");
-        drop(beginning);
+        let begun = poll_times(1, connection.transaction()).await;
+        assert!(begun.is_none(), "it is sent, and not answered");
+        drop(begun);
         connection.execute("INSERT INTO t VALUES (1)", &[]).await.unwrap();
         drop(connection);
         drop(lease);
