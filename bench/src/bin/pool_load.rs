@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
-use rustix::time::{ClockId, clock_gettime};
+use staunch_bench::cpu;
 use staunch_scope::{BoxError, Context, scope};
 
 const CONNECTIONS: u32 = 10;
@@ -73,7 +73,7 @@ where
     work(1).await?; // the first connection is made
     let each = args.operations / args.tasks;
     let tasks = args.tasks;
-    let (cpu, begun) = (cpu_time(), Instant::now());
+    let (cpu, begun) = (cpu::time(), Instant::now());
     let worst = scope(&Context::background(), |s| async move {
         let tasks: Vec<_> = (0..tasks).map(|_| s.fork(work(each))).collect();
         let mut worst = Duration::ZERO;
@@ -84,7 +84,7 @@ where
     })
     .await?;
     let operations = (each * tasks) as f64;
-    let (wall, cpu) = (begun.elapsed(), cpu_time().saturating_sub(cpu));
+    let (wall, cpu) = (begun.elapsed(), cpu::time().saturating_sub(cpu));
     let summary = serde_json::json!({
         "ns": wall.as_secs_f64() * 1e9 / operations,
         "cpu_ns": cpu.as_secs_f64() * 1e9 / operations,
@@ -92,11 +92,6 @@ where
     });
     println!("{summary}");
     Ok(())
-}
-
-fn cpu_time() -> Duration {
-    let now = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(now.tv_sec.cast_unsigned(), now.tv_nsec.cast_unsigned() as u32)
 }
 
 /// The work of a task: acquire, use, hold and release, again and again; the longest acquire, if

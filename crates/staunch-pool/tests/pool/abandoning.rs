@@ -7,9 +7,10 @@ use std::{
 };
 
 use staunch::{BoxError, Ledger, sleep};
+use staunch_harness::{eventually, observed};
 use staunch_pool::{Lease, PoolOptions};
 
-use crate::manager::{Scripted, eventually, plain, with_pool};
+use crate::manager::{Scripted, plain, with_pool};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -20,12 +21,6 @@ pub(crate) async fn pass(time: Duration) {
         Ledger::current().advance_clock(step);
         tokio::time::sleep(step).await;
     }
-}
-
-fn observed(rule: &str) -> Vec<String> {
-    let mut observed = Ledger::current().observations();
-    observed.retain(|observation| observation.rule == rule);
-    observed.into_iter().map(|it| format!("{}: {}", it.born_at, it.text)).collect()
 }
 
 #[staunch::test(start_paused = true)]
@@ -169,7 +164,7 @@ async fn one_lost_lease_among_many_requests_is_found() {
         assert!(abandoned.iter().all(|it| it.contains("abandoning.rs")), "{abandoned:?}");
         let lost = std::mem::take(&mut *LOST.lock().unwrap());
         drop(lost.into_iter().map(ManuallyDrop::into_inner).collect::<Vec<_>>());
-        eventually("all are back", || pool.status().leased == 0).await;
+        eventually("all are back", async || pool.status().leased == 0).await;
     })
     .await;
 }
