@@ -1,8 +1,7 @@
 //! Line echo: what a request costs the server.
 //!
-//! Servers live through all rounds. The first round warms them up and is not counted. The CPU time
-//! of a round is the difference of the server's account before and after, so the load generator's
-//! own share is not in it.
+//! The CPU time of a round is the difference of the server's account before and after, so the load
+//! generator's own share is not in it.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -11,8 +10,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-use super::record::{Metric, Record, Sample};
-use super::{Args, rotated, subject};
+use super::record::{Metric, Record};
+use super::{Args, live, subject};
 use crate::cargo;
 use crate::server::Server;
 
@@ -20,44 +19,25 @@ use crate::server::Server;
 const REQUESTS: u32 = 400_000;
 const CONNECTIONS: u32 = 64;
 
-const CPU: Metric = Metric { name: "cpu", unit: "s/Mreq" };
-const THROUGHPUT: Metric = Metric { name: "throughput", unit: "req/s" };
-const P50: Metric = Metric { name: "p50", unit: "us" };
-const P99: Metric = Metric { name: "p99", unit: "us" };
+pub(super) const CPU: Metric = Metric { name: "cpu", unit: "s/Mreq" };
+pub(super) const THROUGHPUT: Metric = Metric { name: "throughput", unit: "req/s" };
+pub(super) const P50: Metric = Metric { name: "p50", unit: "us" };
+pub(super) const P99: Metric = Metric { name: "p99", unit: "us" };
 
 pub(super) fn run(args: &Args, record: &mut Record) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let load = cargo::build_bin("staunch-bench", "echo_load")?;
-    let subjects = subject::build(args, folder.path())?;
-    let servers = subjects
-        .iter()
-        .map(|subject| Ok((subject.name, subject.start(folder.path(), CONNECTIONS)?)))
-        .collect::<anyhow::Result<Vec<_>>>()?;
+    let servers = live::start(args, subject::ECHO, folder.path(), CONNECTIONS)?;
     let case = format!("{CONNECTIONS} connections");
-    for (subject, server) in &servers {
-        eprintln!("echo: warm-up: {subject}");
-        measure(server, &load)?;
-    }
-    for round in 1..=args.rounds {
-        for (subject, server) in rotated(&servers, round - 1) {
-            let sample = Sample { case: &case, subject, round };
-            record.announce(sample, args.rounds);
-            for (metric, value) in measure(server, &load)? {
-                record.add(sample, metric, value);
-            }
-        }
-    }
-    for (subject, server) in servers {
-        server.stop().with_context(|| format!("cannot stop {subject}"))?;
-    }
-    Ok(())
+    live::measure(args, record, &servers, &[&case], |server, _| measure(server, &load))?;
+    live::stop(servers)
 }
 
-fn measure(server: &Server, load: &Path) -> anyhow::Result<[(Metric, f64); 4]> {
+fn measure(server: &Server, load: &Path) -> anyhow::Result<Vec<(Metric, f64)>> {
     let before = server.cpu_time()?;
     let summary = run_load(server, load)?;
     let cpu = server.cpu_time()?.saturating_sub(before);
-    Ok([
+    Ok(vec![
         (CPU, seconds_per_million(cpu, number(&summary, "requests")?)),
         (THROUGHPUT, number(&summary, "requests_per_second")?),
         (P50, number(&summary, "p50_us")?),
@@ -81,7 +61,7 @@ fn number(summary: &Value, field: &str) -> anyhow::Result<f64> {
     summary[field].as_f64().with_context(|| format!("no number `{field}` in {summary}"))
 }
 
-fn seconds_per_million(cpu: Duration, requests: f64) -> f64 {
+pub(super) fn seconds_per_million(cpu: Duration, requests: f64) -> f64 {
     cpu.as_secs_f64() * 1e6 / requests
 }
 

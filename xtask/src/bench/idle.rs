@@ -26,7 +26,7 @@ const MEMORY: Metric = Metric { name: "rss_per_connection", unit: "B" };
 pub(super) fn run(args: &Args, record: &mut Record) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let load = cargo::build_bin("staunch-bench", "idle_load")?;
-    let subjects = subject::build(args, folder.path())?;
+    let subjects = subject::build(args, subject::ECHO, folder.path())?;
     let counts = feasible(getrlimit(Resource::Nofile).maximum);
     for round in 1..=args.rounds {
         for connections in &counts {

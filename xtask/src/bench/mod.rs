@@ -7,8 +7,10 @@
 //! range.
 
 mod echo;
+mod http;
 mod idle;
 mod ledger;
+mod live;
 mod pool;
 mod postgres;
 mod record;
@@ -40,6 +42,8 @@ pub(crate) struct Args {
 enum Name {
     /// Line echo over 64 connections: server CPU, throughput, latency.
     Echo,
+    /// An HTTP server that says hello: server CPU, throughput, latency.
+    Http,
     /// Memory held for each idle connection.
     Idle,
     /// Birth and death of a ledger entry, and a snapshot.
@@ -53,6 +57,7 @@ enum Name {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let (name, bench): (_, fn(&Args, &mut Record) -> anyhow::Result<()>) = match args.name {
         Name::Echo => ("echo", echo::run),
+        Name::Http => ("http", http::run),
         Name::Idle => ("idle", idle::run),
         Name::Ledger => ("ledger", ledger::run),
         Name::Pool => ("pool", pool::run),

@@ -1,4 +1,4 @@
-//! The line echo servers that are compared: how each is built and started.
+//! The servers that are compared: how each is built and started.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -23,6 +23,8 @@ pub(super) struct Subject {
 enum Arguments {
     /// `PROGRAM ADDRESS`
     Address,
+    /// `PROGRAM SUBJECT ADDRESS`
+    Subject(&'static str),
     /// `PROGRAM run --config FILE`
     Config,
 }
@@ -36,15 +38,15 @@ struct Place {
 }
 
 #[derive(Clone, Copy)]
-struct Recipe {
+pub(super) struct Recipe {
     name: &'static str,
     /// Makes the program, if need be in the folder given, and gives its path.
     build: fn(&Path) -> anyhow::Result<PathBuf>,
     arguments: Arguments,
 }
 
-/// All subjects. The first is the one whose ratios to the others are shown.
-const RECIPES: &[Recipe] = &[
+/// Line echo servers. The first is the one whose ratios to the others are shown.
+pub(super) const ECHO: &[Recipe] = &[
     Recipe {
         name: "staunch",
         build: |_| cargo::build_bin("staunch-cli", "staunch"),
@@ -62,9 +64,32 @@ const RECIPES: &[Recipe] = &[
     },
 ];
 
+/// HTTP servers that say hello.
+pub(super) const HTTP: &[Recipe] = &[
+    hello("staunch"),
+    hello("hyper"),
+    hello("hyper-auto"),
+    hello("axum"),
+    Recipe {
+        name: "go",
+        build: |folder| build_go(folder, "go-http"),
+        arguments: Arguments::Address,
+    },
+];
+
+const fn hello(name: &'static str) -> Recipe {
+    let build: fn(&Path) -> anyhow::Result<PathBuf> =
+        |_| cargo::build_bin("staunch-bench", "http_hello");
+    Recipe { name, build, arguments: Arguments::Subject(name) }
+}
+
 /// Builds the subjects that were asked for.
-pub(super) fn build(args: &Args, folder: &Path) -> anyhow::Result<Vec<Subject>> {
-    let recipes = args.select(RECIPES, |recipe| recipe.name)?;
+pub(super) fn build(
+    args: &Args,
+    recipes: &[Recipe],
+    folder: &Path,
+) -> anyhow::Result<Vec<Subject>> {
+    let recipes = args.select(recipes, |recipe| recipe.name)?;
     let subjects = recipes.into_iter().map(|Recipe { name, build, arguments }| {
         let program = build(folder).with_context(|| {
             format!("cannot build {name} (to leave it out, name the others with `--subject`)")
@@ -88,6 +113,7 @@ impl Subject {
         let mut command = Command::new(&self.program);
         match self.arguments {
             Arguments::Address => command.arg(place.address.to_string()),
+            Arguments::Subject(subject) => command.args([subject, &place.address.to_string()]),
             Arguments::Config => command.args(["run", "--config"]).arg(write_config(place)?),
         };
         Ok(command)
