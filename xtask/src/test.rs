@@ -5,7 +5,8 @@ use std::process::Command;
 use crate::cargo::{self, cargo};
 use crate::programs;
 
-/// Run every test: unit, integration, documentation, the loom models and the ledger's 10^8 births.
+/// Run every test: unit, integration, documentation, the loom models, the ledger's 10^8 births, and
+/// the pool's 10^6 acquires.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Arguments for the test binaries, for example a part of a test's name.
@@ -15,8 +16,8 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     programs::ensure()?;
-    for mut command in commands() {
-        cargo::run(command.arg("--").args(&args.test_args))?;
+    for Step { mut command, options } in steps() {
+        cargo::run(command.arg("--").args(options).args(&args.test_args))?;
     }
     Ok(())
 }
@@ -26,14 +27,34 @@ pub(crate) fn run_all() -> anyhow::Result<()> {
     run(&Args { test_args: Vec::new() })
 }
 
-fn commands() -> Vec<Command> {
+struct Step {
+    command: Command,
+    /// What the test binaries are told.
+    options: &'static [&'static str],
+}
+
+fn steps() -> Vec<Step> {
     // Not `--all-targets`: that would run the benches too.
     let targets = cargo(&["test", "--workspace", "--lib", "--bins", "--tests", "--examples"]);
     let documentation = cargo(&["test", "--workspace", "--doc"]);
-    let mut commands = vec![targets, documentation];
-    commands.push(flat_memory());
-    commands.extend(loom());
-    commands
+    let plain = [targets, documentation, flat_memory()].into_iter().chain(loom());
+    let mut steps: Vec<Step> = plain.map(|command| Step { command, options: &[] }).collect();
+    steps.push(soak());
+    steps
+}
+
+/// What takes long, or must be alone in its process.
+fn soak() -> Step {
+    let command = cargo(&[
+        "test",
+        "--package",
+        "staunch-pool",
+        "--all-features",
+        "--release",
+        "--test",
+        "soak",
+    ]);
+    Step { command, options: &["--ignored", "--test-threads=1", "--nocapture"] }
 }
 
 /// As many births as the ledger promises to be flat for; without optimization, far fewer run.

@@ -117,7 +117,7 @@ impl PostgresServer {
         let mut command = as_server(&binaries()?.join("postgres"))?;
         command.arg("-D").arg(folder.join("data")).arg("-k").arg(folder);
         command.args(["-p", &self.port.to_string()]);
-        for setting in ["listen_addresses=127.0.0.1", "fsync=off"] {
+        for setting in ["listen_addresses=127.0.0.1", "fsync=off", "shared_buffers=16MB"] {
             command.args(["-c", setting]);
         }
         for setting in &self.settings {

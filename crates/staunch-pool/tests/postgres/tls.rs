@@ -1,6 +1,6 @@
 //! TLS as `sslmode` demands.
 
-use std::{sync::Arc, time::Duration};
+use std::{fs::Permissions, os::unix::fs::PermissionsExt, sync::Arc, time::Duration};
 
 use rcgen::{CertificateParams, CertifiedKey, DnType, KeyPair};
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
@@ -138,4 +138,32 @@ async fn a_query_is_cancelled_by_tls_too() {
     let openings = network.openings();
     assert!(openings.len() > 1, "a session, and the wish to cancel");
     assert!(openings.iter().all(|opening| *opening == WANTS_TLS), "{openings:?}");
+}
+
+/// A password is proved for one TLS session: what somebody in between gets is of no use.
+#[staunch::test]
+async fn a_password_is_bound_to_the_session() {
+    let certified = certified("localhost", "us");
+    let folder = tempfile::tempdir().unwrap();
+    let rules = folder.path().join("hba");
+    std::fs::write(&rules, "hostssl all app all scram-sha-256\nhost all postgres all trust")
+        .unwrap();
+    std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    let (certificate, key) = (certified.cert.pem(), certified.signing_key.serialize_pem());
+    let rules = format!("hba_file={}", rules.display());
+    let server = PostgresServer::start_tls(&[&rules], &certificate, &key).unwrap();
+    with_pool(server.port(), "", None, async |pool| {
+        let mut lease = pool.acquire().await.unwrap();
+        let create = "CREATE ROLE app LOGIN PASSWORD 'swordfish'";
+        lease.connection().unwrap().batch_execute(create).await.unwrap();
+    })
+    .await;
+    let settings = "user=app dbname=postgres sslmode=require channel_binding=require";
+    with_pool(server.port(), settings, Some(trust(&certified)), async |pool| {
+        assert!(is_encrypted(&pool).await);
+    })
+    .await;
+    let settings = "user=postgres dbname=postgres sslmode=disable channel_binding=require";
+    let expected = ["authentication error: ", "channel binding"];
+    refused(server.port(), settings, Some(trust(&certified)), &expected).await;
 }

@@ -72,10 +72,13 @@ impl ConnectPostgresError {
     }
 }
 
-/// tokio-postgres says `db error`; what the server said is its source.
+/// tokio-postgres says `db error`, or `authentication error`; what went wrong is its source.
 pub(super) fn described(error: &tokio_postgres::Error) -> String {
-    match error.as_db_error() {
-        Some(said) => format!("{}: {} ({})", said.severity(), said.message(), said.code().code()),
-        None => error.to_string(),
+    match (error.as_db_error(), error.source()) {
+        (Some(said), _) => {
+            format!("{}: {} ({})", said.severity(), said.message(), said.code().code())
+        }
+        (None, Some(source)) => format!("{error}: {source}"),
+        (None, None) => error.to_string(),
     }
 }

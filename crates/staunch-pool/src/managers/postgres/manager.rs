@@ -108,7 +108,8 @@ impl Postgres {
     /// never, `require` always, and `prefer`, which is the default, if the server does; whoever can
     /// change packets on the way can talk that one out of it. The server's certificate must be for
     /// the name of the host, and one that `config` trusts, in either case. Over a Unix socket there
-    /// is no TLS.
+    /// is no TLS. A password is proved for this session only (`channel_binding`), unless the
+    /// certificate is signed with SHA-512 or Ed25519.
     ///
     /// # Examples
     /// ```no_run

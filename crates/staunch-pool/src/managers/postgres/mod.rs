@@ -9,6 +9,7 @@
 //! | `manager` | how to connect, reset and close |
 //! | `target` | where a server is |
 //! | `tls` | a TLS session around a connection |
+//! | `binding` | what binds the proof of a password to it |
 //! | `connection` | a session, and the task that drives it |
 //! | `session` | queries, and what is known of the session's state |
 //! | `state` | whether it was touched, and what runs |
@@ -19,6 +20,7 @@
 //! **Invariant.** A session is clean only if every query that was begun on it has been answered,
 //! every transaction ended, and nothing was used that can change its state.
 
+mod binding;
 mod connection;
 mod error;
 mod manager;

@@ -1,8 +1,4 @@
 //! A TLS session around a connection, by rustls.
-//!
-//! Channel binding (`tls-server-end-point`, RFC 5929) is not offered, so `channel_binding=require`
-//! is refused by tokio-postgres: it would need the signature algorithm of the server's certificate,
-//! which rustls does not tell.
 
 use std::{
     future::Future,
@@ -20,6 +16,8 @@ use staunch_net::HandshakeError;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 use tokio_rustls::{Connect, TlsConnector, client};
+
+use super::binding::end_point;
 
 /// Speaks TLS with one server, which must prove its name.
 pub(super) struct Handshake<'b> {
@@ -56,7 +54,12 @@ pub(super) struct Session<S>(client::TlsStream<S>);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Session<S> {
     fn channel_binding(&self) -> ChannelBinding {
-        ChannelBinding::none()
+        let (_, session) = self.0.get_ref();
+        let certificate = session.peer_certificates().and_then(|chain| chain.first());
+        match certificate.and_then(|certificate| end_point(certificate)) {
+            Some(hash) => ChannelBinding::tls_server_end_point(hash),
+            None => ChannelBinding::none(),
+        }
     }
 }
 

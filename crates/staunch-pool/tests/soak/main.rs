@@ -1,0 +1,33 @@
+//! What takes long, or must be alone in its process: `cargo xtask test` runs it in release, one test
+//! at a time.
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod million;
+mod planted;
+
+use std::convert::Infallible;
+
+use staunch::{BoxError, Scope};
+use staunch_harness::PostgresServer;
+use staunch_pool::{Pool, PoolOptions, Postgres};
+
+/// Runs `test` on a pool of a server's; then no socket is left.
+async fn with_pool(
+    server: &PostgresServer,
+    options: PoolOptions,
+    test: impl AsyncFnOnce(Pool<Postgres>, Scope<BoxError>),
+) {
+    let config: tokio_postgres::Config = server.config().parse().unwrap();
+    let manager = |s: &Scope<BoxError>| Ok::<_, Infallible>(Postgres::new(s, config));
+    staunch_harness::with_pool(manager, options, test).await;
+}
+
+/// How many sessions the server has; the one that asks counts.
+async fn sessions(pool: &Pool<Postgres>) -> usize {
+    let mut lease = pool.acquire().await.unwrap();
+    let connection = lease.connection().unwrap();
+    let count = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'";
+    let row = connection.query_one_cached(count, &[]).await.unwrap();
+    usize::try_from(row.get::<_, i64>(0)).unwrap()
+}
