@@ -35,7 +35,8 @@
 //! | tests that fail when anything is left | `#[staunch::test]`, `testing` (feature `testing`) |
 //!
 //! # Features
-//! `postgres`, `redis`, `tcp`: managers for [`pool`]. `testing`: the test helpers; switch it on in `[dev-dependencies]` only.
+//! `http`, `postgres`, `redis`, `tcp`: managers for [`pool`]. `testing`: the test helpers; switch it
+//! on in `[dev-dependencies]` only.
 
 pub use staunch_ledger as ledger;
 pub use staunch_net as net;
