@@ -35,9 +35,9 @@
 //! | tests that fail when anything is left | `#[staunch::test]`, `testing` (feature `testing`) |
 //!
 //! # Features
-//! `http`: a server for HTTP/1.1 and HTTP/2, `http::Server`, on which an axum router runs.
-//! `postgres`, `redis`, `tcp`: managers for [`pool`]. `testing`: the test helpers; switch it on in
-//! `[dev-dependencies]` only.
+//! `http`: a server for HTTP/1.1 and HTTP/2, `http::Server`, on which an axum router runs; and a
+//! manager for [`pool`]. `postgres`, `redis`, `tcp`: managers too. `testing`: the test helpers; switch
+//! it on in `[dev-dependencies]` only.
 
 #[cfg(feature = "http")]
 pub use staunch_http as http;

@@ -4,17 +4,23 @@ use std::{
     convert::Infallible,
     future::Future,
     mem::ManuallyDrop,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    task::{Context as Poller, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{
-    Request, Response, body::Incoming, rt::Executor, server::conn::http2, service::service_fn,
+    Request, Response,
+    body::{Body, Frame, Incoming},
+    rt::Executor,
+    server::conn::http2,
+    service::service_fn,
 };
 use hyper_util::rt::TokioIo;
 use rcgen::generate_simple_self_signed;
@@ -28,14 +34,38 @@ use crate::{
     support::{body, connections, get, prior_knowledge, sockets_to, with, with_pool},
 };
 
-/// A server whose answers are the number of their connection. `/slow` waits until it may go on.
+/// A server whose answers are the number of their connection. `/slow` waits until it may go on,
+/// `/endless` never ends.
 #[derive(Debug, Default)]
 struct Server {
     accepted: AtomicUsize,
     ended: AtomicUsize,
     slow: AtomicUsize,
+    endless: AtomicUsize,
     go_away: Notify,
     go_on: Notify,
+}
+
+/// The same again, as long as there is somebody to send it to.
+struct Endless(Arc<Server>);
+
+impl Body for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Poller<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        // Many small ones are taken for an attack, and the connection is ended.
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[b'x'; 16 << 10])))))
+    }
+}
+
+impl Drop for Endless {
+    fn drop(&mut self) {
+        self.0.endless.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 #[derive(Clone)]
@@ -65,8 +95,12 @@ async fn serve(server: Arc<Server>, listener: TcpListener, s: Scope<BoxError>) -
                     server.slow.fetch_add(1, Ordering::SeqCst);
                     server.go_on.notified().await;
                 }
+                if request.uri().path() == "/endless" {
+                    server.endless.fetch_add(1, Ordering::SeqCst);
+                    return Ok(Response::new(Endless(server).boxed()));
+                }
                 let answer = Full::new(Bytes::from(number.to_string()));
-                Ok::<_, Infallible>(Response::new(answer))
+                Ok::<_, Infallible>(Response::new(answer.boxed()))
             }
         });
         let (server, spawn) = (Arc::clone(&server), Spawn(s.clone()));
@@ -129,6 +163,25 @@ async fn a_connection_that_goes_away_ends_what_it_has_begun_and_another_takes_ov
             eventually("one is left", async || sockets_to(port) == 1).await;
             pool.shrink(0);
             eventually("none is", async || server.ended.load(Ordering::SeqCst) == 2).await;
+        })
+        .await;
+    })
+    .await;
+}
+
+#[staunch::test]
+async fn the_server_hears_at_once_that_nobody_wants_the_rest() {
+    with_server(async |port, server| {
+        let options = PoolOptions { max_total: 1, ..PoolOptions::default() };
+        with_pool(port, prior_knowledge(), options, async |pool, _| {
+            let mut endless = get(&pool, "/endless").await.unwrap().into_body();
+            endless.frame().await.unwrap().unwrap();
+            assert_eq!(server.endless.load(Ordering::SeqCst), 1);
+            drop(endless);
+            eventually("it hears", async || server.endless.load(Ordering::SeqCst) == 0).await;
+            assert_eq!(body(&pool, "/").await.unwrap(), "0", "and the connection is kept");
+            pool.shrink(0);
+            eventually("it ends", async || server.ended.load(Ordering::SeqCst) == 1).await;
         })
         .await;
     })

@@ -95,6 +95,8 @@ async fn the_servers_limit_on_streams_fails_no_request() {
             .map(|_| {
                 let pool = pool.clone();
                 s.fork(async move {
+                    let post = Request::post("/").body("not to be sent again")?;
+                    assert_eq!(pool.send(post).await?.status(), 200);
                     for _ in 0..10 {
                         assert_eq!(body(&pool, "/large").await?.len(), 1 << 20);
                     }
@@ -181,6 +183,33 @@ async fn a_server_that_is_killed_comes_back() {
         }
     })
     .await;
+}
+
+/// However many idle ones the pool has of the server that was.
+#[staunch::test]
+async fn connections_that_are_known_to_be_closed_are_passed_over() {
+    let mut server = NginxServer::start("", None).unwrap();
+    for (is_shared, http) in [(false, HttpOptions::default()), (true, prior_knowledge())] {
+        let port = if is_shared { server.h2_port() } else { server.port() };
+        with_pool(port, http, PoolOptions::default(), async |pool, _| {
+            let mut five = Vec::new();
+            for _ in 0..5 {
+                five.push(get(&pool, "/large").await.unwrap());
+            }
+            let sockets = if is_shared { 1 } else { 5 };
+            assert_eq!((five.len(), sockets_to(port)), (5, sockets));
+            for answer in five {
+                answer.into_body().collect().await.unwrap();
+            }
+            server.kill().unwrap();
+            server.restart().unwrap();
+            eventually("it is known", async || connections() == 0).await;
+            assert_eq!(pool.status().idle, 5);
+            let post = Request::post("/").body("not to be sent again").unwrap();
+            assert_eq!(pool.send(post).await.unwrap().status(), 200);
+        })
+        .await;
+    }
 }
 
 #[staunch::test]

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use staunch::{BoxError, Cancelled, Context, Ledger, Scope, scope};
+use staunch::{BoxError, Cancelled, Context, Ledger, Scope, ledger::Entry, scope};
 use staunch_harness::{eventually, poll_times};
 use staunch_pool::{
     AcquireError, Condition, KeyedAcquireError, KeyedPool, KeyedPoolOptions, KeyedPoolOptionsError,
@@ -308,6 +308,10 @@ async fn it_is_reported_under_one_name_with_its_keys() {
         let keys: Vec<_> = report.keys.iter().map(|it| (&*it.key, it.status.leased)).collect();
         assert_eq!(keys, [("a", 1), ("b", 1)]);
         assert_eq!(report.keys[0].holders[0].born_at.file(), file!());
+        let snapshot = Ledger::current().snapshot();
+        let born_here = |entry: &&Entry| entry.born_at().file().contains("src/keyed");
+        let nowhere = snapshot.entries().iter().find(born_here);
+        assert!(nowhere.is_none(), "a line that says nothing: {nowhere:?}");
         drop(leases);
         assert_eq!((pool.shrink(1), pool.status().sum.idle), (1, 1));
     })

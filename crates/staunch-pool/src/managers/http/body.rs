@@ -7,6 +7,8 @@ use std::{
 };
 
 use hyper::body::{Body, Bytes, Frame, SizeHint};
+use staunch_ledger::State;
+use staunch_scope::with_current_account;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::{
@@ -128,6 +130,7 @@ impl PooledBody {
 
     /// Nothing has come.
     fn poll_stalled(&mut self, cx: &mut Poller<'_>) -> Polled {
+        with_current_account(|task| task.set_state(State::Read));
         let limit = self.server.options.body_stall;
         let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(limit)));
         if !self.is_waiting {

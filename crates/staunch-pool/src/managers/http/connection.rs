@@ -1,12 +1,21 @@
 //! A connection, as a lease has it: it carries one request at a time.
 
-use std::{error::Error, fmt, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    fmt,
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use hyper::{
     Request, Response, Version,
     body::Incoming,
     client::conn::{TrySendError, http1},
 };
+use staunch_ledger::State;
+use staunch_scope::with_current_account;
 use tokio::time::timeout;
 
 use super::{
@@ -210,7 +219,15 @@ async fn within<T>(
     limit: Duration,
     sent: impl Future<Output = Result<T, TrySendError<Request<RequestBody>>>>,
 ) -> Result<T, SendError> {
-    match timeout(limit, sent).await {
+    let mut sent = pin!(sent);
+    let waits = poll_fn(|cx| {
+        let polled = sent.as_mut().poll(cx);
+        if polled.is_pending() {
+            with_current_account(|task| task.set_state(State::Read));
+        }
+        polled
+    });
+    match timeout(limit, waits).await {
         Ok(sent) => sent.map_err(Some),
         Err(_) => Err(None),
     }

@@ -10,7 +10,10 @@ use hyper::{
     Method, Request, Uri, Version,
     body::{Body, Bytes, Frame, SizeHint},
     header::{EXPECT, HOST, HeaderValue, UPGRADE},
-    http::{request::Parts, uri::PathAndQuery},
+    http::{
+        request::Parts,
+        uri::{Authority, PathAndQuery},
+    },
 };
 use staunch_scope::BoxError;
 
@@ -168,7 +171,7 @@ pub(super) fn again(request: &Request<RequestBody>) -> Option<Request<RequestBod
 pub(super) fn for_http1(request: Request<RequestBody>, server: &str) -> Request<RequestBody> {
     let (mut head, body) = request.into_parts();
     if !head.headers.contains_key(HOST) {
-        let name = head.uri.authority().map_or(server, |authority| authority.as_str());
+        let name = head.uri.authority().map_or(server, without_user);
         if let Ok(name) = HeaderValue::from_str(name) {
             head.headers.insert(HOST, name);
         }
@@ -187,7 +190,7 @@ pub(super) fn for_http2(
     let (mut head, body) = request.into_parts();
     let host = head.headers.remove(HOST);
     let host = host.as_ref().and_then(|host| host.to_str().ok());
-    let name = head.uri.authority().map(|authority| authority.as_str().to_owned());
+    let name = head.uri.authority().map(|authority| without_user(authority).to_owned());
     let name = name.as_deref().or(host).unwrap_or(server).to_owned();
     let scheme = if is_secure { "https" } else { "http" };
     let path = path(&mut head);
@@ -197,7 +200,48 @@ pub(super) fn for_http2(
     Request::from_parts(head, body)
 }
 
+/// The name and port: a password in a URI is nobody else's.
+fn without_user(authority: &Authority) -> &str {
+    let whole = authority.as_str();
+    whole.rsplit_once('@').map_or(whole, |(_, name)| name)
+}
+
 fn path(head: &mut Parts) -> PathAndQuery {
     let path = std::mem::take(&mut head.uri).into_parts().path_and_query;
     path.unwrap_or_else(|| PathAndQuery::from_static("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(uri: &str) -> Request<RequestBody> {
+        Request::get(uri).body(RequestBody::default()).expect("a request")
+    }
+
+    fn check(uri: &str, http1: (&str, &str), http2: &str) {
+        let sent = for_http1(request(uri), "server:81");
+        assert_eq!(
+            (sent.uri().to_string().as_str(), &sent.headers()[HOST]),
+            (http1.0, &HeaderValue::from_str(http1.1).unwrap())
+        );
+        let sent = for_http2(request(uri), "server:81", false);
+        assert_eq!((sent.uri().to_string().as_str(), sent.headers().get(HOST)), (http2, None));
+    }
+
+    #[test]
+    fn each_version_has_its_form() {
+        check("/a?b", ("/a?b", "server:81"), "http://server:81/a?b");
+        check("http://other/a", ("/a", "other"), "http://other/a");
+        check("http://me:secret@other:82", ("/", "other:82"), "http://other:82/");
+    }
+
+    #[test]
+    fn a_name_that_the_request_gives_is_kept() {
+        let mut named = request("/");
+        named.headers_mut().insert(HOST, HeaderValue::from_static("virtual"));
+        let again = again(&named).expect("it is safe");
+        assert_eq!(for_http1(named, "server").headers()[HOST], "virtual");
+        assert_eq!(for_http2(again, "server", true).uri(), "https://virtual/");
+    }
 }
