@@ -22,6 +22,11 @@ impl Latencies {
         self.micros.push(u32::try_from(latency.as_micros()).unwrap_or(u32::MAX));
     }
 
+    /// Adds those of another record.
+    pub fn append(&mut self, mut others: Self) {
+        self.micros.append(&mut others.micros);
+    }
+
     /// How many latencies were recorded.
     pub fn count(&self) -> usize {
         self.micros.len()

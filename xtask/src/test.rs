@@ -5,7 +5,7 @@ use std::process::Command;
 use crate::cargo::{self, cargo};
 use crate::programs;
 
-/// Run every test: unit, integration, documentation, the ledger's loom models and its 10^8 births.
+/// Run every test: unit, integration, documentation, the loom models and the ledger's 10^8 births.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Arguments for the test binaries, for example a part of a test's name.
@@ -44,12 +44,13 @@ fn flat_memory() -> Command {
 /// The loom models replace the standard library's atomics in the whole build, so they have a
 /// target folder of their own: sharing one would rebuild everything at each change of sides.
 fn loom() -> Option<Command> {
-    let ledger = cargo::root().join("crates/staunch-ledger");
-    ledger.join("tests/loom.rs").is_file().then(|| {
-        let mut command =
-            cargo(&["test", "--package", "staunch-ledger", "--release", "--test", "loom"]);
-        command.env("RUSTFLAGS", "--cfg loom");
-        command.env("CARGO_TARGET_DIR", cargo::root().join("target/loom"));
-        command
-    })
+    let models: Vec<&str> = ["staunch-ledger", "staunch-stock"]
+        .into_iter()
+        .filter(|name| cargo::root().join("crates").join(name).join("tests/loom.rs").is_file())
+        .collect();
+    let mut command = cargo(&["test", "--release", "--test", "loom"]);
+    command.args(models.iter().flat_map(|name| ["--package", name]));
+    command.env("RUSTFLAGS", "--cfg loom");
+    command.env("CARGO_TARGET_DIR", cargo::root().join("target/loom"));
+    (!models.is_empty()).then_some(command)
 }

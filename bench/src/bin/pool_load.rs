@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
-use rustix::time::{ClockId, clock_gettime};
+use staunch_bench::cpu;
 use staunch_scope::{BoxError, Context, scope};
 
 const CONNECTIONS: u32 = 10;
@@ -42,6 +42,8 @@ enum Subject {
     Deadpool,
     Bb8,
     Mobc,
+    /// No pool at all: what the tasks and their yields cost whoever pools.
+    Nothing,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -56,6 +58,7 @@ fn main() -> anyhow::Result<()> {
         Subject::Deadpool => runtime.block_on(deadpool(args)),
         Subject::Bb8 => runtime.block_on(bb8(args)),
         Subject::Mobc => runtime.block_on(mobc(args)),
+        Subject::Nothing => runtime.block_on(nothing(args)),
     };
     result.map_err(|error| anyhow::anyhow!(error))
 }
@@ -70,7 +73,7 @@ where
     work(1).await?; // the first connection is made
     let each = args.operations / args.tasks;
     let tasks = args.tasks;
-    let (cpu, begun) = (cpu_time(), Instant::now());
+    let (cpu, begun) = (cpu::time(), Instant::now());
     let worst = scope(&Context::background(), |s| async move {
         let tasks: Vec<_> = (0..tasks).map(|_| s.fork(work(each))).collect();
         let mut worst = Duration::ZERO;
@@ -81,7 +84,7 @@ where
     })
     .await?;
     let operations = (each * tasks) as f64;
-    let (wall, cpu) = (begun.elapsed(), cpu_time().saturating_sub(cpu));
+    let (wall, cpu) = (begun.elapsed(), cpu::time().saturating_sub(cpu));
     let summary = serde_json::json!({
         "ns": wall.as_secs_f64() * 1e9 / operations,
         "cpu_ns": cpu.as_secs_f64() * 1e9 / operations,
@@ -89,11 +92,6 @@ where
     });
     println!("{summary}");
     Ok(())
-}
-
-fn cpu_time() -> Duration {
-    let now = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(now.tv_sec.cast_unsigned(), now.tv_nsec.cast_unsigned() as u32)
 }
 
 /// The work of a task: acquire, use, hold and release, again and again; the longest acquire, if
@@ -215,5 +213,23 @@ async fn mobc(args: Arc<Args>) -> Result<(), BoxError> {
         .test_on_check_out(false)
         .build(Trivial);
     let work = work!(args, pool, get, connection => *connection += 1);
+    measure(args, work).await
+}
+
+/// What is "leased" when there is no pool.
+#[derive(Clone)]
+struct Nothing(u64);
+
+impl Nothing {
+    fn get(&self) -> std::future::Ready<Result<u64, Infallible>> {
+        std::future::ready(Ok(self.0))
+    }
+}
+
+async fn nothing(args: Arc<Args>) -> Result<(), BoxError> {
+    let work = work!(args, Nothing(0), get, number => {
+        number += 1;
+        std::hint::black_box(number);
+    });
     measure(args, work).await
 }

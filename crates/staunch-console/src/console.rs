@@ -10,6 +10,7 @@ use std::{net::IpAddr, pin::pin, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::Request;
+use staunch_http::{HttpLimits, RequestBody, ServeHttpError, handler, keep_until_sent};
 use staunch_ledger::Ledger;
 use staunch_net::{Connection, Limits};
 use staunch_scope::{Blocking, Context, JoinChildError, ScopeError, scope};
@@ -17,7 +18,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     access::Access,
-    http::{self, HttpLimits, RequestBody, ServeHttpError, keep_until_sent},
     query::Query,
     readiness::Readiness,
     refusal::Refusal,
@@ -125,20 +125,30 @@ impl Console {
     pub async fn serve(self, connection: Connection) -> Result<(), ServeHttpError> {
         let Ok(peer) = connection.peer() else { return Ok(()) }; // it has left already
         let peer = peer.map(|peer| peer.ip());
-        let answer = |request| answer(Arc::clone(&self.shared), peer, request);
-        http::serve(connection, &self.shared.http, answer).await
+        // Hears of the end, which a request does not: nobody waits for a page then.
+        let (context, shared) = (Context::current(), Arc::clone(&self.shared));
+        let pages =
+            handler(move |request| answer(Arc::clone(&shared), context.clone(), peer, request));
+        staunch_http::serve(connection, &self.shared.http, pages).await
     }
 }
 
-async fn answer(shared: Arc<Shared>, peer: Option<IpAddr>, request: Request<RequestBody>) -> Reply {
+async fn answer(
+    shared: Arc<Shared>,
+    context: Context,
+    peer: Option<IpAddr>,
+    request: Request<RequestBody>,
+) -> Reply {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let reply = find(shared, peer, request).await.unwrap_or_else(|refusal| refusal.reply());
+    let reply =
+        find(shared, context, peer, request).await.unwrap_or_else(|refusal| refusal.reply());
     tracing::debug!(%method, path, status = reply.status().as_u16(), "admin request");
     reply
 }
 
 async fn find(
     shared: Arc<Shared>,
+    context: Context,
     peer: Option<IpAddr>,
     request: Request<RequestBody>,
 ) -> Result<Reply, Refusal> {
@@ -157,7 +167,6 @@ async fn find(
         return Ok(page(&shared));
     }
     let body = receive(request.into_body()).await?;
-    let context = Context::current();
     let turn = context.run(Arc::clone(&shared.turns).acquire_owned()).await;
     let turn = turn.map_err(|_| Refusal::Ending)?.map_err(Refusal::failed)?;
     let make = move |work: &Blocking| {
@@ -189,7 +198,7 @@ async fn on_a_thread(
             tokio::select! {
                 biased;
                 made = &mut page => break made,
-                // Being polled is the sign of life: see `http::serve`.
+                // Being polled is the sign of life: see `staunch_http::serve`.
                 () = tokio::time::sleep(SIGN_OF_LIFE) => {}
             }
         }

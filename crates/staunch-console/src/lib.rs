@@ -18,7 +18,7 @@
 //! small HTTP/1 server below the console is public too, in [`http`].
 //!
 //! # Bounds
-//! A request's head, headers, body and time are limited ([`http::HttpLimits`]), four pages are
+//! A request's head, headers, body and time are limited ([`HttpLimits`](staunch_http::HttpLimits)), four pages are
 //! made or sent at a time, listings are paged or end at 64 MiB, one CPU profile of at most 300 s is
 //! taken at a time, and at most 1 MiB of log lines waits to be written.
 //!
@@ -32,7 +32,6 @@
 mod access;
 mod console;
 mod health;
-pub mod http;
 mod index;
 mod ledger;
 pub mod log;

@@ -28,6 +28,8 @@ struct PoolView {
     failed: u64,
     created: u64,
     destroyed: serde_json::Map<String, serde_json::Value>,
+    /// Leases that were abandoned, by the line that leased them.
+    abandoned: serde_json::Map<String, serde_json::Value>,
     holders: Vec<HolderView>,
     /// Of a keyed pool: what each of its keys holds.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -65,6 +67,8 @@ impl PoolView {
         let seconds = |limit: Duration| (limit != Duration::MAX).then_some(limit.as_secs_f64());
         let destroyed =
             status.destroyed.iter().map(|(why, count)| (why.name().into(), (*count).into()));
+        let abandoned =
+            status.abandoned.iter().map(|(line, count)| (line.to_string(), (*count).into()));
         PoolView {
             name,
             max_total,
@@ -78,6 +82,7 @@ impl PoolView {
             failed: status.failed,
             created: status.created,
             destroyed: destroyed.collect(),
+            abandoned: abandoned.collect(),
             holders: holders.iter().map(HolderView::new).collect(),
             keys: Vec::new(),
         }

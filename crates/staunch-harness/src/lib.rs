@@ -1,10 +1,14 @@
-//! Real servers for tests and benches.
+//! Real servers for tests and benches, and what tests of pools share.
 //!
-//! Each is a child process on a free port of 127.0.0.1, with its files in a temporary folder. It is
-//! ended by its pid when it is dropped, and its folder goes with it.
+//! Each server is a child process on a free port of 127.0.0.1, with its files in a temporary folder.
+//! It is ended by its pid when it is dropped, and its folder goes with it.
 
 mod child;
 mod nginx;
+#[cfg(feature = "pool")]
+mod outage;
+#[cfg(feature = "pool")]
+mod pool;
 mod port;
 mod postgres;
 mod redis;
@@ -13,4 +17,9 @@ mod swallow;
 pub use crate::{
     nginx::NginxServer, port::free_port, postgres::PostgresServer, redis::RedisServer,
     swallow::Swallow,
+};
+#[cfg(feature = "pool")]
+pub use crate::{
+    outage::{Restart, outlives_a_kill},
+    pool::{destroyed, eventually, live, observed, poll_times, with_pool},
 };

@@ -1,10 +1,16 @@
 //! PostgreSQL, as Debian packages it.
 
 use std::{
+    fs::OpenOptions,
+    io::Write,
     net::TcpStream,
-    os::unix::{fs::chown, process::CommandExt},
+    os::unix::{
+        fs::{OpenOptionsExt, chown},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::Command,
+    sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 use anyhow::{Context, bail};
@@ -22,6 +28,40 @@ pub struct PostgresServer {
     port: u16,
     settings: Vec<String>,
     folder: TempDir,
+    /// Kept for the next one, as long as there is any.
+    _template: Arc<Template>,
+}
+
+/// The files of an empty server. `initdb` takes seconds of CPU to make them, a copy does not.
+#[derive(Debug)]
+struct Template {
+    folder: TempDir,
+}
+
+impl Template {
+    /// The one of this process; made if there is none.
+    fn shared() -> anyhow::Result<Arc<Template>> {
+        static SHARED: Mutex<Weak<Template>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(template) = shared.upgrade() {
+            return Ok(template);
+        }
+        let template = Arc::new(Template::make()?);
+        *shared = Arc::downgrade(&template);
+        Ok(template)
+    }
+
+    fn make() -> anyhow::Result<Template> {
+        let template = Template { folder: owned_folder()? };
+        let mut initdb = as_server(&binaries()?.join("initdb"))?;
+        initdb.args(["--auth=trust", "--username=postgres", "--no-sync", "--wal-segsize=1", "-D"]);
+        run(initdb.arg(template.data()))?;
+        Ok(template)
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
 }
 
 impl PostgresServer {
@@ -30,21 +70,42 @@ impl PostgresServer {
     /// # Errors
     /// When PostgreSQL is not installed, or does not start: with what it said.
     pub fn start(settings: &[&str]) -> anyhow::Result<PostgresServer> {
-        let folder = tempfile::tempdir()?;
-        if let Some((user, group)) = account()? {
-            chown(folder.path(), Some(user), Some(group))?;
+        PostgresServer::prepare(settings)?.started()
+    }
+
+    /// Starts one that speaks TLS, with a certificate and its key in PEM.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_tls(
+        settings: &[&str],
+        certificate: &str,
+        key: &str,
+    ) -> anyhow::Result<PostgresServer> {
+        let mut server = PostgresServer::prepare(settings)?;
+        server.settings.push("ssl=on".into());
+        for (setting, text) in [("ssl_cert_file", certificate), ("ssl_key_file", key)] {
+            let path = server.folder.path().join(setting);
+            write_secret(&path, text)?;
+            server.settings.push(format!("{setting}={}", path.display()));
         }
-        let mut initdb = as_server(&binaries()?.join("initdb"))?;
-        initdb.args(["--auth=trust", "--username=postgres", "--no-sync", "-D"]);
-        let output =
-            initdb.arg(folder.path().join("data")).output().context("cannot run initdb")?;
-        if !output.status.success() {
-            bail!("initdb failed: {}", String::from_utf8_lossy(&output.stderr));
-        }
+        server.started()
+    }
+
+    /// One that is not started yet.
+    fn prepare(settings: &[&str]) -> anyhow::Result<PostgresServer> {
+        let (folder, template) = (owned_folder()?, Template::shared()?);
+        let mut copy = as_server(Path::new("cp"))?;
+        copy.arg("-r").arg(template.data()).arg(folder.path());
+        run(&mut copy)?;
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
-        let mut server = PostgresServer { server: None, port: free_port()?, settings, folder };
-        server.restart()?;
-        Ok(server)
+        let port = free_port()?;
+        Ok(PostgresServer { server: None, port, settings, folder, _template: template })
+    }
+
+    fn started(mut self) -> anyhow::Result<PostgresServer> {
+        self.restart()?;
+        Ok(self)
     }
 
     /// Starts it again, after [`kill`](Self::kill).
@@ -102,6 +163,36 @@ impl Drop for PostgresServer {
             let _ = server.end(Signal::QUIT); // at once, but with its children
         }
     }
+}
+
+/// A temporary folder that belongs to the server's user.
+fn owned_folder() -> anyhow::Result<TempDir> {
+    let folder = tempfile::tempdir()?;
+    if let Some((user, group)) = account()? {
+        chown(folder.path(), Some(user), Some(group))?;
+    }
+    Ok(folder)
+}
+
+/// Runs a command to its end.
+fn run(command: &mut Command) -> anyhow::Result<()> {
+    let program = command.get_program().to_owned();
+    let failed = || format!("cannot run {}", program.display());
+    let output = command.output().with_context(failed)?;
+    if !output.status.success() {
+        bail!("{}: {}", failed(), String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}
+
+/// Writes a file that only the server may read.
+fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    if let Some((user, group)) = account()? {
+        chown(path, Some(user), Some(group))?;
+    }
+    Ok(())
 }
 
 /// Where Debian keeps the newest version's programs.

@@ -53,6 +53,11 @@ impl RedisServer {
         Ok(())
     }
 
+    /// The port it listens on, on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// How to connect.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/", self.port)

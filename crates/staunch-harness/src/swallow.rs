@@ -5,7 +5,7 @@ use std::{
     io::{self, Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread::{Builder, JoinHandle},
@@ -25,7 +25,11 @@ struct State {
     swallows: AtomicBool,
     is_over: AtomicBool,
     streams: Mutex<Vec<TcpStream>>,
+    openings: Mutex<Vec<Vec<u8>>>,
 }
+
+/// So many bytes of what a client says first are kept: a request for TLS, in PostgreSQL's protocol.
+const OPENING: usize = 8;
 
 impl Swallow {
     /// A proxy to a port of 127.0.0.1.
@@ -47,6 +51,11 @@ impl Swallow {
         self.port
     }
 
+    /// What each of the clients so far has said first: at most 8 bytes of it.
+    pub fn openings(&self) -> Vec<Vec<u8>> {
+        lock(&self.state.openings).clone()
+    }
+
     /// Whether to swallow what comes from now on.
     pub fn swallow(&self, swallows: bool) {
         self.state.swallows.store(swallows, Ordering::SeqCst);
@@ -57,11 +66,9 @@ impl Drop for Swallow {
     fn drop(&mut self) {
         self.state.is_over.store(true, Ordering::SeqCst);
         let _ = TcpStream::connect(("127.0.0.1", self.port)); // wakes the acceptor
-        let mut streams = self.state.streams.lock().unwrap_or_else(PoisonError::into_inner);
-        for stream in streams.drain(..) {
+        for stream in lock(&self.state.streams).drain(..) {
             let _ = stream.shutdown(Shutdown::Both); // it may be closed
         }
-        drop(streams);
         if let Some(acceptor) = self.acceptor.take() {
             let _ = acceptor.join(); // a panic there is on standard error
         }
@@ -76,21 +83,26 @@ fn accept(listener: &TcpListener, to: u16, state: &Arc<State>) {
             }
             let Ok(server) = TcpStream::connect(("127.0.0.1", to)) else { continue };
             let ends = [client.try_clone(), server.try_clone()];
-            let mut streams = state.streams.lock().unwrap_or_else(PoisonError::into_inner);
-            streams.extend(ends.into_iter().filter_map(Result::ok));
-            drop(streams);
-            for (from, to) in [(client.try_clone(), server.try_clone()), (Ok(server), Ok(client))] {
-                if let (Ok(from), Ok(to)) = (from, to) {
-                    scope.spawn(move || pass(from, to, state));
-                }
+            lock(&state.streams).extend(ends.into_iter().filter_map(Result::ok));
+            let there = (client.try_clone(), server.try_clone());
+            if let (Ok(client), Ok(server)) = there {
+                scope.spawn(move || pass(client, server, state, true));
             }
+            scope.spawn(move || pass(server, client, state, false));
         }
     });
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream, state: &State) {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream, state: &State, mut is_opening: bool) {
     let mut buffer = [0; 16 << 10];
     while let Ok(count) = from.read(&mut buffer) {
+        if std::mem::take(&mut is_opening) {
+            lock(&state.openings).push(buffer[..count.min(OPENING)].to_vec());
+        }
         while state.swallows.load(Ordering::SeqCst) && !state.is_over.load(Ordering::SeqCst) {
             std::thread::sleep(Duration::from_millis(5));
         }

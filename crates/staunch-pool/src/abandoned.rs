@@ -85,6 +85,9 @@ fn report<M: Manager>(shared: &Shared<M>, entry: &Entry, verdict: Verdict) {
     let (pool, born_at) = (shared.options.name, entry.born_at());
     let (held, unused) = (entry.age(), entry.without_progress());
     let owner = owners(shared, entry);
+    if verdict != Verdict::Slow {
+        shared.counters.abandoned(born_at);
+    }
     let text = format!("pool {pool}: {verdict}; held for {held:?}, not used for {unused:?}{owner}");
     if shared.options.log_abandoned {
         let site = entry.site();

@@ -9,9 +9,10 @@ use tokio::time::Instant;
 
 use crate::{
     abandoned::Watch,
+    floating::Floating,
     manager::{Condition, Manager},
-    record::Record,
-    shared::{Floating, Shared, Work},
+    record::{Pooled, Record},
+    shared::{Shared, Work},
     status::Destroyed,
 };
 
@@ -70,7 +71,7 @@ impl Rounds {
             slept = sleep_until(until) => slept.is_ok(),
             () = shared.work.notified() => true,
         };
-        goes_on && !shared.is_closed()
+        goes_on && !shared.stock.is_closed()
     }
 
     /// Whether it is time to look at everything; then the next time is set.
@@ -110,8 +111,9 @@ fn start<M: Manager>(scope: &Scope<Infallible>, shared: &Arc<Shared<M>>, work: W
                     Shared::give(record, shared.ledger.now());
                 }
             }
-            Work::Close(connection) => {
-                let goodbye = shared.manager.close(*connection);
+            Work::Close(pooled) => {
+                let Pooled { connection, _account } = *pooled;
+                let goodbye = shared.manager.close(connection);
                 let _ = tokio::time::timeout(shared.options.close_timeout, goodbye).await;
             }
         }
@@ -123,16 +125,17 @@ fn start<M: Manager>(scope: &Scope<Infallible>, shared: &Arc<Shared<M>>, work: W
 fn maintain<M: Manager>(scope: &Scope<Infallible>, shared: &Arc<Shared<M>>) {
     let now = shared.ledger.now();
     let is_stale = |record: &Record<M>| record.idle_for(now) >= shared.options.min_evictable_idle;
-    for record in shared.extract(|record, _| record.is_expired(now)) {
+    for record in shared.stock.extract(|record, _| record.is_expired(now)) {
         shared.destroy(&record, Destroyed::Expired);
     }
-    for record in shared.extract(|record, left| left > shared.options.min_idle && is_stale(record))
+    for record in
+        shared.stock.extract(|record, left| left > shared.options.min_idle && is_stale(record))
     {
         shared.destroy(&record, Destroyed::Idle);
     }
     if shared.options.test_while_idle {
         let rest = shared.options.maintenance_interval;
-        for record in shared.extract(|record, _| record.idle_for(now) >= rest) {
+        for record in shared.stock.extract(|record, _| record.idle_for(now) >= rest) {
             let floating = Floating::new(record);
             scope.spawn_named("pool keeper", async move {
                 let idle_since = floating.record().idle_since(); // a validation is no use

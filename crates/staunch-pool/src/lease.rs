@@ -10,7 +10,13 @@ use std::{
 use staunch_ledger::{Account, EntryId, Kind, Obligation};
 use staunch_scope::current_task;
 
-use crate::{error::Revoked, manager::Manager, record::Record, shared::Shared, status::Destroyed};
+use crate::{
+    error::Revoked,
+    manager::Manager,
+    record::{Pooled, Record},
+    shared::Shared,
+    status::Destroyed,
+};
 
 /// A leased connection; goes back to its pool when dropped.
 ///
@@ -20,18 +26,17 @@ use crate::{error::Revoked, manager::Manager, record::Record, shared::Shared, st
 #[must_use = "a lease that is dropped at once was for nothing"]
 pub struct Lease<M: Manager> {
     /// `None` once it has gone back.
-    pub(crate) record: Option<Arc<Record<M>>>,
-    pub(crate) account: Account,
+    record: Option<Arc<Record<M>>>,
+    account: Account,
     born_at: &'static Location<'static>,
 }
 
 /// A connection in use: given back to its lease when dropped.
 #[must_use = "use it"]
 pub struct InUse<'l, M: Manager> {
-    record: &'l Record<M>,
+    lease: &'l Lease<M>,
     /// `None` once it is given back.
-    connection: Option<Box<M::Connection>>,
-    account: &'l Account,
+    pooled: Option<Box<Pooled<M>>>,
 }
 
 impl<M: Manager> Lease<M> {
@@ -50,14 +55,33 @@ impl<M: Manager> Lease<M> {
     /// [`Revoked`] when the lease was abandoned and its connection taken away.
     #[inline]
     pub fn connection(&mut self) -> Result<InUse<'_, M>, Revoked> {
+        let pooled = self.take()?;
+        Ok(InUse { lease: self, pooled: Some(pooled) })
+    }
+
+    /// Takes the connection out, for use.
+    #[inline]
+    pub(crate) fn take(&self) -> Result<Box<Pooled<M>>, Revoked> {
         let Some(record) = &self.record else { return Err(self.revoked()) };
         self.account.touch();
-        let connection = record.take();
+        let pooled = record.take();
         if record.lease() != Some(self.account.id()) {
             return Err(self.revoked()); // and the connection, if it was still there, goes
         }
-        let Some(connection) = connection else { return Err(self.revoked()) };
-        Ok(InUse { record, connection: Some(connection), account: &self.account })
+        pooled.ok_or_else(|| self.revoked())
+    }
+
+    /// Puts it back after use.
+    #[inline]
+    pub(crate) fn put_back(&self, mut pooled: Box<Pooled<M>>) {
+        self.account.touch();
+        let Some(record) = &self.record else { return };
+        let condition = record.shared.manager.condition(&mut pooled.connection);
+        record.put_back(pooled, condition);
+        if record.lease() != Some(self.account.id()) {
+            // Revoked meanwhile: whoever did it found nothing to take.
+            drop(record.take());
+        }
     }
 
     /// Says that the lease is still wanted, for holders that use the connection by other ways.
@@ -86,7 +110,7 @@ impl<M: Manager> Lease<M> {
     }
 
     #[cold]
-    pub(crate) fn revoked(&self) -> Revoked {
+    fn revoked(&self) -> Revoked {
         let held_for = self.account.ledger().now().since(self.account.born());
         Revoked { born_at: self.born_at, held_for }
     }
@@ -109,38 +133,33 @@ impl<M: Manager> fmt::Debug for Lease<M> {
     }
 }
 
-const GIVEN_BACK: &str = "a connection in use is there until it is dropped";
+pub(crate) const GIVEN_BACK: &str = "a connection in use is there until it is dropped";
 
 impl<M: Manager> Deref for InUse<'_, M> {
     type Target = M::Connection;
 
     fn deref(&self) -> &M::Connection {
-        self.connection.as_deref().expect(GIVEN_BACK)
+        &self.pooled.as_ref().expect(GIVEN_BACK).connection
     }
 }
 
 impl<M: Manager> DerefMut for InUse<'_, M> {
     fn deref_mut(&mut self) -> &mut M::Connection {
-        self.connection.as_deref_mut().expect(GIVEN_BACK)
+        &mut self.pooled.as_mut().expect(GIVEN_BACK).connection
     }
 }
 
 impl<M: Manager> Drop for InUse<'_, M> {
     #[inline]
     fn drop(&mut self) {
-        self.account.touch();
-        let Some(mut connection) = self.connection.take() else { return };
-        let condition = self.record.shared.manager.condition(&mut connection);
-        self.record.put_back(connection, condition);
-        if self.record.lease() != Some(self.account.id()) {
-            // Revoked meanwhile: whoever did it found nothing to take.
-            drop(self.record.take());
+        if let Some(pooled) = self.pooled.take() {
+            self.lease.put_back(pooled);
         }
     }
 }
 
 impl<M: Manager> fmt::Debug for InUse<'_, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InUse").field("account", self.account).finish_non_exhaustive()
+        f.debug_struct("InUse").field("account", &self.lease.account).finish_non_exhaustive()
     }
 }

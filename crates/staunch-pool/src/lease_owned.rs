@@ -5,7 +5,12 @@ use std::{
     ops::{Deref, DerefMut},
 };
 
-use crate::{error::Revoked, lease::Lease, manager::Manager};
+use crate::{
+    error::Revoked,
+    lease::{GIVEN_BACK, Lease},
+    manager::Manager,
+    record::Pooled,
+};
 
 /// A connection in use, with its lease: for what outlives the function that leased it, such as a
 /// body that is still being read. Dropped, it gives back both.
@@ -13,7 +18,7 @@ use crate::{error::Revoked, lease::Lease, manager::Manager};
 pub struct OwnedInUse<M: Manager> {
     lease: Lease<M>,
     /// `None` once it is given back.
-    connection: Option<Box<M::Connection>>,
+    pooled: Option<Box<Pooled<M>>>,
 }
 
 impl<M: Manager> Lease<M> {
@@ -22,16 +27,8 @@ impl<M: Manager> Lease<M> {
     /// # Errors
     /// [`Revoked`] when the lease was abandoned and its connection taken away.
     pub fn into_use(self) -> Result<OwnedInUse<M>, Revoked> {
-        let Some(record) = &self.record else { return Err(self.revoked()) };
-        self.account.touch();
-        let connection = record.take();
-        if record.lease() != Some(self.account.id()) {
-            return Err(self.revoked()); // and the connection, if it was still there, goes
-        }
-        if connection.is_none() {
-            return Err(self.revoked());
-        }
-        Ok(OwnedInUse { lease: self, connection })
+        let pooled = self.take()?;
+        Ok(OwnedInUse { lease: self, pooled: Some(pooled) })
     }
 }
 
@@ -42,32 +39,24 @@ impl<M: Manager> OwnedInUse<M> {
     }
 }
 
-const GIVEN_BACK: &str = "a connection in use is there until it is dropped";
-
 impl<M: Manager> Deref for OwnedInUse<M> {
     type Target = M::Connection;
 
     fn deref(&self) -> &M::Connection {
-        self.connection.as_deref().expect(GIVEN_BACK)
+        &self.pooled.as_ref().expect(GIVEN_BACK).connection
     }
 }
 
 impl<M: Manager> DerefMut for OwnedInUse<M> {
     fn deref_mut(&mut self) -> &mut M::Connection {
-        self.connection.as_deref_mut().expect(GIVEN_BACK)
+        &mut self.pooled.as_mut().expect(GIVEN_BACK).connection
     }
 }
 
 impl<M: Manager> Drop for OwnedInUse<M> {
     fn drop(&mut self) {
-        self.lease.touch();
-        let Some(record) = &self.lease.record else { return };
-        let Some(mut connection) = self.connection.take() else { return };
-        let condition = record.shared.manager.condition(&mut connection);
-        record.put_back(connection, condition);
-        if record.lease() != Some(self.lease.id()) {
-            // Revoked meanwhile: whoever did it found nothing to take.
-            drop(record.take());
+        if let Some(pooled) = self.pooled.take() {
+            self.lease.put_back(pooled);
         }
     }
 }

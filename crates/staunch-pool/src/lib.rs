@@ -29,8 +29,10 @@
 
 mod abandoned;
 mod circuit;
-mod core;
+mod connecting;
 mod error;
+mod floating;
+mod holders;
 mod keeper;
 mod keyed;
 mod lease;
@@ -43,6 +45,7 @@ mod record;
 mod registry;
 mod shared;
 mod status;
+mod waiting;
 
 #[cfg(any(feature = "http", feature = "postgres", feature = "redis", feature = "tcp"))]
 pub use crate::managers::*;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+pub use staunch_stock::Order;
+
 /// How a pool behaves. The names are those of HikariCP and Apache Commons Pool, the defaults have
 /// their reasons.
 ///
@@ -73,15 +75,6 @@ pub struct PoolOptions {
     pub backoff: Duration,
     /// The longest pause. Default 5 s.
     pub backoff_max: Duration,
-}
-
-/// Which idle connection is leased next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// The one that came back last: warm caches, and the others become idle enough to be closed.
-    Lifo,
-    /// The one that has been idle for longest: all are used alike.
-    Fifo,
 }
 
 impl Default for PoolOptions {

@@ -8,7 +8,6 @@ use std::{
     task::Poll,
 };
 
-use staunch_ledger::Ledger;
 use staunch_scope::{Scope, Wait};
 use tokio::time::Instant;
 
@@ -90,10 +89,11 @@ impl<M: Manager> Pool<M> {
         options: PoolOptions,
     ) -> Result<Pool<M>, PoolOptionsError> {
         options.check()?;
-        let shared = Arc::new(Shared::new(manager, options, Ledger::current(), scope.id()));
+        let born_at = Location::caller();
+        let shared = Arc::new(Shared::new(manager, options, scope.id(), born_at));
         registry::register(Arc::downgrade(&shared));
         let kept = Arc::clone(&shared);
-        scope.spawn_at(Location::caller(), async {
+        scope.spawn_at(born_at, async {
             keeper::keep(kept).await;
             Ok(())
         });
@@ -155,7 +155,7 @@ impl<M: Manager> Pool<M> {
     /// it ended.
     pub fn shrink(&self, keep: usize) -> usize {
         let shared = self.shared();
-        let ended = shared.extract(|_, left| left > keep);
+        let ended = shared.stock.extract(|_, left| left > keep);
         for record in &ended {
             shared.destroy(record, Destroyed::Closed);
         }

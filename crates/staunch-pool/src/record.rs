@@ -35,18 +35,23 @@ pub(crate) struct Record<M: Manager> {
     in_use: AtomicBool,
     /// In which condition the connection was when it was used last.
     condition: AtomicU8,
-    connection: Mutex<Option<Box<M::Connection>>>,
+    connection: Mutex<Option<Box<Pooled<M>>>>,
     killer: Option<Box<dyn Fn() + Send + Sync>>,
-    _account: Account,
+}
+
+/// A connection and its entry on the ledger: they end together, also when a lease that will never
+/// be dropped still has the record.
+pub(crate) struct Pooled<M: Manager> {
+    pub(crate) connection: M::Connection,
+    pub(crate) _account: Account,
 }
 
 impl<M: Manager> Record<M> {
     pub(crate) fn new(
         shared: &Arc<Shared<M>>,
         key: u64,
-        connection: M::Connection,
+        pooled: Pooled<M>,
         expires: Option<Stamp>,
-        account: Account,
     ) -> Record<M> {
         Record {
             key,
@@ -56,14 +61,13 @@ impl<M: Manager> Record<M> {
             lease: AtomicU64::new(0),
             in_use: AtomicBool::new(false),
             condition: AtomicU8::new(Condition::Clean as u8),
-            killer: shared.manager.killer(&connection),
-            connection: Mutex::new(Some(Box::new(connection))),
+            killer: shared.manager.killer(&pooled.connection),
+            connection: Mutex::new(Some(Box::new(pooled))),
             shared: Arc::clone(shared),
-            _account: account,
         }
     }
 
-    pub(crate) fn connection(&self) -> MutexGuard<'_, Option<Box<M::Connection>>> {
+    pub(crate) fn connection(&self) -> MutexGuard<'_, Option<Box<Pooled<M>>>> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -90,14 +94,14 @@ impl<M: Manager> Record<M> {
 
     /// Takes the connection out, for use.
     #[inline]
-    pub(crate) fn take(&self) -> Option<Box<M::Connection>> {
+    pub(crate) fn take(&self) -> Option<Box<Pooled<M>>> {
         self.in_use.store(true, Ordering::Relaxed);
         self.connection().take()
     }
 
     /// Puts the connection back after use.
     #[inline]
-    pub(crate) fn put_back(&self, connection: Box<M::Connection>, condition: Condition) {
+    pub(crate) fn put_back(&self, connection: Box<Pooled<M>>, condition: Condition) {
         self.condition.store(condition as u8, Ordering::Relaxed);
         self.in_use.store(false, Ordering::Relaxed);
         *self.connection() = Some(connection);

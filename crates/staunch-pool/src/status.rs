@@ -3,7 +3,10 @@
 use std::{
     fmt,
     panic::Location,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -34,6 +37,8 @@ pub struct PoolStatus {
     pub created: u64,
     /// Connections ended, by reason.
     pub destroyed: [(Destroyed, u64); Destroyed::ALL.len()],
+    /// Leases that were abandoned, by the line that leased them; the first 32 lines.
+    pub abandoned: Vec<(&'static Location<'static>, u64)>,
     /// Whether the server is taken for down.
     pub is_down: bool,
 }
@@ -57,23 +62,6 @@ impl fmt::Display for Holder {
         let Holder { born_at, count, oldest, unused_for } = self;
         write!(f, "{count} by {born_at} (oldest {oldest:?}, unused for {unused_for:?})")
     }
-}
-
-/// Holders of several pools: those of one line together, those with the most first.
-pub(crate) fn merge(all: impl Iterator<Item = Holder>) -> Vec<Holder> {
-    let mut merged: Vec<Holder> = Vec::new();
-    for holder in all {
-        match merged.iter_mut().find(|known| known.born_at == holder.born_at) {
-            Some(known) => {
-                known.count += holder.count;
-                known.oldest = known.oldest.max(holder.oldest);
-                known.unused_for = known.unused_for.max(holder.unused_for);
-            }
-            None => merged.push(holder),
-        }
-    }
-    merged.sort_by_key(|holder| std::cmp::Reverse((holder.count, holder.oldest)));
-    merged
 }
 
 /// Why a connection was ended.
@@ -137,6 +125,23 @@ pub(crate) struct Counters {
     failed: AtomicU64,
     created: AtomicU64,
     destroyed: [AtomicU64; Destroyed::ALL.len()],
+    abandoned: Mutex<Vec<(&'static Location<'static>, u64)>>,
+}
+
+/// Lines that abandon leases, beyond which they are not told apart.
+const MAX_LINES: usize = 32;
+
+/// Adds to the count of a line.
+pub(crate) fn count_line(
+    lines: &mut Vec<(&'static Location<'static>, u64)>,
+    line: &'static Location<'static>,
+    more: u64,
+) {
+    match lines.iter().position(|(known, _)| *known == line) {
+        Some(at) => lines[at].1 += more,
+        None if lines.len() < MAX_LINES => lines.push((line, more)),
+        None => {}
+    }
 }
 
 impl Counters {
@@ -158,6 +163,12 @@ impl Counters {
         self.destroyed[why as usize].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A lease of this line was abandoned.
+    pub(crate) fn abandoned(&self, born_at: &'static Location<'static>) {
+        let mut lines = self.abandoned.lock().unwrap_or_else(PoisonError::into_inner);
+        count_line(&mut lines, born_at, 1);
+    }
+
     /// Puts what it counted into `status`.
     pub(crate) fn fill(&self, status: &mut PoolStatus) {
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
@@ -165,6 +176,7 @@ impl Counters {
             std::array::from_fn(|bucket| (bound(bucket), load(&self.waits[bucket])));
         status.failed = load(&self.failed);
         status.created = load(&self.created);
+        status.abandoned.clone_from(&self.abandoned.lock().unwrap_or_else(PoisonError::into_inner));
         status.destroyed = Destroyed::ALL.map(|why| (why, load(&self.destroyed[why as usize])));
     }
 }

@@ -245,8 +245,21 @@ impl Context {
         self.0.token.cancel();
     }
 
-    /// The same trace id and values, but no deadline, and cancelled by nobody.
-    pub(crate) fn without_cancel(&self) -> Context {
+    /// The same trace id and values, but no deadline, and cancelled by nobody: for what must finish
+    /// although nobody waits for it any more, as Go's `context.WithoutCancel`.
+    ///
+    /// # Examples
+    /// ```
+    /// use staunch_scope::Context;
+    ///
+    /// let (request, cancel) = Context::background().with_cancel();
+    /// let bookkeeping = request.without_cancel();
+    /// cancel.cancel();
+    /// assert!(request.is_cancelled() && !bookkeeping.is_cancelled());
+    /// assert_eq!(request.trace_id(), bookkeeping.trace_id());
+    /// ```
+    #[must_use]
+    pub fn without_cancel(&self) -> Context {
         self.derive(|node| {
             node.token = CancellationToken::new();
             node.deadline = None;

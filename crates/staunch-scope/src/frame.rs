@@ -259,8 +259,11 @@ pub(crate) fn with_current_unshielded<R>(f: impl FnOnce(&Arc<Frame>) -> R) -> Op
     found.ok().flatten()
 }
 
+/// The context of the running task; inside a shield, one that nobody cancels.
 pub(crate) fn current_context() -> Option<Context> {
-    with_current(|frame| frame.members().context().clone())
+    let context = with_current(|frame| frame.members().context().clone())?;
+    let shielded = CURRENT.try_with(|current| current.shielded.get()).unwrap_or(false);
+    Some(if shielded { context.without_cancel() } else { context })
 }
 
 /// Runs `f` on the running task's account, for instance to label it or to say what the task

@@ -121,7 +121,10 @@ impl Drop for Registration {
 }
 
 /// Runs `work` to its end even if its task is asked to stop meanwhile: for what must not be
-/// left half done. It is still dropped when the grace is over.
+/// left half done. It is still dropped when the grace is over. Meanwhile [`Context::current`] is
+/// one that nobody cancels, so scopes within it run to their end too.
+///
+/// [`Context::current`]: crate::Context::current
 ///
 /// # Cancel safety
 /// As cancel safe as `work`.

@@ -35,9 +35,12 @@
 //! | tests that fail when anything is left | `#[staunch::test]`, `testing` (feature `testing`) |
 //!
 //! # Features
-//! `http`, `postgres`, `redis`, `tcp`: managers for [`pool`]. `testing`: the test helpers; switch it
-//! on in `[dev-dependencies]` only.
+//! `http`: a server for HTTP/1.1 and HTTP/2, `http::Server`, on which an axum router runs.
+//! `http-client`, `postgres`, `redis`, `tcp`: managers for [`pool`]. `testing`: the test helpers;
+//! switch it on in `[dev-dependencies]` only.
 
+#[cfg(feature = "http")]
+pub use staunch_http as http;
 pub use staunch_ledger as ledger;
 pub use staunch_net as net;
 pub use staunch_pool as pool;

@@ -1,17 +1,14 @@
 //! The bank on a listener.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::net::SocketAddr;
 
-use axum::{Router, body::Body, http::Request, response::Response};
+use axum::Router;
 use staunch::{
     BoxError, Context, Scope,
+    http::Server,
     net::{Endpoint, Limits, Listener, Served, SocketOptions},
 };
-use staunch_console::{
-    Phase, Readiness,
-    http::{self, HttpLimits, RequestBody},
-};
-use tower_service::Service as _;
+use staunch_console::{Phase, Readiness};
 
 use crate::{
     api::{self, Api},
@@ -80,23 +77,9 @@ impl Service {
     /// Dropping it closes the listener and leaves its connections the drain deadline.
     pub async fn serve(self, context: &Context) -> Served {
         let Service { listener, router, readiness, .. } = self;
-        let limits = Arc::new(HttpLimits::default());
         readiness.advance(Phase::Ready);
-        let served = listener
-            .serve(context, move |connection| {
-                let (limits, router) = (Arc::clone(&limits), router.clone());
-                async move { http::serve(connection, &limits, |it| answer(&router, it)).await }
-            })
-            .await;
+        let served = Server::default().serve(listener, context, router).await;
         readiness.advance(Phase::Draining);
         served
-    }
-}
-
-async fn answer(router: &Router, request: Request<RequestBody>) -> Response {
-    let mut router = router.clone(); // always ready
-    match router.call(request.map(Body::new)).await {
-        Ok(response) => response,
-        Err(never) => match never {},
     }
 }

@@ -10,6 +10,7 @@ mod echo;
 mod idle;
 mod ledger;
 mod pool;
+mod postgres;
 mod record;
 mod stats;
 mod subject;
@@ -45,6 +46,8 @@ enum Name {
     Ledger,
     /// Acquire and release on a pool of trivial connections.
     Pool,
+    /// `SELECT 1` on a pool of PostgreSQL connections: throughput, CPU, latency.
+    Postgres,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
@@ -53,6 +56,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         Name::Idle => ("idle", idle::run),
         Name::Ledger => ("ledger", ledger::run),
         Name::Pool => ("pool", pool::run),
+        Name::Postgres => ("postgres", postgres::run),
     };
     let format = if args.json { Format::Json } else { Format::Table };
     let mut record = Record::new(name, format);

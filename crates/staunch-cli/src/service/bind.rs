@@ -7,7 +7,8 @@ use staunch_config::{
     Admin, Config, DatagramLimits, DatagramListener, Linger, Listener as Configured, StreamAddress,
     StreamLimits, StreamListener, StreamProtocol, Tls,
 };
-use staunch_console::{Access, Console, ConsoleOptions, Readiness, Secret, http::HttpLimits};
+use staunch_console::{Access, Console, ConsoleOptions, Readiness, Secret};
+use staunch_http::HttpLimits;
 use staunch_net::{
     Endpoint, Limits, Listener, SocketOptions, TlsConfig, UdpLimits, UdpOptions, UdpServer,
 };

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use staunch_console::http::keep_until_sent;
+use staunch_http::keep_until_sent;
 use staunch_ledger::{Account, Kind, Ledger, Obligation};
 
 /// How many more bytes bodies may take. Clones are the same.

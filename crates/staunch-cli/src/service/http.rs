@@ -8,8 +8,8 @@ use hyper::{
     Method, Request, Response, StatusCode,
     header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
 };
-use staunch_console::http::{
-    self, HttpLimits, RequestBody, ServeHttpError, SlowBodyError, Transport,
+use staunch_http::{
+    HttpLimits, RequestBody, ServeHttpError, SlowBodyError, Transport, handler, serve,
 };
 
 use super::bodies::{Bodies, NoRoomError};
@@ -29,15 +29,17 @@ impl Http {
     }
 
     pub(crate) async fn serve(self, transport: impl Transport) -> Result<(), ServeHttpError> {
-        http::serve(transport, &self.limits, |request| answer(&self, request)).await
+        let limits = Arc::clone(&self.limits);
+        let service = handler(move |request| answer(self.clone(), request));
+        serve(transport, &limits, service).await
     }
 }
 
-async fn answer(http: &Http, request: Request<RequestBody>) -> Response<Full<Bytes>> {
+async fn answer(http: Http, request: Request<RequestBody>) -> Response<Full<Bytes>> {
     match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, "/") => text(StatusCode::OK, GREETING),
         (&Method::GET | &Method::HEAD, "/healthz") => text(StatusCode::OK, "ok\n"),
-        (&Method::POST, "/echo") => echo(http, request).await,
+        (&Method::POST, "/echo") => echo(&http, request).await,
         (_, "/" | "/healthz") => not_allowed("GET, HEAD"),
         (_, "/echo") => not_allowed("POST"),
         _ => text(StatusCode::NOT_FOUND, "Nothing here; there are /, /healthz and /echo.\n"),

@@ -1,7 +1,9 @@
 //! What there is to know of connection pools.
 
+use std::sync::atomic::AtomicU64;
+
 use prometheus_client::{
-    metrics::{family::Family, gauge::Gauge},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 use staunch_ledger::Ledger;
@@ -63,6 +65,19 @@ fn events(registry: &mut Registry, pools: &[PoolReport]) {
         for (why, count) in status.destroyed {
             let labels = vec![("pool", status.name), ("reason", why.name())];
             destroyed.get_or_create(&labels).inc_by(count);
+        }
+    }
+    abandoned(registry, pools);
+}
+
+fn abandoned(registry: &mut Registry, pools: &[PoolReport]) {
+    let family: Family<Vec<(&str, String)>, Counter<u64, AtomicU64>> = Family::default();
+    let help = "Leases that were abandoned, by the line that leased them";
+    registry.register("staunch_pool_abandoned", help, family.clone());
+    for PoolReport { status, .. } in pools {
+        for (line, count) in &status.abandoned {
+            let labels = vec![("pool", status.name.to_owned()), ("born_at", line.to_string())];
+            family.get_or_create(&labels).inc_by(*count);
         }
     }
 }

@@ -5,10 +5,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use staunch::{BoxError, Context, scope};
-use staunch_console::{
-    Access, Console, Readiness,
-    http::{self, HttpLimits},
-};
+use staunch_console::{Access, Console, Readiness};
+use staunch_http::{HttpLimits, RequestBody, handler, serve};
 use staunch_net::{Endpoint, Limits, Listener, SocketOptions};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -53,11 +51,10 @@ async fn a_client_that_drips_its_head_is_cut() {
             let serve = move |connection| {
                 let (limits, told) = (limits.clone(), told.clone());
                 async move {
-                    let handler = |_| async { panic!("no request ever comes") };
-                    let ended = http::serve::<_, _, http_body_util::Empty<bytes::Bytes>>(
-                        connection, &limits, handler,
-                    )
-                    .await;
+                    let nothing = handler(|_| async {
+                        hyper::Response::new(Full::<Bytes>::default()) // no request ever comes
+                    });
+                    let ended = serve(connection, &limits, nothing).await;
                     told.send(ended.unwrap_err().to_string()).await.map_err(BoxError::from)
                 }
             };
@@ -232,16 +229,16 @@ async fn serving(http: HttpLimits, limits: Limits, client: impl AsyncFnOnce(std:
     let listener = Listener::bind(&endpoint, &SocketOptions::default(), limits).unwrap();
     let &Endpoint::Tcp(address) = listener.endpoint() else { panic!("a TCP listener") };
     let http = std::sync::Arc::new(http);
-    let answer = async |request: hyper::Request<http::RequestBody>| {
+    let answer = handler(async |request: hyper::Request<RequestBody>| {
         let wrong = request.into_body().collect().await.err().map(|error| error.to_string());
         hyper::Response::new(Full::new(Bytes::from(wrong.unwrap_or_default())))
-    };
+    });
     let served = scope(&Context::current(), |s| async move {
         let context = s.context().clone();
         s.spawn(async move {
             let serve = move |connection| {
                 let http = std::sync::Arc::clone(&http);
-                async move { http::serve(connection, &http, answer).await }
+                async move { serve(connection, &http, answer).await }
             };
             let _ = listener.serve(&context, serve).await;
             Ok(())

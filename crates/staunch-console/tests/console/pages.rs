@@ -1,5 +1,7 @@
 //! What every page has in common, and the small ones.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 use staunch::{
     BoxError, Context,
@@ -96,6 +98,44 @@ async fn pools_show_who_has_their_connections() {
             let metrics = metrics.text();
             assert!(metrics.contains("staunch_pool_leased{pool=\"db\"} 1\n"), "{metrics}");
             assert!(metrics.contains("staunch_pool_created_total{pool=\"db\"} 2\n"), "{metrics}");
+        })
+        .await;
+        drop(lease);
+        s.stop();
+        Ok::<_, BoxError>(())
+    });
+    ended.await.unwrap();
+}
+
+#[staunch::test]
+async fn who_abandons_leases_is_in_the_metrics_by_line() {
+    let ended = scope(&Context::current(), |s| async move {
+        let pause = Duration::from_millis(10);
+        let options = PoolOptions {
+            name: "db",
+            abandoned_timeout: 4 * pause,
+            maintenance_interval: pause,
+            ..PoolOptions::default()
+        };
+        let pool = Pool::new(&s, Nothing, options)?;
+        let line = line!() + 1;
+        let lease = pool.acquire().await?;
+        with_console(async |console| {
+            let expected = format!("pages.rs:{line}:");
+            let end = Instant::now() + Duration::from_secs(10);
+            let abandoned = loop {
+                assert!(Instant::now() < end, "it is never abandoned");
+                let metrics = get(console, "/metrics").await.text().to_owned();
+                let family = "staunch_pool_abandoned_total{pool=\"db\"";
+                let line = metrics.lines().find(|line| line.starts_with(family));
+                if let Some(line) = line {
+                    break line.to_owned();
+                }
+                tokio::time::sleep(pause).await;
+            };
+            assert!(abandoned.contains(&expected) && abandoned.ends_with("\"} 1"), "{abandoned}");
+            let pools = get(console, "/debug/pools").await.json();
+            assert_eq!(pools[0]["abandoned"].as_object().unwrap().len(), 1);
         })
         .await;
         drop(lease);

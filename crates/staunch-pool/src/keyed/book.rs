@@ -25,10 +25,11 @@ use super::{
 };
 use crate::{
     error::{AcquireError, Exhausted},
+    holders::merge,
     manager::Manager,
     options::PoolOptions,
     registry::{KeyReport, PoolReport, Watched},
-    status::{Holder, PoolStatus, merge},
+    status::{Holder, PoolStatus},
 };
 
 type Make<K, M> = Box<dyn Fn(&K) -> M + Send + Sync>;

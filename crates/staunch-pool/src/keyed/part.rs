@@ -2,7 +2,6 @@
 
 use std::{panic::Location, sync::Arc};
 
-use staunch_ledger::Ledger;
 use staunch_scope::Scope;
 use tokio::time::Instant;
 
@@ -35,7 +34,7 @@ impl<M: Manager> Part<M> {
         manager: Seated<M>,
         options: PoolOptions,
     ) -> Part<M> {
-        let shared = Arc::new(Shared::new(manager, options, Ledger::current(), scope.id()));
+        let shared = Arc::new(Shared::new(manager, options, scope.id(), born_at));
         let kept = Arc::clone(&shared);
         scope.spawn_at(born_at, async {
             keeper::keep(kept).await;
@@ -66,7 +65,7 @@ impl<M: Manager> Part<M> {
     /// Ends the connection that has been idle for longest. Whether there was one.
     pub(super) fn end_an_idle_one(&self) -> bool {
         let mut is_first = true;
-        let ended = self.0.extract(|_, _| std::mem::replace(&mut is_first, false));
+        let ended = self.0.stock.extract(|_, _| std::mem::replace(&mut is_first, false));
         for record in &ended {
             self.0.destroy(record, Destroyed::Closed);
         }

@@ -1,6 +1,6 @@
 //! What a keyed pool holds.
 
-use crate::status::{Destroyed, PoolStatus};
+use crate::status::{Destroyed, PoolStatus, count_line};
 
 /// What a keyed pool holds now, and what it has done.
 #[derive(Clone, Debug)]
@@ -42,6 +42,7 @@ impl PoolStatus {
             failed: 0,
             created: 0,
             destroyed: Destroyed::ALL.map(|why| (why, 0)),
+            abandoned: Vec::new(),
             is_down: false,
         }
     }
@@ -69,6 +70,9 @@ impl PoolStatus {
         self.created += part.created;
         for ((_, sum), (_, count)) in self.destroyed.iter_mut().zip(part.destroyed) {
             *sum += count;
+        }
+        for (line, count) in &part.abandoned {
+            count_line(&mut self.abandoned, line, *count);
         }
     }
 }

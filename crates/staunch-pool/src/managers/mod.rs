@@ -17,7 +17,10 @@ pub use self::http::{
     PooledBody, RequestBody,
 };
 #[cfg(feature = "postgres")]
-pub use self::postgres::{ConnectPostgresError, Postgres, PostgresConnection, ResetSession};
+pub use self::postgres::{
+    ConnectPostgresError, Postgres, PostgresConnection, PostgresSession, PostgresTransaction,
+    PostgresTransactionBuilder, ResetSession,
+};
 #[cfg(feature = "redis")]
 pub use self::redis::{ConnectRedisError, Redis, RedisConnection};
 #[cfg(feature = "tcp")]

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use staunch::{BoxError, timeout};
-use staunch_harness::NginxServer;
+use staunch_harness::{NginxServer, eventually};
 use staunch_pool::{HttpOptions, PoolOptions};
 
-use crate::support::{body, connections, eventually, get, prior_knowledge, sockets_to, with_pool};
+use crate::support::{body, connections, get, prior_knowledge, sockets_to, with_pool};
 
 /// Random requests, many of them dropped on the way: at the end the pool, the ledger and the
 /// kernel agree, and the rest works.
@@ -39,12 +39,12 @@ async fn everybody_agrees(port: u16, http: HttpOptions, is_shared: bool) {
         for one in all {
             one.join().await.unwrap();
         }
-        eventually("all is back", || {
+        eventually("all is back", async || {
             let status = pool.status();
             (status.leased, status.waiters, status.size) == (0, 0, status.idle)
         })
         .await;
-        eventually("everybody agrees", || {
+        eventually("everybody agrees", async || {
             let size = pool.status().size;
             let expected = if is_shared { size.min(1) } else { size };
             (sockets_to(port), connections()) == (expected, expected)

@@ -19,11 +19,12 @@ use hyper::{
     body::{Body, Frame},
 };
 use staunch::{BoxError, timeout};
+use staunch_harness::{destroyed, eventually};
 use staunch_pool::{BodyError, Destroyed, HttpError, HttpOptions, PoolOptions, RequestBody};
 
 use crate::{
     raw::{Raw, answer_all, read_head, until_closed},
-    support::{body, connections, destroyed, eventually, get, sockets_to, with_pool},
+    support::{body, connections, get, sockets_to, with_pool},
 };
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -98,7 +99,7 @@ async fn the_connection_goes_back_with_the_last_byte_of_the_body() {
         let mut answer = get(&pool, "/").await.unwrap().into_body();
         assert_eq!(pool.status().leased, 1);
         answer.frame().await.unwrap().unwrap();
-        eventually("it is back", || pool.status().idle == 1).await;
+        eventually("it is back", async || pool.status().idle == 1).await;
         assert!(answer.frame().await.is_none());
         assert_eq!(pool.status().created, 1);
     })
@@ -148,8 +149,8 @@ async fn a_body_without_an_end_can_be_dropped() {
             answer.frame().await.unwrap().unwrap();
         }
         drop(answer);
-        eventually("the server hears of it", || heard.load(Ordering::SeqCst)).await;
-        eventually("nothing is left", || connections() + sockets_to(server.port) == 0).await;
+        eventually("the server hears of it", async || heard.load(Ordering::SeqCst)).await;
+        eventually("nothing is left", async || connections() + sockets_to(server.port) == 0).await;
         assert_eq!(pool.status().size, 0);
     })
     .await;
@@ -164,7 +165,7 @@ async fn a_head_that_does_not_come_is_waited_for_in_vain_only_so_long() {
         assert_eq!(error.to_string(), text);
         let given_up = timeout(Duration::from_millis(20), get(&pool, "/")).await;
         assert!(given_up.is_err(), "{given_up:?}");
-        eventually("both are closed", || connections() + sockets_to(server.port) == 0).await;
+        eventually("both are closed", async || connections() + sockets_to(server.port) == 0).await;
         assert_eq!(destroyed(&pool.status(), Destroyed::Broken), 2);
     })
     .await;

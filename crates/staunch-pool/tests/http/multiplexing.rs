@@ -25,15 +25,13 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use rcgen::generate_simple_self_signed;
 use staunch::{BoxError, Context, Scope, net::TlsTrust, scope, timeout};
-use staunch_harness::NginxServer;
+use staunch_harness::{NginxServer, destroyed, eventually};
 use staunch_pool::{BodyError, Destroyed, Http, HttpOptions, PoolOptions};
 use tokio::{net::TcpListener, sync::Notify};
 
 use crate::{
     raw::{Raw, until_closed},
-    support::{
-        body, connections, destroyed, eventually, get, prior_knowledge, sockets_to, with, with_pool,
-    },
+    support::{body, connections, get, prior_knowledge, sockets_to, with, with_pool},
 };
 
 /// A server whose answers are the number of their connection. `/slow` waits until it may go on,
@@ -152,7 +150,7 @@ async fn a_connection_that_goes_away_ends_what_it_has_begun_and_another_takes_ov
             assert_eq!(body(&pool, "/").await.unwrap(), "0");
             let slow = pool.clone();
             let slow = s.fork(async move { body(&slow, "/slow").await });
-            eventually("it is asked", || server.slow.load(Ordering::SeqCst) == 1).await;
+            eventually("it is asked", async || server.slow.load(Ordering::SeqCst) == 1).await;
             server.go_away.notify_one();
             let mut answers = Vec::new();
             for _ in 0..50 {
@@ -162,9 +160,9 @@ async fn a_connection_that_goes_away_ends_what_it_has_begun_and_another_takes_ov
             assert_eq!(server.accepted.load(Ordering::SeqCst), 2);
             server.go_on.notify_one();
             assert_eq!(slow.join().await.unwrap(), "0");
-            eventually("one is left", || sockets_to(port) == 1).await;
+            eventually("one is left", async || sockets_to(port) == 1).await;
             pool.shrink(0);
-            eventually("none is", || server.ended.load(Ordering::SeqCst) == 2).await;
+            eventually("none is", async || server.ended.load(Ordering::SeqCst) == 2).await;
         })
         .await;
     })
@@ -180,10 +178,10 @@ async fn the_server_hears_at_once_that_nobody_wants_the_rest() {
             endless.frame().await.unwrap().unwrap();
             assert_eq!(server.endless.load(Ordering::SeqCst), 1);
             drop(endless);
-            eventually("it hears", || server.endless.load(Ordering::SeqCst) == 0).await;
+            eventually("it hears", async || server.endless.load(Ordering::SeqCst) == 0).await;
             assert_eq!(body(&pool, "/").await.unwrap(), "0", "and the connection is kept");
             pool.shrink(0);
-            eventually("it ends", || server.ended.load(Ordering::SeqCst) == 1).await;
+            eventually("it ends", async || server.ended.load(Ordering::SeqCst) == 1).await;
         })
         .await;
     })
@@ -235,7 +233,7 @@ async fn a_body_that_nobody_reads_is_revoked_and_only_its_stream_ends() {
             let mut unread = ManuallyDrop::new(asked.join().await.unwrap());
             assert_eq!(body(&pool, "/").await.unwrap(), "hello");
             let abandoned = || destroyed(&pool.status(), Destroyed::Abandoned) == 1;
-            eventually("it is revoked", abandoned).await;
+            eventually("it is revoked", async || abandoned()).await;
             assert_eq!(pool.status().leased, 0);
             let error = loop {
                 match unread.frame().await.unwrap() {

@@ -6,14 +6,12 @@ use http_body_util::BodyExt;
 use hyper::{Request, Version};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use staunch::{BoxError, Context, net::TlsTrust, scope};
-use staunch_harness::NginxServer;
+use staunch_harness::{NginxServer, destroyed, eventually};
 use staunch_pool::{
     AcquireError, Destroyed, Http, HttpError, HttpOptions, KeyedPool, KeyedPoolOptions, PoolOptions,
 };
 
-use crate::support::{
-    body, connections, destroyed, eventually, get, prior_knowledge, sockets_to, with, with_pool,
-};
+use crate::support::{body, connections, get, prior_knowledge, sockets_to, with, with_pool};
 
 #[staunch::test]
 async fn a_connection_is_kept_alive() {
@@ -30,7 +28,7 @@ async fn a_connection_is_kept_alive() {
             pool.send(Request::post("/large").body("x".repeat(9000)).unwrap()).await.unwrap();
         assert_eq!(post.status(), 405);
         drop((head, post.into_body().collect().await.unwrap()));
-        eventually("it is idle", || pool.status().idle == 1).await;
+        eventually("it is idle", async || pool.status().idle == 1).await;
         assert_eq!((pool.status().created, sockets_to(server.port())), (1, 1));
     })
     .await;
@@ -82,7 +80,8 @@ async fn a_thousand_requests_share_one_connection() {
         pool.shrink(1);
         assert_eq!((body(&pool, "/").await.unwrap(), sockets_to(port)), ("hello".into(), 1));
         pool.shrink(0);
-        eventually("with its last slot it ends", || sockets_to(port) + connections() == 0).await;
+        eventually("with its last slot it ends", async || sockets_to(port) + connections() == 0)
+            .await;
     })
     .await;
 }
@@ -204,7 +203,7 @@ async fn connections_that_are_known_to_be_closed_are_passed_over() {
             }
             server.kill().unwrap();
             server.restart().unwrap();
-            eventually("it is known", || connections() == 0).await;
+            eventually("it is known", async || connections() == 0).await;
             assert_eq!(pool.status().idle, 5);
             let post = Request::post("/").body("not to be sent again").unwrap();
             assert_eq!(pool.send(post).await.unwrap().status(), 200);

@@ -4,11 +4,9 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::{Request, Response};
 use staunch::{BoxError, Context, Kind, Ledger, Scope, scope};
+use staunch_harness::live;
 use staunch_kernel::{Protocol, SocketQuery};
-use staunch_pool::{
-    Destroyed, Http, HttpError, HttpOptions, HttpProtocol, Pool, PoolOptions, PoolStatus,
-    PooledBody,
-};
+use staunch_pool::{Http, HttpError, HttpOptions, HttpProtocol, Pool, PoolOptions, PooledBody};
 
 /// HTTP/2 without asking.
 pub(crate) fn prior_knowledge() -> HttpOptions {
@@ -50,8 +48,7 @@ fn entries() -> usize {
 
 /// Sockets that are on the ledger.
 pub(crate) fn connections() -> usize {
-    let snapshot = Ledger::current().snapshot();
-    snapshot.entries().iter().filter(|entry| entry.kind() == Kind::CONNECTION).count()
+    live(Kind::CONNECTION)
 }
 
 /// Sockets to a port that somebody still has, as the kernel says.
@@ -73,17 +70,4 @@ pub(crate) async fn body(pool: &Pool<Http>, path: &str) -> Result<Bytes, BoxErro
     let answer = get(pool, path).await?;
     assert!(answer.status().is_success(), "{answer:?}");
     Ok(answer.into_body().collect().await?.to_bytes())
-}
-
-pub(crate) fn destroyed(status: &PoolStatus, why: Destroyed) -> u64 {
-    status.destroyed.iter().find(|(reason, _)| *reason == why).map_or(0, |(_, count)| *count)
-}
-
-/// Waits until `condition` holds, by looking again and again.
-pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while !condition() {
-        assert!(std::time::Instant::now() < end, "never: {what}");
-        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-    }
 }

@@ -7,9 +7,10 @@ use std::{
 };
 
 use staunch::{BoxError, Ledger, sleep};
+use staunch_harness::{eventually, observed};
 use staunch_pool::{Lease, PoolOptions};
 
-use crate::manager::{Scripted, eventually, plain, with_pool};
+use crate::manager::{Scripted, plain, with_pool};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -22,12 +23,6 @@ pub(crate) async fn pass(time: Duration) {
     }
 }
 
-fn observed(rule: &str) -> Vec<String> {
-    let mut observed = Ledger::current().observations();
-    observed.retain(|observation| observation.rule == rule);
-    observed.into_iter().map(|it| format!("{}: {}", it.born_at, it.text)).collect()
-}
-
 #[staunch::test(start_paused = true)]
 async fn a_forgotten_lease_is_found_and_its_place_is_free_again() {
     with_pool(plain(1), async |pool, server, _| {
@@ -38,6 +33,8 @@ async fn a_forgotten_lease_is_found_and_its_place_is_free_again() {
         assert!(abandoned[0].contains("abandoning.rs"), "{abandoned:?}");
         assert!(abandoned[0].contains("nobody uses it; held for 60"), "{abandoned:?}");
         assert!(abandoned[0].contains("of task born at"), "who owns it: {abandoned:?}");
+        let [(line, 1)] = pool.status().abandoned[..] else { panic!("{:?}", pool.status()) };
+        assert!(line.file().ends_with("abandoning.rs"));
         assert_eq!(server.live.load(Ordering::SeqCst), 0, "its connection is closed");
         assert_eq!(pool.acquire().await.unwrap().connection().unwrap().number, 2);
         drop(ManuallyDrop::into_inner(forgotten));
@@ -167,7 +164,7 @@ async fn one_lost_lease_among_many_requests_is_found() {
         assert!(abandoned.iter().all(|it| it.contains("abandoning.rs")), "{abandoned:?}");
         let lost = std::mem::take(&mut *LOST.lock().unwrap());
         drop(lost.into_iter().map(ManuallyDrop::into_inner).collect::<Vec<_>>());
-        eventually("all are back", || pool.status().leased == 0).await;
+        eventually("all are back", async || pool.status().leased == 0).await;
     })
     .await;
 }

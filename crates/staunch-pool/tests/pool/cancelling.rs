@@ -1,31 +1,12 @@
 //! An acquire may be dropped at any of its awaits: nothing is lost.
 
-use std::{
-    future::{Future, poll_fn},
-    pin::pin,
-    sync::atomic::Ordering,
-    task::Poll,
-    time::Duration,
-};
+use std::{sync::atomic::Ordering, time::Duration};
 
 use staunch::{BoxError, Cancelled, Context};
+use staunch_harness::{eventually, poll_times};
 use staunch_pool::{AcquireError, Condition, PoolOptions};
 
-use crate::manager::{eventually, plain, with_pool};
-
-/// Polls `work` at most `times` times and drops it. Whether it ended.
-pub(crate) async fn poll_times<F: Future>(times: usize, work: F) -> bool {
-    let mut work = pin!(work);
-    let mut polls = 0;
-    poll_fn(|cx| {
-        if polls < times && work.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(true);
-        }
-        polls += 1;
-        if polls < times { Poll::Pending } else { Poll::Ready(false) }
-    })
-    .await
-}
+use crate::manager::{plain, with_pool};
 
 #[staunch::test(start_paused = true)]
 async fn at_every_await_in_every_phase() {
@@ -42,9 +23,9 @@ async fn at_every_await_in_every_phase() {
                     }
                     Ok(())
                 });
-                let ended = poll_times(times, pool.acquire()).await;
+                let ended = poll_times(times, pool.acquire()).await.is_some();
                 releasing.join().await.unwrap();
-                eventually("all is back", || {
+                eventually("all is back", async || {
                     let status = pool.status();
                     (status.leased, status.waiters, status.size - status.idle) == (0, 0, 0)
                 })
@@ -67,11 +48,12 @@ async fn the_turn_of_who_leaves_goes_to_the_next() {
         let lease = pool.acquire().await.unwrap();
         let mut first = Box::pin(pool.acquire());
         let mut second = Box::pin(pool.acquire());
-        assert!(!poll_times(1, first.as_mut()).await && !poll_times(1, second.as_mut()).await);
+        assert!(poll_times(1, first.as_mut()).await.is_none());
+        assert!(poll_times(1, second.as_mut()).await.is_none());
         drop(lease); // the first has it now, and does not know yet
         assert_eq!(pool.status().idle, 0);
         drop(first);
-        assert!(poll_times(1, second.as_mut()).await, "it was handed on");
+        assert!(poll_times(1, second.as_mut()).await.is_some(), "it was handed on");
     })
     .await;
 }

@@ -3,9 +3,10 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use staunch::Ledger;
+use staunch_harness::{destroyed, eventually};
 use staunch_pool::{Destroyed, PoolOptions};
 
-use crate::manager::{eventually, plain, with_pool};
+use crate::manager::{plain, with_pool};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -14,11 +15,6 @@ async fn pass(time: Duration) {
         Ledger::current().advance_clock(SECOND);
         tokio::time::sleep(SECOND).await;
     }
-}
-
-fn destroyed(pool: &staunch_pool::Pool<crate::manager::Scripted>, why: Destroyed) -> u64 {
-    let all = pool.status().destroyed;
-    all.iter().find(|(reason, _)| *reason == why).map_or(0, |(_, count)| *count)
 }
 
 /// Leases all there can be, and gives them back.
@@ -37,7 +33,7 @@ async fn what_is_idle_for_long_ends_but_for_the_fewest_wanted() {
         pass(SECOND * 25).await;
         assert_eq!(pool.status().idle, 5);
         pass(SECOND * 15).await;
-        assert_eq!((pool.status().idle, destroyed(&pool, Destroyed::Idle)), (2, 3));
+        assert_eq!((pool.status().idle, destroyed(&pool.status(), Destroyed::Idle)), (2, 3));
         assert_eq!(server.live.load(Ordering::SeqCst), 2);
         assert_eq!(server.goodbyes.load(Ordering::SeqCst), 3);
     })
@@ -60,8 +56,8 @@ async fn some_are_made_ahead_of_need() {
 async fn no_more_idle_ones_are_kept_than_wanted() {
     with_pool(PoolOptions { max_idle: 1, ..plain(3) }, async |pool, server, _| {
         fill(&pool, 3).await;
-        eventually("two end", || server.live.load(Ordering::SeqCst) == 1).await;
-        assert_eq!((pool.status().size, destroyed(&pool, Destroyed::Surplus)), (1, 2));
+        eventually("two end", async || server.live.load(Ordering::SeqCst) == 1).await;
+        assert_eq!((pool.status().size, destroyed(&pool.status(), Destroyed::Surplus)), (1, 2));
     })
     .await;
 }
@@ -75,7 +71,7 @@ async fn a_connection_ends_when_it_is_old_or_worn() {
         assert_eq!(pool.acquire().await.unwrap().connection().unwrap().number, 1);
         pass(SECOND * 22).await;
         assert_eq!(pool.acquire().await.unwrap().connection().unwrap().number, 2);
-        assert_eq!(destroyed(&pool, Destroyed::Expired), 1);
+        assert_eq!(destroyed(&pool.status(), Destroyed::Expired), 1);
     })
     .await;
     with_pool(PoolOptions { max_uses: Some(2), ..plain(1) }, async |pool, _, _| {
@@ -93,7 +89,7 @@ async fn dead_connections_are_found_before_they_are_leased() {
         assert_eq!(server.validated.load(Ordering::SeqCst), 0, "new ones are not");
         server.is_down.store(true, Ordering::SeqCst);
         assert!(pool.acquire().await.is_err());
-        assert_eq!(destroyed(&pool, Destroyed::Invalid), 2);
+        assert_eq!(destroyed(&pool.status(), Destroyed::Invalid), 2);
         assert_eq!(pool.status().size, 0);
     })
     .await;
@@ -108,7 +104,7 @@ async fn silent_connections_are_found_while_idle_within_the_timeout() {
         assert_eq!(pool.status().idle, 2);
         server.is_silent.store(true, Ordering::SeqCst);
         pass(SECOND * 12).await;
-        assert_eq!((pool.status().size, destroyed(&pool, Destroyed::Invalid)), (0, 2));
+        assert_eq!((pool.status().size, destroyed(&pool.status(), Destroyed::Invalid)), (0, 2));
     })
     .await;
 }
@@ -118,7 +114,7 @@ async fn what_comes_back_and_what_is_new_is_validated_if_wanted() {
     let options = PoolOptions { test_on_return: true, test_on_create: true, ..plain(1) };
     with_pool(options, async |pool, server, _| {
         fill(&pool, 1).await;
-        eventually("it is idle", || pool.status().idle == 1).await;
+        eventually("it is idle", async || pool.status().idle == 1).await;
         assert_eq!(server.validated.load(Ordering::SeqCst), 2);
     })
     .await;
@@ -131,7 +127,7 @@ async fn shrinking_ends_what_is_idle() {
         let _lease = pool.acquire().await.unwrap();
         assert_eq!(pool.shrink(1), 2);
         assert_eq!((pool.status().size, pool.status().idle), (2, 1));
-        eventually("two end", || server.live.load(Ordering::SeqCst) == 2).await;
+        eventually("two end", async || server.live.load(Ordering::SeqCst) == 2).await;
     })
     .await;
 }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use staunch::{BoxError, Cancelled, Context, Ledger, Scope, ledger::Entry, scope};
+use staunch_harness::{eventually, poll_times};
 use staunch_pool::{
     AcquireError, Condition, KeyedAcquireError, KeyedPool, KeyedPoolOptions, KeyedPoolOptionsError,
     PoolOptions, PoolOptionsError, pools,
@@ -14,8 +15,7 @@ use staunch_pool::{
 
 use crate::{
     abandoning::pass,
-    cancelling::poll_times,
-    manager::{Scripted, Server, eventually, plain},
+    manager::{Scripted, Server, plain},
 };
 
 pub(crate) type Keys = KeyedPool<&'static str, Scripted>;
@@ -71,8 +71,8 @@ async fn a_key_without_connections_leases_and_waiters_vanishes_with_its_keeper()
         assert_eq!(keys(&pool), ["a", "b"], "they have leases");
         drop(leases);
         pass(Duration::from_mins(1)).await;
-        eventually("they vanish", || keys(&pool).is_empty()).await;
-        eventually("and all they had", || entries() == before && live(&server) == 0).await;
+        eventually("they vanish", async || keys(&pool).is_empty()).await;
+        eventually("and all they had", async || entries() == before && live(&server) == 0).await;
         let sum = pool.status().sum;
         assert_eq!((sum.created, sum.size), (2, 0), "what they did is remembered");
         drop(pool.acquire(&"a").await.unwrap());
@@ -102,7 +102,7 @@ async fn keys_are_bounded_and_the_one_used_longest_ago_gives_way() {
         drop(pool.acquire(&"a").await.unwrap());
         let c = pool.acquire(&"c").await.unwrap();
         assert_eq!(keys(&pool), ["a", "c"]);
-        eventually("b's connection ends", || live(&server) == 2).await;
+        eventually("b's connection ends", async || live(&server) == 2).await;
         let a = pool.acquire(&"a").await.unwrap();
         let error = pool.acquire(&"d").await.unwrap_err();
         assert!(matches!(error, KeyedAcquireError::TooManyKeys { limit: 2, .. }), "{error}");
@@ -153,7 +153,7 @@ async fn the_crowd_of_one_key_keeps_nobody_from_another() {
                 s.fork(async move { Ok(pool.acquire(&"a").await.map(drop)?) })
             })
             .collect();
-        eventually("they wait", || pool.status().sum.waiters == 50).await;
+        eventually("they wait", async || pool.status().sum.waiters == 50).await;
         let begun = tokio::time::Instant::now();
         drop((pool.acquire(&"b").await.unwrap(), pool.acquire(&"c").await.unwrap()));
         assert_eq!(begun.elapsed(), Duration::ZERO);
@@ -172,7 +172,7 @@ async fn a_key_has_limits_of_its_own() {
     with_keys(options, async |pool, _, _| {
         let lease = pool.acquire(&"a").await.unwrap();
         let mut waits = Box::pin(pool.acquire(&"a"));
-        assert!(!poll_times(1, waits.as_mut()).await);
+        assert!(poll_times(1, waits.as_mut()).await.is_none());
         let error = pool.acquire(&"a").await.unwrap_err().to_string();
         assert!(error.contains("1 tasks wait for a connection already"), "{error}");
         let error = waits.await.unwrap_err();
@@ -221,14 +221,14 @@ async fn an_acquire_may_be_dropped_anywhere() {
                     }
                     Ok(())
                 });
-                let ended = poll_times(times, pool.acquire(&"a")).await;
+                let ended = poll_times(times, pool.acquire(&"a")).await.is_some();
                 releasing.join().await.unwrap();
-                eventually("all is back", || {
+                eventually("all is back", async || {
                     let sum = pool.status().sum;
                     (sum.leased, sum.waiters, sum.size - sum.idle) == (0, 0, 0)
                 })
                 .await;
-                eventually("and ended", || live(&server) == pool.status().sum.size).await;
+                eventually("and ended", async || live(&server) == pool.status().sum.size).await;
                 assert!(live(&server) <= 1);
                 if ended {
                     break;
@@ -265,14 +265,14 @@ async fn acquiring_from_a_key_that_is_being_removed_does_not_fail() {
             .collect();
         for one in busy {
             let mut joined = Box::pin(one.join());
-            while !poll_times(1, joined.as_mut()).await {
+            while poll_times(1, joined.as_mut()).await.is_none() {
                 removed.fetch_add(pool.maintain(), Ordering::SeqCst);
                 tokio::task::yield_now().await;
             }
         }
         assert!(removed.into_inner() > 0, "nothing was removed meanwhile");
         pool.maintain();
-        eventually("all are gone", || {
+        eventually("all are gone", async || {
             pool.maintain();
             keys(&pool).is_empty() && live(&server) == 0
         })

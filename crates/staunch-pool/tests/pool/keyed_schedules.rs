@@ -5,13 +5,13 @@ use std::{collections::BTreeMap, sync::atomic::Ordering, time::Duration};
 
 use proptest::prelude::*;
 use staunch::testing::Runner;
+use staunch_harness::{eventually, poll_times};
 use staunch_pool::{Condition, KeyedLease, KeyedPoolOptions, PoolOptions};
 
 use crate::{
     abandoning::pass,
-    cancelling::poll_times,
     keyed::{limits, with_keys},
-    manager::{Scripted, eventually, plain},
+    manager::{Scripted, plain},
 };
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
@@ -150,7 +150,7 @@ async fn run(options: KeyedPoolOptions, steps: Vec<Step>) {
                     pool.maintain();
                 }
             }
-            eventually("goodbyes are said", || {
+            eventually("goodbyes are said", async || {
                 let sum = pool.status().sum;
                 server.live.load(Ordering::SeqCst) == sum.size && sum.leased + sum.idle == sum.size
             })
@@ -171,7 +171,7 @@ async fn run(options: KeyedPoolOptions, steps: Vec<Step>) {
             }
             assert!(server.most.load(Ordering::SeqCst) <= max_total, "more than there may be");
         }
-        assert!(poll_times(1, async { drop(leases) }).await);
+        assert!(poll_times(1, async { drop(leases) }).await.is_some());
     })
     .await;
 }

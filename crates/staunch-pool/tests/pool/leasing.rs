@@ -3,13 +3,10 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use staunch::{BoxError, Kind, Ledger};
+use staunch_harness::{destroyed, eventually};
 use staunch_pool::{AcquireError, Condition, Destroyed, Order, PoolOptions, PoolOptionsError};
 
-use crate::manager::{eventually, plain, with_pool};
-
-fn destroyed(status: &staunch_pool::PoolStatus, why: Destroyed) -> u64 {
-    status.destroyed.iter().find(|(reason, _)| *reason == why).map_or(0, |(_, count)| *count)
-}
+use crate::manager::{plain, with_pool};
 
 #[staunch::test]
 async fn a_connection_that_comes_back_is_leased_again() {
@@ -58,6 +55,12 @@ async fn an_exhausted_pool_says_who_has_its_connections() {
         let text = error.to_string();
         assert!(text.contains("all 3 are taken, by 2 by") && text.contains("leasing.rs"), "{text}");
         assert_eq!(pool.status().failed, 1);
+        let again = pool.acquire().await.unwrap_err();
+        assert!(matches!(again, AcquireError::Exhausted(_)));
+        let observed = Ledger::current().observations();
+        let [observed] = &observed[..] else { panic!("once, and not at once again: {observed:?}") };
+        assert_eq!((observed.rule, &observed.text), ("pool-exhausted", &text));
+        assert!(observed.born_at.file().ends_with("leasing.rs"), "{observed}");
         drop((held, other));
     })
     .await;
@@ -79,10 +82,10 @@ async fn who_waits_longest_is_served_first_and_nobody_overtakes() {
                 drop(lease);
                 Ok::<_, BoxError>(())
             });
-            eventually("it waits", || waiting.status().waiters == before + 1).await;
+            eventually("it waits", async || waiting.status().waiters == before + 1).await;
         }
         drop(lease);
-        eventually("all were served", || served.lock().unwrap().len() == 5).await;
+        eventually("all were served", async || served.lock().unwrap().len() == 5).await;
         assert_eq!(*served.lock().unwrap(), [0, 1, 2, 3, 4]);
     })
     .await;
@@ -97,7 +100,7 @@ async fn the_line_has_an_end() {
             drop(waiting.acquire().await?);
             Ok(())
         });
-        eventually("one waits", || pool.status().waiters == 1).await;
+        eventually("one waits", async || pool.status().waiters == 1).await;
         let error = pool.acquire().await.unwrap_err();
         assert!(matches!(error, AcquireError::TooManyWaiters { limit: 1, .. }), "{error}");
         drop(lease);
@@ -122,13 +125,15 @@ async fn what_is_broken_ends_and_what_is_dirty_is_reset_first() {
         assert_eq!(pool.acquire().await.unwrap().connection().unwrap().number, 3);
         assert_eq!(server.resets.load(Ordering::SeqCst), 1);
         assert_eq!(destroyed(&pool.status(), Destroyed::Broken), 2);
-        eventually("goodbyes", || server.goodbyes.load(Ordering::SeqCst) == 2).await;
+        eventually("goodbyes", async || server.goodbyes.load(Ordering::SeqCst) == 2).await;
     })
     .await;
 }
 
+/// The ledger says so: the test ends well, and what is left is the one connection.
 #[staunch::test]
-async fn a_connection_that_somebody_never_gave_back_ends() {
+#[should_panic(expected = "1 thing is left:\n  pooled")]
+async fn a_connection_that_somebody_never_gave_back_is_shut_and_what_is_lost_is_named() {
     with_pool(plain(1), async |pool, server, _| {
         let mut lease = pool.acquire().await.unwrap();
         Box::leak(Box::new(lease.connection().unwrap()));
@@ -199,10 +204,10 @@ async fn the_pool_ends_with_its_last_handle_and_leases_later() {
         let mut lease = pool.acquire().await.unwrap();
         drop(idle);
         drop(pool);
-        eventually("the idle one ends", || server.live.load(Ordering::SeqCst) == 1).await;
+        eventually("the idle one ends", async || server.live.load(Ordering::SeqCst) == 1).await;
         assert_eq!(lease.connection().unwrap().number, 2);
         drop(lease);
-        eventually("the other, too", || server.live.load(Ordering::SeqCst) == 0).await;
+        eventually("the other, too", async || server.live.load(Ordering::SeqCst) == 0).await;
     })
     .await;
 }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use staunch::{BoxError, Context, Scope, scope};
+use staunch::{BoxError, Scope};
 use staunch_pool::{Condition, Manager, Pool, PoolOptions};
 
 /// The server of a test: what it has seen, and how it behaves.
@@ -136,27 +136,9 @@ pub(crate) async fn with_pool(
     test: impl AsyncFnOnce(Pool<Scripted>, Arc<Server>, Scope<BoxError>),
 ) {
     let server = Arc::new(Server::default());
-    let ended = scope(&Context::current(), |s| {
-        let manager = Scripted(Arc::clone(&server));
-        async move {
-            let server = Arc::clone(&manager.0);
-            let pool = Pool::new(&s, manager, options)?;
-            test(pool, server, s.clone()).await;
-            s.stop();
-            Ok::<_, BoxError>(())
-        }
-    });
-    ended.await.unwrap();
+    let manager = Scripted(Arc::clone(&server));
+    let made = |_: &Scope<BoxError>| Ok::<_, Down>(manager);
+    let tested = async |pool, s| test(pool, Arc::clone(&server), s).await;
+    staunch_harness::with_pool(made, options, tested).await;
     assert_eq!(server.live.load(Ordering::SeqCst), 0, "connections are left");
-}
-
-/// Waits until `condition` holds, by looking again and again.
-pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let waiting = async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    let patience = Duration::from_mins(1);
-    tokio::time::timeout(patience, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
 }

@@ -1,26 +1,17 @@
 //! The pool against a real Redis server.
 
-#![expect(clippy::unwrap_used, reason = "the helpers of tests may fail as tests do")]
+#![allow(clippy::unwrap_used, reason = "a test may")]
 
 use std::time::{Duration, Instant};
 
-use staunch::{BoxError, Context, Kind, Ledger, scope, timeout};
-use staunch_harness::RedisServer;
-use staunch_pool::{AcquireError, Pool, PoolOptions, Redis};
+use staunch::{BoxError, Context, Scope, scope, timeout};
+use staunch_harness::{RedisServer, Swallow, destroyed, eventually, outlives_a_kill};
+use staunch_pool::{AcquireError, Destroyed, Pool, PoolOptions, Redis};
 
-/// Runs `test` on a pool of a server's; then no connection is left.
+/// Runs `test` on a pool of a server's; then no socket is left.
 async fn with_pool(url: &str, options: PoolOptions, test: impl AsyncFnOnce(Pool<Redis>)) {
-    let url = url.to_owned();
-    let ended = scope(&Context::current(), |s| async move {
-        let pool = Pool::new(&s, Redis::new(&s, url)?, options)?;
-        test(pool).await;
-        s.stop();
-        Ok::<_, BoxError>(())
-    });
-    ended.await.unwrap();
-    let snapshot = Ledger::current().snapshot();
-    let left = snapshot.entries().iter().filter(|entry| entry.kind() == Kind::CONNECTION);
-    assert_eq!(left.count(), 0, "sockets are left");
+    let manager = |s: &Scope<BoxError>| Redis::new(s, url);
+    staunch_harness::with_pool(manager, options, async |pool, _| test(pool).await).await;
 }
 
 async fn incremented(pool: &Pool<Redis>) -> Result<i64, BoxError> {
@@ -63,30 +54,52 @@ async fn a_command_whose_caller_is_gone_holds_nobody_up() {
 }
 
 #[staunch::test]
-async fn a_server_that_is_killed_comes_back() {
+async fn a_server_that_is_killed_under_load_comes_back() {
     let mut server = RedisServer::start().unwrap();
-    with_pool(&server.url(), PoolOptions::default(), async |pool| {
-        incremented(&pool).await.unwrap();
-        server.kill().unwrap();
+    let options = PoolOptions { backoff_max: Duration::from_millis(500), ..PoolOptions::default() };
+    with_pool(&server.url(), options, async |pool| {
+        let request = |pool| async move { incremented(&pool).await.map(drop) };
+        outlives_a_kill(&pool, &mut server, request).await;
+        eventually("the server agrees", async || clients(&pool).await == pool.status().size).await;
+    })
+    .await;
+}
+
+/// How many clients the server has; the one that asks counts.
+async fn clients(pool: &Pool<Redis>) -> usize {
+    let mut lease = pool.acquire().await.unwrap();
+    let mut connection = lease.connection().unwrap();
+    let asked = redis::cmd("INFO").arg("clients").query_async(&mut **connection).await;
+    let said: String = asked.unwrap();
+    let count = said.lines().find_map(|line| line.strip_prefix("connected_clients:"));
+    count.unwrap().parse().unwrap()
+}
+
+#[staunch::test]
+async fn connections_whose_packets_are_lost_are_found_by_validation_within_its_timeout() {
+    let server = RedisServer::start().unwrap();
+    let network = Swallow::start(server.port()).unwrap();
+    let options = PoolOptions {
+        test_on_borrow: true,
+        max_total: 3,
+        connect_timeout: Duration::from_millis(500),
+        validation_timeout: Duration::from_millis(300),
+        ..PoolOptions::default()
+    };
+    let url = format!("redis://127.0.0.1:{}/", network.port());
+    with_pool(&url, options, async |pool| {
+        let (first, second) = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
+        drop((first, second));
+        network.swallow(true);
         let begun = Instant::now();
-        let mut fails = 0;
-        while !pool.status().is_down {
-            assert!(incremented(&pool).await.is_err());
-            fails += 1;
-            assert!(fails < 10, "it is not noticed");
-        }
         let error = pool.acquire().await.unwrap_err();
-        assert!(
-            matches!(error, AcquireError::Down { .. } | AcquireError::Connect { .. }),
-            "{error}"
-        );
-        assert!(begun.elapsed() < Duration::from_secs(2), "fast: {:?}", begun.elapsed());
-        server.restart().unwrap();
-        let end = Instant::now() + Duration::from_secs(20);
-        while incremented(&pool).await.is_err() {
-            assert!(Instant::now() < end, "it does not come back");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        assert!(matches!(error, AcquireError::ConnectTimedOut { .. }), "{error}");
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        let status = pool.status();
+        assert_eq!((status.size, destroyed(&status, Destroyed::Invalid)), (0, 2));
+        network.swallow(false);
+        eventually("it works again", async || pool.acquire().await.is_ok()).await;
+        assert_eq!(incremented(&pool).await.unwrap(), 1);
     })
     .await;
 }

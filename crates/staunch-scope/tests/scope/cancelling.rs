@@ -155,9 +155,10 @@ async fn shielded_work_does_not_hear_it() {
         let shielded = shield(async {
             sleep(SECOND).await?;
             // A scope inside the shield is shielded as well, but can be stopped by itself.
-            let inner = scope(&Context::background(), |inner| async move {
+            let inner = scope(&Context::current(), |inner| async move {
                 inner.spawn(async { Ok(sleep(SECOND).await?) });
                 sleep(SECOND).await?;
+                assert_eq!(Context::current().check(), Ok(()));
                 inner.stop();
                 assert_eq!(sleep(SECOND).await, ASKED);
                 Ok::<_, BoxError>(())

@@ -67,7 +67,7 @@ impl Store for PostgresStore {
             let mut lease = self.pool.acquire().await?;
             let connection = lease.connection()?;
             let row = connection
-                .query_one(
+                .query_one_cached(
                     "WITH opened AS (INSERT INTO accounts (balance) VALUES ($1) RETURNING id) \
                      INSERT INTO entries (account, amount, balance, at_ms) \
                      SELECT id, $1, $1, $2 FROM opened RETURNING account",
@@ -83,7 +83,7 @@ impl Store for PostgresStore {
             let mut lease = self.pool.acquire().await?;
             let connection = lease.connection()?;
             let found = connection
-                .query_opt("SELECT balance FROM accounts WHERE id = $1", &[&id.0])
+                .query_opt_cached("SELECT balance FROM accounts WHERE id = $1", &[&id.0])
                 .await?;
             let account =
                 |row: Row| Ok(Account { id, balance: Money::from_cents(row.try_get(0)?) });
@@ -109,7 +109,7 @@ impl Store for PostgresStore {
             let mut lease = self.pool.acquire().await?;
             let connection = lease.connection()?;
             let found = connection
-                .query_opt(
+                .query_opt_cached(
                     "SELECT id, from_account, to_account, amount, at_ms FROM transfers \
                      WHERE id = $1 AND refused_with IS NULL",
                     &[&id.0],
@@ -124,7 +124,7 @@ impl Store for PostgresStore {
             let mut lease = self.pool.acquire().await?;
             let connection = lease.connection()?;
             let rows = connection
-                .query(
+                .query_cached(
                     "SELECT id, transfer, amount, balance, at_ms FROM entries \
                      WHERE account = $1 AND id > $2 ORDER BY id LIMIT $3",
                     &[&account.0, &after.0, &i64::from(most)],
@@ -146,7 +146,7 @@ impl Store for PostgresStore {
             let mut lease = self.pool.acquire().await?;
             let connection = lease.connection()?;
             let newest = "SELECT max(id) FROM entries WHERE account = $1";
-            let row = connection.query_one(newest, &[&account.0]).await?;
+            let row = connection.query_one_cached(newest, &[&account.0]).await?;
             Ok(row.try_get::<_, Option<i64>>(0)?.map(EntryId))
         })
     }

@@ -11,12 +11,12 @@ use std::{
 
 use serde_json::Value;
 use staunch::{BoxError, Context, Scope, scope};
-use staunch_harness::PostgresServer;
+use staunch_harness::{PostgresServer, eventually};
 use staunch_pool::{Pool, PoolOptions, Postgres};
 
 use crate::{
     client::{Answer, Session},
-    harness::{TestBank, eventually, postgres, settings, transfer, with_bank, with_sqlite},
+    harness::{TestBank, postgres, settings, transfer, with_bank, with_sqlite},
 };
 
 const ACCOUNTS: u64 = 20;

@@ -1,10 +1,10 @@
 //! A bank for a test, on a free port, with a store of its own.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use bank::{Bank, Database, Service, Settings};
 use serde_json::{Value, json};
-use staunch::{BoxError, Context, Ledger, scope};
+use staunch::{BoxError, Context, scope};
 use staunch_harness::PostgresServer;
 
 use crate::client::{Answer, Session};
@@ -63,21 +63,6 @@ pub(crate) async fn with_bank(settings: Settings, test: impl AsyncFnOnce(TestBan
     if let Err(error) = ended.await {
         panic!("{}", error.resume_panic());
     }
-}
-
-/// Waits until `condition` holds.
-pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let end = std::time::Instant::now() + Duration::from_secs(30);
-    while !condition().await {
-        assert!(std::time::Instant::now() < end, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-/// How many entries of a kind are on the test's ledger.
-pub(crate) fn live(kind: staunch::Kind) -> usize {
-    let snapshot = Ledger::current().snapshot();
-    snapshot.entries().iter().filter(|entry| entry.kind() == kind).count()
 }
 
 /// A bank that is served.

@@ -5,10 +5,11 @@ use std::time::Duration;
 use bank::Database;
 use serde_json::{Value, json};
 use staunch::Kind;
+use staunch_harness::{eventually, live};
 
 use crate::{
     client::Session,
-    harness::{TestBank, eventually, live, settings, with_bank, with_both_stores},
+    harness::{TestBank, settings, with_bank, with_both_stores},
 };
 
 with_both_stores!(

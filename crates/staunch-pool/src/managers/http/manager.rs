@@ -72,6 +72,10 @@ pub struct Http {
     spoken: AtomicU8,
 }
 
+/// Streams that are begun before the server has said how many it takes. One that takes no more is
+/// not told apart from one that has not spoken: its requests wait for each other.
+const UNTIL_TOLD: usize = 1;
+
 const UNKNOWN: u8 = 0;
 const HTTP1: u8 = 1;
 const HTTP2: u8 = 2;
@@ -253,15 +257,16 @@ impl Http {
             .keep_alive_interval(ping_interval)
             .keep_alive_timeout(ping_timeout)
             .keep_alive_while_idle(true)
-            .initial_max_send_streams(1) // until the server has said how many
+            .initial_max_send_streams(UNTIL_TOLD)
             .handshake(socket)
             .await?;
         let limit = Arc::new(Limit::new(max_concurrent_streams));
-        let (known, said) = (Arc::clone(&limit), life.clone());
+        let known = Arc::clone(&limit);
         tasks.start(poll_fn(move |cx| {
             let polled = std::pin::Pin::new(&mut driver).poll(cx);
-            if said.heard() > 0 {
-                known.set(driver.current_max_send_streams()); // it says so first of all
+            let most = driver.current_max_send_streams();
+            if most != UNTIL_TOLD {
+                known.set(most);
             }
             polled.map(|ended| {
                 if let Err(error) = ended {

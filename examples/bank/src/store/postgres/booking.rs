@@ -4,11 +4,8 @@
 //! was done. Then both accounts are locked, the one with the smaller number first, so that no two
 //! transfers wait for each other in a circle.
 
-use staunch_pool::PostgresConnection;
-use tokio_postgres::{
-    Row, Transaction,
-    types::{ToSql, Type},
-};
+use staunch_pool::{PostgresConnection, PostgresTransaction};
+use tokio_postgres::Row;
 
 use super::transfer;
 use crate::{
@@ -55,34 +52,31 @@ pub(super) async fn book(
 }
 
 /// Writes down the transfer; `None` if its key is taken.
-async fn record(transaction: &Transaction<'_>, order: &Order) -> PgResult<Option<Transfer>> {
+async fn record(
+    transaction: &PostgresTransaction<'_>,
+    order: &Order,
+) -> PgResult<Option<Transfer>> {
     let (from, to, amount, at) = (order.from(), order.to(), order.amount(), Timestamp::now());
     let key = order.key().map(IdempotencyKey::as_str);
-    let rows = ask(
-        transaction,
-        "INSERT INTO transfers (key, from_account, to_account, amount, at_ms) \
-         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (key) DO NOTHING RETURNING id",
-        &[
-            (&key, Type::TEXT),
-            (&from.0, Type::INT8),
-            (&to.0, Type::INT8),
-            (&amount.cents(), Type::INT8),
-            (&at.millis(), Type::INT8),
-        ],
-    )
-    .await?;
+    let row = transaction
+        .query_opt_cached(
+            "INSERT INTO transfers (key, from_account, to_account, amount, at_ms) \
+             VALUES ($1, $2, $3, $4, $5) ON CONFLICT (key) DO NOTHING RETURNING id",
+            &[&key, &from.0, &to.0, &amount.cents(), &at.millis()],
+        )
+        .await?;
     let made = |row: &Row| Ok(Transfer { id: TransferId(row.try_get(0)?), from, to, amount, at });
-    rows.first().map(made).transpose()
+    row.as_ref().map(made).transpose()
 }
 
 /// What came of an order with the same key.
 async fn by_key(
-    transaction: &Transaction<'_>,
+    transaction: &PostgresTransaction<'_>,
     order: &Order,
 ) -> PgResult<(Transfer, Option<Money>)> {
     let key = order.key().map(IdempotencyKey::as_str);
     let row = transaction
-        .query_one(
+        .query_one_cached(
             "SELECT id, from_account, to_account, amount, at_ms, refused_with FROM transfers \
              WHERE key = $1",
             &[&key],
@@ -93,15 +87,11 @@ async fn by_key(
 
 /// Locks accounts, the smallest number first, and says what is on each.
 async fn lock(
-    transaction: &Transaction<'_>,
+    transaction: &PostgresTransaction<'_>,
     accounts: [AccountId; 2],
 ) -> PgResult<[Option<Money>; 2]> {
-    let rows = ask(
-        transaction,
-        "SELECT id, balance FROM accounts WHERE id IN ($1, $2) ORDER BY id FOR UPDATE",
-        &[(&accounts[0].0, Type::INT8), (&accounts[1].0, Type::INT8)],
-    )
-    .await?;
+    let lock = "SELECT id, balance FROM accounts WHERE id IN ($1, $2) ORDER BY id FOR UPDATE";
+    let rows = transaction.query_cached(lock, &[&accounts[0].0, &accounts[1].0]).await?;
     let mut balances = [None; 2];
     for row in &rows {
         let id = AccountId(row.try_get(0)?);
@@ -116,45 +106,37 @@ async fn lock(
 }
 
 async fn settle(
-    transaction: &Transaction<'_>,
+    transaction: &PostgresTransaction<'_>,
     transfer: &Transfer,
     (left, right): (Money, Money),
 ) -> PgResult<()> {
-    ask(
-        transaction,
-        "WITH changed AS (UPDATE accounts SET balance = CASE id WHEN $1 THEN $3 ELSE $4 END \
-                          WHERE id IN ($1, $2)) \
-         INSERT INTO entries (account, transfer, amount, balance, at_ms) \
-         VALUES ($1, $5, -$6, $3, $7), ($2, $5, $6, $4, $7)",
-        &[
-            (&transfer.from.0, Type::INT8),
-            (&transfer.to.0, Type::INT8),
-            (&left.cents(), Type::INT8),
-            (&right.cents(), Type::INT8),
-            (&transfer.id.0, Type::INT8),
-            (&transfer.amount.cents(), Type::INT8),
-            (&transfer.at.millis(), Type::INT8),
-        ],
-    )
-    .await
-    .map(drop)
+    // The types are said where PostgreSQL would take numbers for text.
+    transaction
+        .execute_cached(
+            "WITH changed AS (UPDATE accounts \
+                              SET balance = CASE id WHEN $1 THEN $3::bigint ELSE $4::bigint END \
+                              WHERE id IN ($1, $2)) \
+             INSERT INTO entries (account, transfer, amount, balance, at_ms) \
+             VALUES ($1, $5::bigint, -$6::bigint, $3, $7::bigint), ($2, $5, $6, $4, $7)",
+            &[
+                &transfer.from.0,
+                &transfer.to.0,
+                &left.cents(),
+                &right.cents(),
+                &transfer.id.0,
+                &transfer.amount.cents(),
+                &transfer.at.millis(),
+            ],
+        )
+        .await
+        .map(drop)
 }
 
-async fn refuse(transaction: &Transaction<'_>, id: TransferId, balance: Money) -> PgResult<()> {
-    ask(
-        transaction,
-        "UPDATE transfers SET refused_with = $2 WHERE id = $1",
-        &[(&id.0, Type::INT8), (&balance.cents(), Type::INT8)],
-    )
-    .await
-    .map(drop)
-}
-
-/// One round trip: the types are given, so the server need not be asked for them.
-async fn ask(
-    transaction: &Transaction<'_>,
-    statement: &str,
-    parameters: &[(&(dyn ToSql + Sync), Type)],
-) -> PgResult<Vec<Row>> {
-    transaction.query_typed(statement, parameters).await
+async fn refuse(
+    transaction: &PostgresTransaction<'_>,
+    id: TransferId,
+    balance: Money,
+) -> PgResult<()> {
+    let refuse = "UPDATE transfers SET refused_with = $2 WHERE id = $1";
+    transaction.execute_cached(refuse, &[&id.0, &balance.cents()]).await.map(drop)
 }

@@ -1,20 +1,25 @@
 //! How far the exchange of a request and its answer has come on a connection: known to the
-//! handler, the bodies of both and the socket.
+//! handler, the bodies of both and the socket. On an HTTP/2 connection, which has many at a time,
+//! only how many there are.
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU8, Ordering},
+    atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
 };
 
 /// The state of the current exchange of one connection. Clones are the same.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Exchange(Arc<Flags>);
+pub(crate) struct Exchange(Arc<Flags>);
 
 #[derive(Debug, Default)]
 struct Flags {
     step: AtomicU8,
     /// Some of the request's body has not been read.
     receiving: AtomicBool,
+    /// Exchanges of an HTTP/2 connection.
+    streams: AtomicU32,
+    /// One of them has ended since the last flush.
+    stream_ended: AtomicBool,
 }
 
 /// One after the other, and then from the beginning.
@@ -33,6 +38,8 @@ enum Step {
     Sending,
     /// Instead: the head took too long.
     Late,
+    /// Instead of all these: it is an HTTP/2 connection.
+    Multiplexed,
 }
 
 impl Exchange {
@@ -61,7 +68,7 @@ impl Exchange {
     }
 
     /// Whether the connection ended because of that.
-    pub(super) fn was_late(&self) -> bool {
+    pub(crate) fn was_late(&self) -> bool {
         self.is(Step::Late)
     }
 
@@ -73,6 +80,9 @@ impl Exchange {
 
     /// Whether the client can only wait for its answer.
     pub(super) fn is_answering(&self) -> bool {
+        if self.is(Step::Multiplexed) {
+            return self.0.streams.load(Ordering::Relaxed) > 0;
+        }
         self.is(Step::Handling) && !self.is_receiving()
     }
 
@@ -85,14 +95,48 @@ impl Exchange {
         self.0.receiving.store(receiving, Ordering::Relaxed);
     }
 
-    /// The answer has been made.
-    pub(super) fn made(&self) {
-        self.step(Step::Answering, Step::Sending);
+    /// The answer is being made, until the guard is dropped.
+    pub(super) fn answer(&self) -> Answering {
+        Answering(self.clone())
     }
 
-    /// All that was made has been sent; whether it was the end of an answer.
+    /// All that was made has been sent; whether the client is to speak next.
     pub(super) fn sent(&self) -> bool {
+        if self.is(Step::Multiplexed) {
+            let ended = self.0.stream_ended.swap(false, Ordering::Relaxed);
+            return ended && !self.is_answering();
+        }
         self.step(Step::Sending, Step::Between)
+    }
+
+    /// The connection speaks HTTP/2.
+    pub(super) fn multiplex(&self) {
+        self.0.step.store(Step::Multiplexed as u8, Ordering::Relaxed);
+    }
+
+    /// One more exchange, until the guard is dropped.
+    pub(super) fn open_stream(&self) -> Stream {
+        self.0.streams.fetch_add(1, Ordering::Relaxed);
+        Stream(self.clone())
+    }
+}
+
+/// The body of an answer is being made as long as this lives.
+pub(super) struct Answering(Exchange);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.step(Step::Answering, Step::Sending);
+    }
+}
+
+/// An exchange of an HTTP/2 connection.
+pub(super) struct Stream(Exchange);
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.0.0.stream_ended.store(true, Ordering::Relaxed);
+        self.0.0.streams.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

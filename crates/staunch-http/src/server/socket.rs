@@ -21,10 +21,10 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::exchange::Exchange;
+use super::{exchange::Exchange, sniff::PREFACE};
 
 /// What HTTP is spoken over: a [`Connection`] or a [`TlsConnection`].
-pub trait Transport: AsyncRead + AsyncWrite + Unpin + sealed::Sealed {
+pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + sealed::Sealed + 'static {
     /// Its entry on the ledger.
     fn account(&self) -> &Account;
 
@@ -64,11 +64,49 @@ pub(super) struct Socket<T> {
     head_time: Duration,
     /// When the head must be there, from the first wait for the rest of it.
     head_due: Option<Pin<Box<Sleep>>>,
+    /// What was heard before it was clear who is to read it, and how much of it.
+    heard: [u8; PREFACE.len()],
+    heard_len: u8,
+    /// How much of that was read since.
+    read: u8,
 }
 
 impl<T: Transport> Socket<T> {
     pub(super) fn new(transport: T, exchange: Exchange, head_time: Duration) -> Socket<T> {
-        Socket { transport, exchange, head_time, head_due: None }
+        let heard = [0; PREFACE.len()];
+        Socket { transport, exchange, head_time, head_due: None, heard, heard_len: 0, read: 0 }
+    }
+
+    /// What the client has said that nobody has read.
+    pub(super) fn said(&self) -> &[u8] {
+        &self.heard[usize::from(self.read)..usize::from(self.heard_len)]
+    }
+
+    /// Hears more, but reads it not; how much it was.
+    pub(super) fn poll_hear(&mut self, cx: &mut Poller<'_>) -> Poll<io::Result<usize>> {
+        let mut heard = self.heard;
+        let mut buffer = ReadBuf::new(&mut heard[usize::from(self.heard_len)..]);
+        let polled = self.poll_receive(cx, &mut buffer);
+        let count = buffer.filled().len();
+        self.heard = heard;
+        self.heard_len += count as u8;
+        polled.map_ok(|()| count)
+    }
+
+    fn poll_receive(
+        &mut self,
+        cx: &mut Poller<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.transport).poll_read(cx, buffer);
+        if polled.is_pending() {
+            return self.poll_late(cx).map(Err);
+        }
+        if buffer.filled().len() > before && self.exchange.received() {
+            self.head_due = None;
+        }
+        polled
     }
 
     fn transport(self: Pin<&mut Self>) -> Pin<&mut T> {
@@ -77,6 +115,9 @@ impl<T: Transport> Socket<T> {
 
     /// Nothing has come: says for what the connection waits, and whether that takes too long.
     fn poll_late(&mut self, cx: &mut Poller<'_>) -> Poll<io::Error> {
+        if self.exchange.was_late() {
+            return Poll::Ready(io::ErrorKind::TimedOut.into());
+        }
         if self.exchange.is_answering() {
             self.transport.account().touch();
             self.transport.reads_for(ReadFor::Leaving);
@@ -101,15 +142,13 @@ impl<T: Transport> AsyncRead for Socket<T> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut this.transport).poll_read(cx, buffer);
-        if polled.is_pending() {
-            return this.poll_late(cx).map(Err);
+        if this.said().is_empty() {
+            return this.poll_receive(cx, buffer);
         }
-        if buffer.filled().len() > before && this.exchange.received() {
-            this.head_due = None;
-        }
-        polled
+        let count = this.said().len().min(buffer.remaining());
+        buffer.put_slice(&this.said()[..count]);
+        this.read += count as u8;
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -12,7 +12,8 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use staunch_scope::BoxError;
 use tokio::time::{Sleep, sleep};
 
-use super::{HttpLimits, exchange::Exchange};
+use super::exchange::Exchange;
+use crate::limits::HttpLimits;
 
 /// The body of a request; ends in an error beyond [`HttpLimits::body_bytes`], and in a
 /// [`SlowBodyError`] beyond [`HttpLimits::body_time`].
@@ -78,29 +79,21 @@ impl Drop for RequestBody {
 }
 
 pin_project_lite::pin_project! {
-    /// The body of an answer; tells the exchange when all of it is made.
-    pub(super) struct AnswerBody<B> {
+    /// The body of an answer, which keeps `guard` until all of it is made or it is dropped.
+    pub(super) struct AnswerBody<B, G> {
         #[pin]
         body: B,
-        made: Made,
+        _guard: G,
     }
 }
 
-struct Made(Exchange);
-
-impl Drop for Made {
-    fn drop(&mut self) {
-        self.0.made();
+impl<B, G> AnswerBody<B, G> {
+    pub(super) fn new(body: B, guard: G) -> AnswerBody<B, G> {
+        AnswerBody { body, _guard: guard }
     }
 }
 
-impl<B> AnswerBody<B> {
-    pub(super) fn new(body: B, exchange: Exchange) -> AnswerBody<B> {
-        AnswerBody { body, made: Made(exchange) }
-    }
-}
-
-impl<B: Body> Body for AnswerBody<B> {
+impl<B: Body, G> Body for AnswerBody<B, G> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -125,7 +118,7 @@ impl<B: Body> Body for AnswerBody<B> {
 ///
 /// # Examples
 /// ```
-/// use staunch_console::http::keep_until_sent;
+/// use staunch_http::keep_until_sent;
 /// let guard = std::sync::Arc::new(());
 /// let body = keep_until_sent("a page", std::sync::Arc::clone(&guard));
 /// assert_eq!(std::sync::Arc::strong_count(&guard), 2);

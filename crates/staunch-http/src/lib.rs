@@ -1,0 +1,28 @@
+//! HTTP that cannot leak.
+//!
+//! A [`Server`] answers HTTP/1.1 and HTTP/2 on a [`Listener`](staunch_net::Listener) of ours, with
+//! any [`tower_service::Service`]: an axum router, or a function ([`handler`]). The engine is
+//! hyper; what hyper leaves open has an end here.
+//!
+//! # What holds
+//! 1. A head or body that is too large or too slow, a peer that stops reading or says no more: all
+//!    end in an error, never in a wait without end.
+//! 2. A handler is dropped when its client leaves.
+//! 3. A server that is asked to stop finishes the answers in the making, and no others, until the
+//!    drain deadline of its listener.
+
+mod error;
+mod limits;
+mod server;
+
+pub use crate::{
+    error::ServeHttpError,
+    limits::HttpLimits,
+    server::{
+        Server,
+        body::{RequestBody, SlowBodyError, keep_until_sent},
+        handler::{Handler, handler},
+        serve,
+        socket::Transport,
+    },
+};

@@ -1,0 +1,49 @@
+//! What a request may cost.
+
+use std::time::Duration;
+
+/// What a request may cost before it is understood.
+///
+/// # Examples
+/// ```
+/// use staunch_http::HttpLimits;
+/// let limits = HttpLimits { body_bytes: 0, ..HttpLimits::default() };
+/// assert_eq!(limits.headers, 64);
+/// ```
+#[derive(Clone, Debug)]
+pub struct HttpLimits {
+    /// Time for a whole request head, from its first byte. Default 20 s: a head is one packet or
+    /// two, which may be lost several times. A pause before it is the listener's
+    /// `Limits::idle`.
+    pub head_time: Duration,
+    /// Bytes of a request head. Default 16 KiB: browsers stay below 8 KiB, and one buffer of
+    /// the listener holds it. At least 8 KiB, which hyper needs to read at all.
+    pub head_bytes: usize,
+    /// Headers of a request. Default 64: twice what a browser behind two proxies sends.
+    pub headers: usize,
+    /// Bytes of a request body. Default 1 MiB.
+    pub body_bytes: usize,
+    /// Time for a whole request body, from when its handler first waits for it. Default 60 s:
+    /// the largest at 17 KiB a second, which every mobile link does.
+    pub body_time: Duration,
+    /// Requests of one HTTP/2 connection at a time. Default 100, as browsers expect (RFC 9113,
+    /// 6.5.2); beyond it a client waits.
+    pub streams: u32,
+    /// Bytes of an answer that one HTTP/2 stream holds for a client that does not take them.
+    /// Default 64 KiB: the window that clients begin with.
+    pub stream_buffer: usize,
+}
+
+impl Default for HttpLimits {
+    fn default() -> HttpLimits {
+        HttpLimits {
+            head_time: Duration::from_secs(20),
+            head_bytes: 16 << 10,
+            headers: 64,
+            body_bytes: 1 << 20,
+            body_time: Duration::from_mins(1),
+            streams: 100,
+            stream_buffer: 64 << 10,
+        }
+    }
+}

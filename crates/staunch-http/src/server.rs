@@ -1,0 +1,148 @@
+//! The server: connections of a listener, answered by a service.
+//!
+//! The first bytes of a connection say whether it speaks HTTP/1 or HTTP/2 ([`sniff`]). Both are
+//! hyper's, between two things of ours: a socket below ([`socket`]), which tells the watchdog what
+//! the connection waits for, and bodies above ([`body`]), which have limits and keep what their
+//! memory counts for until it is sent.
+
+pub(crate) mod body;
+mod call;
+pub(crate) mod exchange;
+pub(crate) mod handler;
+mod http1;
+mod http2;
+mod sniff;
+pub(crate) mod socket;
+
+use std::{convert::Infallible, future::Future, sync::Arc};
+
+use bytes::Bytes;
+use hyper::{Request, Response, body::Body};
+use staunch_net::{Listener, Served, TlsConfig};
+use staunch_scope::{BoxError, Context};
+use tower_service::Service;
+
+use self::{
+    body::RequestBody,
+    exchange::Exchange,
+    sniff::Version,
+    socket::{Socket, Transport},
+};
+use crate::{error::ServeHttpError, limits::HttpLimits};
+
+/// Answers HTTP/1.1 and HTTP/2 with a bound on everything.
+///
+/// # Examples
+/// ```no_run
+/// use bytes::Bytes;
+/// use http_body_util::Full;
+/// use hyper::Response;
+/// use staunch_http::{Server, handler};
+/// use staunch_net::{Listener, Served};
+/// use staunch_scope::Context;
+///
+/// async fn hello(listener: Listener, context: &Context) -> Served {
+///     let hello = handler(|_| async { Response::new(Full::new(Bytes::from("hello\n"))) });
+///     Server::default().serve(listener, context, hello).await // or an axum router
+/// }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Server {
+    limits: Arc<HttpLimits>,
+}
+
+impl Server {
+    /// A server with these limits; those of its connections are the listener's.
+    pub fn new(limits: HttpLimits) -> Server {
+        Server { limits: Arc::new(limits) }
+    }
+
+    /// Accepts connections and answers their requests with `service`, until `context` is cancelled;
+    /// then drains: see [`Listener::serve`], and for a connection [`serve`].
+    ///
+    /// # Cancel safety
+    /// Dropping it closes the listener at once and leaves the connections the drain deadline.
+    #[track_caller]
+    pub fn serve<S, B>(
+        &self,
+        listener: Listener,
+        context: &Context,
+        service: S,
+    ) -> impl Future<Output = Served> + use<S, B>
+    where
+        S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+        S: Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        let limits = Arc::clone(&self.limits);
+        listener.serve(context, move |connection| {
+            let (limits, service) = (Arc::clone(&limits), service.clone());
+            async move { serve(connection, &limits, service).await }
+        })
+    }
+
+    /// [`serve`](Server::serve) over TLS. HTTP/2 is spoken with clients that choose it: offer `h2`
+    /// and `http/1.1` in the configuration's ALPN.
+    ///
+    /// # Cancel safety
+    /// As [`serve`](Server::serve).
+    #[track_caller]
+    pub fn serve_tls<S, B>(
+        &self,
+        listener: Listener,
+        context: &Context,
+        tls: &TlsConfig,
+        service: S,
+    ) -> impl Future<Output = Served> + use<S, B>
+    where
+        S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+        S: Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        let limits = Arc::clone(&self.limits);
+        listener.serve_tls(context, tls, move |connection| {
+            let (limits, service) = (Arc::clone(&limits), service.clone());
+            async move { serve(connection, &limits, service).await }
+        })
+    }
+}
+
+/// Answers the requests of one connection with `service`, until the client leaves or the running
+/// task is asked to stop.
+///
+/// A handler is dropped when its client leaves. While it works the watchdog lets the connection
+/// be, and each poll of it counts as progress on the ledger; while it waits for the request's
+/// body, or the client for the rest of an answer's body, the limits of the listener hold: `idle`
+/// is the pause between two requests, `read_stall` one within a request.
+///
+/// When the task is asked to stop, the answers in the making are finished, and the client is told
+/// that there will be no others (`Connection: close`, GOAWAY). Handlers do not hear of it
+/// ([`shield`](staunch_scope::shield)): they are dropped when the task is forced.
+///
+/// # Errors
+/// [`ServeHttpError`], when the connection ended in the middle of something.
+///
+/// # Cancel safety
+/// Dropping it closes the connection, in the middle of an answer if there is one.
+pub async fn serve<S, B>(
+    transport: impl Transport,
+    limits: &HttpLimits,
+    service: S,
+) -> Result<(), ServeHttpError>
+where
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    let exchange = Exchange::default();
+    let mut socket = Socket::new(transport, exchange.clone(), limits.head_time);
+    let ended = match sniff::version(&mut socket).await {
+        None => Ok(()),
+        Some(Version::Http1) => http1::serve(socket, limits, &exchange, service).await,
+        Some(Version::Http2) => http2::serve(socket, limits, &exchange, service).await,
+    };
+    ended.map_err(|error| ServeHttpError::new(error, limits, &exchange))
+}

@@ -1,0 +1,77 @@
+//! A server that is asked to stop finishes what it has begun, and no more.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use staunch::{BoxError, Context, scope, sleep};
+use staunch_http::{Server, handler};
+use staunch_net::{Endpoint, Limits, Listener, SocketOptions};
+use tokio::sync::Notify;
+
+use crate::support::{AtWork, SOON, eventually, get, get1, http1, http2, read, text};
+
+/// Three connections of each version: one idle, one whose handler needs a while and uses what
+/// hears of a stop, one whose handler never ends.
+#[staunch::test]
+async fn answers_in_the_making_are_finished_and_who_does_not_end_is_cut() {
+    let at_work = AtWork::default();
+    let go_on = Arc::new(Notify::new());
+    let (handled, waits) = (at_work.clone(), Arc::clone(&go_on));
+    let service = handler(move |request: hyper::Request<_>| {
+        let (at_work, go_on) = (handled.clone(), Arc::clone(&waits));
+        async move {
+            let _working = at_work.begin();
+            match request.uri().path() {
+                "/idle" => text("idle"),
+                "/never" => std::future::pending().await,
+                _ => {
+                    go_on.notified().await;
+                    let slept = sleep(SOON / 10).await.is_ok();
+                    text(format!("{slept} {:?}", Context::current().check()))
+                }
+            }
+        }
+    });
+    let limits = Limits { drain: 4 * SOON, ..Limits::default() };
+    let any = Endpoint::Tcp("127.0.0.1:0".parse().unwrap());
+    let listener = Listener::bind(&any, &SocketOptions::default(), limits).unwrap();
+    let &Endpoint::Tcp(address) = listener.endpoint() else { panic!("a TCP listener") };
+    let ended = scope(&Context::current(), |s| async move {
+        let (context, cancel) = Context::current().with_cancel();
+        let serving = async move { Ok(Server::default().serve(listener, &context, service).await) };
+        let served = s.fork(serving);
+        let (mut idle1, mut idle2) = (http1(address, &s).await, http2(address, &s).await);
+        assert_eq!(read(idle1.send_request(get1("/idle")).await?).await.1, "idle");
+        assert_eq!(read(idle2.send_request(get("/idle")).await?).await.1, "idle");
+        let (mut slow1, mut slow2) = (http1(address, &s).await, http2(address, &s).await);
+        let slow1 = s.fork(async move { Ok(slow1.send_request(get1("/slow")).await?) });
+        let slow2 = s.fork(async move { Ok(slow2.send_request(get("/slow")).await?) });
+        let (mut never1, mut never2) = (http1(address, &s).await, http2(address, &s).await);
+        let never1 = s.fork(async move { Ok(never1.send_request(get1("/never")).await.is_err()) });
+        let never2 = s.fork(async move { Ok(never2.send_request(get("/never")).await.is_err()) });
+        eventually("all are at work", || at_work.count() == 4).await;
+
+        let begun = Instant::now();
+        cancel.cancel();
+        eventually("the idle ones are told", || idle1.is_closed() && idle2.is_closed()).await;
+        assert!(begun.elapsed() < SOON, "at once: {:?}", begun.elapsed());
+        go_on.notify_waiters();
+        let slow1 = slow1.join().await?;
+        assert_eq!(slow1.headers()["connection"], "close");
+        assert_eq!(read(slow1).await.1, "true Ok(())", "it does not hear of the end");
+        assert_eq!(read(slow2.join().await?).await.1, "true Ok(())");
+        assert!(begun.elapsed() < 2 * SOON, "{:?}", begun.elapsed());
+
+        let served = served.join().await?;
+        let took = begun.elapsed();
+        assert!(took >= 4 * SOON && took < 4 * SOON + Duration::from_secs(1), "{took:?}");
+        assert_eq!((served.accepted, served.cut.len()), (6, 2));
+        assert!(never1.join().await? && never2.join().await?, "they hear of it");
+        assert_eq!(at_work.count(), 0);
+        s.stop();
+        Ok::<_, BoxError>(())
+    });
+    ended.await.unwrap();
+}

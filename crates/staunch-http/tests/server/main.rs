@@ -1,0 +1,9 @@
+//! The server: what it answers, and that nothing of it is left.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of tests may fail as tests do")]
+
+mod abuse;
+mod draining;
+mod leaving;
+mod support;
+mod versions;

@@ -1,0 +1,118 @@
+//! HTTP/1 and HTTP/2 on the same listener.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{Request, Version};
+use staunch::{Kind, Ledger};
+use staunch_http::{HttpLimits, RequestBody, handler};
+use staunch_net::Limits;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::Barrier,
+};
+
+use crate::support::{Answer, get, get1, http1, http2, read, text, with_server};
+
+async fn version(request: Request<RequestBody>) -> Answer {
+    let version = request.version();
+    let body = request.into_body().collect().await.map_or(0, |body| body.to_bytes().len());
+    text(format!("{version:?} {body}"))
+}
+
+#[staunch::test]
+async fn the_first_bytes_say_which() {
+    let served = with_server(
+        HttpLimits::default(),
+        Limits::default(),
+        handler(version),
+        async |address, scope| {
+            let mut client = http1(address, scope).await;
+            for _ in 0..3 {
+                let answer = client.send_request(get1("/")).await.unwrap();
+                assert_eq!(read(answer).await, (200, "HTTP/1.1 0".to_owned()));
+                client.ready().await.unwrap();
+            }
+            let mut client = http2(address, scope).await;
+            let request = Request::post("http://localhost/").body(Full::from("12345")).unwrap();
+            let answer = client.send_request(request).await.unwrap();
+            assert_eq!(answer.version(), Version::HTTP_2);
+            assert_eq!(read(answer).await, (200, "HTTP/2.0 5".to_owned()));
+        },
+    )
+    .await;
+    assert_eq!(served, (2, 0));
+}
+
+#[staunch::test]
+async fn a_request_that_comes_byte_by_byte_is_understood() {
+    with_server(HttpLimits::default(), Limits::default(), handler(version), async |address, _| {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.set_nodelay(true).unwrap();
+        // It begins as the preface of HTTP/2 does.
+        for byte in b"PRINT / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" {
+            client.write_all(&[*byte]).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("HTTP/1.1 0"));
+    })
+    .await;
+}
+
+/// A hundred at a time: each waits for all the others. On the ledger each is a child of the
+/// connection's scope.
+#[staunch::test]
+async fn requests_of_one_connection_are_answered_side_by_side() {
+    const MANY: usize = 100;
+    let together: &Barrier = Box::leak(Box::new(Barrier::new(MANY)));
+    let service = handler(move |_| async {
+        together.wait().await;
+        let snapshot = Ledger::current().snapshot();
+        let tasks = snapshot.entries().iter().filter(|entry| entry.kind() == Kind::TASK);
+        let requests = tasks.filter(|entry| entry.label().to_string() == "request").count();
+        text(Bytes::from(requests.to_string()))
+    });
+    let (http, limits) = (HttpLimits::default(), Limits::default());
+    let served = with_server(http, limits, service, async |address, scope| {
+        let client = http2(address, scope).await;
+        let answers: Vec<_> = (0..MANY)
+            .map(|_| {
+                let mut client = client.clone();
+                scope.fork(async move { Ok(read(client.send_request(get("/")).await?).await) })
+            })
+            .collect();
+        let mut most = 0;
+        for answer in answers {
+            let (status, requests) = answer.join().await.unwrap();
+            assert_eq!(status, 200);
+            most = most.max(requests.parse::<usize>().unwrap());
+        }
+        assert_eq!(most, MANY, "all at a time");
+    })
+    .await;
+    assert_eq!(served, (1, 0));
+}
+
+#[staunch::test]
+async fn a_body_over_its_limit_is_refused_by_both() {
+    let http = HttpLimits { body_bytes: 4, ..HttpLimits::default() };
+    with_server(http, Limits::default(), handler(version), async |address, scope| {
+        let mut client = http2(address, scope).await;
+        let request = Request::post("http://localhost/").body(Full::from("12345")).unwrap();
+        let (status, why) = read(client.send_request(request).await.unwrap()).await;
+        assert_eq!(status, 413);
+        assert!(why.contains("a body of 5 bytes; at most 4 are taken"), "{why}");
+        let answer = client.send_request(get("/")).await.unwrap();
+        assert_eq!(read(answer).await.0, 200, "the connection goes on");
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"POST / HTTP/1.1\r\nHost: l\r\nContent-Length: 5\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("connection: close"));
+    })
+    .await;
+}

@@ -1,0 +1,40 @@
+//! PostgreSQL, by tokio-postgres.
+//!
+//! The socket is dialled by `staunch-net`, so it is on the ledger, and the task that drives it is a
+//! child of the scope the manager was made in. A query whose caller is gone is cancelled on the
+//! server before its connection is used again.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `manager` | how to connect, reset and close |
+//! | `target` | where a server is |
+//! | `tls` | a TLS session around a connection |
+//! | `connection` | a session, and the task that drives it |
+//! | `session` | queries, and what is known of the session's state |
+//! | `state` | whether it was touched, and what runs |
+//! | `statements` | the prepared statements that are kept |
+//! | `transaction` | what ends by a commit, or did not happen |
+//! | `error` | why there is no connection |
+//!
+//! **Invariant.** A session is clean only if every query that was begun on it has been answered,
+//! every transaction ended, and nothing was used that can change its state.
+
+mod connection;
+mod error;
+mod manager;
+mod session;
+mod state;
+mod statements;
+mod target;
+mod tls;
+mod transaction;
+
+pub use self::{
+    connection::PostgresConnection,
+    error::ConnectPostgresError,
+    manager::{Postgres, ResetSession},
+    session::PostgresSession,
+    transaction::{PostgresTransaction, PostgresTransactionBuilder},
+};
+
+type PgResult<T> = Result<T, tokio_postgres::Error>;

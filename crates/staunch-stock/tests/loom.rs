@@ -1,0 +1,266 @@
+//! Models of what threads do to each other, explored by loom:
+//! `RUSTFLAGS="--cfg loom" cargo test -p staunch-stock --release --test loom`.
+//!
+//! Each thread has a shelf of its own. Who waits is parked until it is woken, so a lost turn is a
+//! deadlock, which loom reports.
+#![cfg(loom)]
+
+use std::{
+    future::poll_fn,
+    sync::Arc,
+    task::{Poll, Waker},
+};
+
+use loom::{
+    future::block_on,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
+use staunch_stock::{Answer, Ask, Given, Grant, Limits, Order, Settled, Stock, sit_at_shelf};
+
+struct World {
+    stock: Stock<u32, u32>,
+    /// Things that somebody has.
+    lent: AtomicUsize,
+    most: usize,
+    ended: AtomicUsize,
+}
+
+impl World {
+    fn new(most: usize, most_idle: usize) -> Arc<World> {
+        let limits = Limits { most, most_idle, most_waiting: 8, order: Order::Lifo };
+        let (lent, ended) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Arc::new(World { stock: Stock::new(limits), lent, most, ended })
+    }
+
+    /// Takes something, or makes it, or waits for it.
+    fn acquire(&self) -> u32 {
+        let item = self.stock.take().unwrap_or_else(|| match self.wait() {
+            Answer::Granted(Grant::Idle(item)) => item,
+            Answer::Granted(Grant::Place) => 7,
+            answer => panic!("{answer:?}"),
+        });
+        let before = self.lent.fetch_add(1, Ordering::SeqCst);
+        assert!(before < self.most, "more than there may be");
+        item
+    }
+
+    fn wait(&self) -> Answer<u32> {
+        let mut turn = None;
+        block_on(poll_fn(|cx| {
+            let Some(turn) = &turn else {
+                match self.stock.ask(0, cx.waker()) {
+                    Ask::Granted(grant) => return Poll::Ready(Answer::Granted(grant)),
+                    Ask::Wait { turn: new, .. } => turn = Some(new),
+                    Ask::Full => panic!("the line is long enough"),
+                    Ask::Closed => return Poll::Ready(Answer::Closed),
+                }
+                return Poll::Pending;
+            };
+            self.stock.collect(turn, cx.waker()).map_or(Poll::Pending, Poll::Ready)
+        }))
+    }
+
+    fn release(&self, item: u32) {
+        self.lent.fetch_sub(1, Ordering::SeqCst);
+        self.give(item);
+    }
+
+    fn give(&self, item: u32) {
+        match self.stock.give(item) {
+            Given::Kept => {}
+            Given::Handed(waker) => waker.wake(),
+            Given::Surplus(_) => _ = self.ended.fetch_add(1, Ordering::SeqCst),
+            Given::Settled(settled) => self.see_to(settled),
+        }
+    }
+
+    fn see_to(&self, Settled { woken, surplus }: Settled<u32>) {
+        woken.into_iter().for_each(Waker::wake);
+        self.ended.fetch_add(surplus.len(), Ordering::SeqCst);
+    }
+
+    /// Total, idle and ended at the end, when nobody has or wants anything.
+    fn count(&self) -> (usize, usize, usize) {
+        let count = self.stock.count();
+        assert_eq!(count.waiting, 0);
+        (count.total, count.idle, self.ended.load(Ordering::SeqCst))
+    }
+}
+
+fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(model);
+}
+
+fn spawn(
+    shelf: usize,
+    world: &Arc<World>,
+    f: impl FnOnce(&World) + 'static,
+) -> thread::JoinHandle<()> {
+    let world = Arc::clone(world);
+    thread::spawn(move || {
+        sit_at_shelf(shelf);
+        f(&world);
+    })
+}
+
+#[test]
+fn whoever_waits_is_served() {
+    explore(4, || {
+        let world = World::new(1, 1);
+        let item = world.acquire();
+        let waits = spawn(1, &world, |world| {
+            let item = world.acquire();
+            world.release(item);
+        });
+        world.release(item);
+        waits.join().unwrap();
+        assert_eq!(world.count(), (1, 1, 0));
+    });
+}
+
+#[test]
+fn two_who_wait_are_both_served() {
+    explore(2, || {
+        let world = World::new(1, 1);
+        let item = world.acquire();
+        let once = |world: &World| {
+            let item = world.acquire();
+            world.release(item);
+        };
+        let waits = [spawn(1, &world, once), spawn(2, &world, once)];
+        world.release(item);
+        waits.into_iter().for_each(|waits| waits.join().unwrap());
+        assert_eq!(world.count(), (1, 1, 0));
+    });
+}
+
+#[test]
+fn there_are_never_more_than_may_be() {
+    explore(2, || {
+        let world = World::new(2, 2);
+        let twice = |world: &World| {
+            let item = world.acquire();
+            world.release(item);
+            let item = world.acquire();
+            world.release(item);
+        };
+        let others = [spawn(1, &world, twice), spawn(2, &world, twice)];
+        twice(&world);
+        others.into_iter().for_each(|other| other.join().unwrap());
+        let (total, idle, ended) = world.count();
+        assert!(total == idle && total <= 2 && ended == 0);
+    });
+}
+
+#[test]
+fn who_gives_up_while_it_is_served_takes_nothing_away() {
+    explore(3, || {
+        let world = World::new(1, 1);
+        let item = world.acquire();
+        let gives_up = spawn(1, &world, |world| match world.stock.ask(0, Waker::noop()) {
+            Ask::Granted(Grant::Idle(item)) => world.give(item),
+            Ask::Wait { turn, .. } => {
+                if let Some(Grant::Idle(item)) = world.stock.leave(turn) {
+                    world.give(item);
+                }
+            }
+            other => panic!("{other:?}"),
+        });
+        let waits = spawn(2, &world, |world| {
+            let item = world.acquire();
+            world.release(item);
+        });
+        world.release(item);
+        gives_up.join().unwrap();
+        waits.join().unwrap();
+        assert_eq!(world.count(), (1, 1, 0));
+    });
+}
+
+#[test]
+fn a_place_that_is_given_back_goes_to_whoever_waits() {
+    explore(3, || {
+        let world = World::new(1, 1);
+        world.acquire();
+        let waits = spawn(1, &world, |world| {
+            let item = world.acquire();
+            world.release(item);
+        });
+        world.lent.fetch_sub(1, Ordering::SeqCst);
+        world.stock.give_place().into_iter().for_each(Waker::wake); // it broke
+        waits.join().unwrap();
+        assert_eq!(world.count(), (1, 1, 0));
+    });
+}
+
+#[test]
+fn what_is_idle_beyond_the_most_is_ended_whoever_gives_first() {
+    explore(3, || {
+        let world = World::new(2, 1);
+        let (first, second) = (world.acquire(), world.acquire());
+        let gives = spawn(1, &world, move |world| world.release(first));
+        world.release(second);
+        gives.join().unwrap();
+        assert_eq!(world.count(), (1, 1, 1));
+    });
+}
+
+#[test]
+fn a_crowd_that_comes_while_one_gives_leaves_no_more_idle_than_may_be() {
+    explore(3, || {
+        let world = World::new(2, 1);
+        let first = world.acquire();
+        let other = spawn(1, &world, |world| {
+            let item = world.acquire();
+            world.release(item);
+        });
+        world.release(first);
+        other.join().unwrap();
+        let (total, idle, ended) = world.count();
+        assert_eq!((total, idle), (1, 1), "{ended} ended");
+    });
+}
+
+#[test]
+fn nothing_is_idle_after_the_end() {
+    explore(3, || {
+        let world = World::new(2, 2);
+        let (first, second) = (world.acquire(), world.acquire());
+        let gives = spawn(1, &world, move |world| world.release(first));
+        let closes = spawn(2, &world, |world| {
+            let settled = world.stock.close();
+            world.see_to(settled);
+        });
+        world.release(second);
+        gives.join().unwrap();
+        closes.join().unwrap();
+        assert_eq!(world.count(), (0, 0, 2));
+    });
+}
+
+#[test]
+fn who_waits_at_the_end_hears_of_it() {
+    explore(3, || {
+        let world = World::new(1, 1);
+        let item = world.acquire();
+        let waits = spawn(1, &world, |world| match world.stock.take() {
+            Some(item) => world.give(item),
+            None => match world.wait() {
+                Answer::Granted(Grant::Idle(item)) => world.give(item),
+                Answer::Granted(Grant::Place) => panic!("it was closed"),
+                Answer::TimedOut | Answer::Closed => {}
+            },
+        });
+        let closes = spawn(2, &world, |world| {
+            let settled = world.stock.close();
+            world.see_to(settled);
+        });
+        world.release(item);
+        waits.join().unwrap();
+        closes.join().unwrap();
+        assert_eq!(world.count(), (0, 0, 1));
+    });
+}
