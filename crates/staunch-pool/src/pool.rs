@@ -116,7 +116,14 @@ impl<M: Manager> Pool<M> {
     pub fn acquire(
         &self,
     ) -> impl Future<Output = Result<Lease<M>, AcquireError<M::Error>>> + Send + use<'_, M> {
-        let born_at = Location::caller();
+        self.acquire_at(Location::caller())
+    }
+
+    /// A lease that is born on this line.
+    pub(crate) fn acquire_at(
+        &self,
+        born_at: &'static Location<'static>,
+    ) -> impl Future<Output = Result<Lease<M>, AcquireError<M::Error>>> + Send + use<'_, M> {
         let shared = self.shared();
         async move {
             let mut wait = Wait::new();

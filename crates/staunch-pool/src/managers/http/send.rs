@@ -7,12 +7,11 @@ use hyper::{Request, Response};
 use super::{
     body::{Held, PooledBody},
     connection::Failed,
-    error::{ConnectHttpError, HttpError},
+    error::HttpError,
     manager::Http,
     request::{self, RequestBody},
 };
 use crate::{
-    error::AcquireError,
     keyed::{Key, KeyedLease, KeyedPool},
     lease::Lease,
     pool::Pool,
@@ -41,9 +40,8 @@ impl Pool<Http> {
         &self,
         request: Request<B>,
     ) -> impl Future<Output = Result<Response<PooledBody>, HttpError>> + Send + use<'_, B> {
-        let request = request.map(Into::into);
-        let first = Some(self.acquire()); // here, where the caller's line is known
-        send(FromPool { pool: self, first }, self.options().max_idle, request)
+        let (born_at, request) = (Location::caller(), request.map(Into::into));
+        send(FromPool { pool: self, born_at }, self.options().max_idle, request)
     }
 }
 
@@ -126,21 +124,14 @@ trait Leases: Send {
     fn lease(&mut self) -> impl Future<Output = Result<Held, HttpError>> + Send;
 }
 
-struct FromPool<'p, F> {
+struct FromPool<'p> {
     pool: &'p Pool<Http>,
-    /// The first lease, which knows the line that asked for it.
-    first: Option<F>,
+    born_at: &'static Location<'static>,
 }
 
-impl<F> Leases for FromPool<'_, F>
-where
-    F: Future<Output = Result<Lease<Http>, AcquireError<ConnectHttpError>>> + Send,
-{
+impl Leases for FromPool<'_> {
     async fn lease(&mut self) -> Result<Held, HttpError> {
-        let lease = match self.first.take() {
-            Some(first) => first.await?,
-            None => self.pool.acquire().await?,
-        };
+        let lease = self.pool.acquire_at(self.born_at).await?;
         Ok(Held::Pool(lease.into_use()?))
     }
 }
