@@ -3,26 +3,32 @@
 //! A lease promises to be used. One that was not used for `abandoned_timeout`, or for a quarter of
 //! it if the task that leased it has ended, is
 //! - *abandoned* when its connection is not in use: its owner is gone, or forgot it;
-//! - *abandoned* when its connection is in use, but by a task that is gone, or that has been
-//!   parked for that long on something else: a channel, a sleep, another lease;
+//! - *abandoned* when its connection is in use, for the whole `abandoned_timeout`, but by a task that
+//!   is gone, or that has been parked for as long on something else (a channel, a sleep, another
+//!   lease) while the connection has nothing to do;
 //! - *slow* when its connection is in use by a task that waits for it. It is named, and left.
+//!
+//! A use is the task's that took the connection or touched the lease last. What cannot be told from
+//! slow: a use that was forgotten by a task that lives on and is busy, or by no task of ours.
 
-use std::{collections::HashSet, fmt, time::Duration};
+use std::{collections::HashMap, fmt, time::Duration};
 
 use staunch_ledger::{Entry, EntryId, Kind, Label, Observation, State};
 
 use crate::{manager::Manager, record::Record, shared::Shared, status::Destroyed};
 
-/// What was seen of the leases, so that each is reported once.
+/// What was seen of the leases, so that each is reported once; and once more if it was slow, and is
+/// abandoned.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
-    reported: HashSet<EntryId>,
+    reported: HashMap<EntryId, bool>,
 }
 
 /// Why a lease is taken for abandoned, or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     OwnerGone,
+    UserGone,
     Parked(State),
     Forgotten,
     Slow,
@@ -32,7 +38,7 @@ impl Watch {
     /// Looks at every lease; reports those that were not used for too long, and revokes those
     /// that are abandoned, if that is wanted.
     pub(crate) fn look<M: Manager>(&mut self, shared: &Shared<M>) {
-        let mut late = HashSet::new();
+        let mut late = HashMap::new();
         for record in shared.live() {
             let Some(lease) = record.lease() else { continue };
             let Some(entry) = shared.ledger.entry(lease) else { continue };
@@ -40,11 +46,18 @@ impl Watch {
                 continue;
             }
             let verdict = judge(shared, &record, &entry);
-            late.insert(lease);
-            if !self.reported.contains(&lease) {
+            if verdict == Verdict::Slow
+                && entry.without_progress() < shared.options.abandoned_timeout
+            {
+                continue; // of a task that has ended, but in use by another
+            }
+            let is_abandoned = verdict != Verdict::Slow;
+            let before = self.reported.get(&lease);
+            if before.is_none_or(|was_abandoned| is_abandoned && !was_abandoned) {
                 report(shared, &entry, verdict);
             }
-            if verdict != Verdict::Slow && shared.options.remove_abandoned {
+            late.insert(lease, is_abandoned || before.is_some_and(|was| *was));
+            if is_abandoned && shared.options.remove_abandoned {
                 revoke(shared, &record, lease);
             }
         }
@@ -59,18 +72,18 @@ fn patience(lease: &Entry, abandoned_timeout: Duration) -> Duration {
 }
 
 fn judge<M: Manager>(shared: &Shared<M>, record: &Record<M>, entry: &Entry) -> Verdict {
-    if entry.is_orphan() {
-        return Verdict::OwnerGone;
-    }
+    let abandoned_timeout = shared.options.abandoned_timeout;
     if record.connection().is_some() {
-        return Verdict::Forgotten;
+        return if entry.is_orphan() { Verdict::OwnerGone } else { Verdict::Forgotten };
     }
-    let owner = entry.parent().and_then(|owner| shared.ledger.entry(owner));
-    match owner {
-        Some(owner) if is_parked(&owner, shared.options.abandoned_timeout) => {
-            Verdict::Parked(owner.state())
-        }
-        _ => Verdict::Slow,
+    // In use: what counts is who uses it, who need not be who leased it.
+    let Some(user) = record.user() else { return Verdict::Slow }; // no task of ours
+    let user = shared.ledger.entry(user);
+    match user {
+        _ if entry.without_progress() < abandoned_timeout || record.is_busy() => Verdict::Slow,
+        None => Verdict::UserGone,
+        Some(user) if is_parked(&user, abandoned_timeout) => Verdict::Parked(user.state()),
+        Some(_) => Verdict::Slow,
     }
 }
 
@@ -127,6 +140,7 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Verdict::OwnerGone => f.write_str("the task that leased it has ended"),
+            Verdict::UserGone => f.write_str("the task that used it last has ended"),
             Verdict::Parked(state) => {
                 write!(f, "the task that has it in use waits for something else ({state})")
             }

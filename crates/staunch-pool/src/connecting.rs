@@ -1,55 +1,68 @@
 //! How connections are made: in a place, and only while the server is not taken for down.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use staunch_ledger::{Kind, Obligation, Stamp};
+use staunch_scope::Context;
 use tokio::time::Instant;
 
 use crate::{
-    circuit::Refusal,
+    circuit::{Refusal, Try},
     error::AcquireError,
     floating::Floating,
     manager::{Condition, Manager},
+    options::PoolOptions,
     record::{Pooled, Record},
     shared::{Acquired, Shared},
 };
 
 impl<M: Manager> Shared<M> {
-    /// Makes a connection in a place.
+    /// Makes a connection in a place, for somebody who waits since `begun`.
+    ///
+    /// The server is taken for down if it refuses, or does not answer for at least half of
+    /// `connect_timeout`; not because the caller had less time, or does not want it any more.
     pub(crate) async fn create(
         self: &Arc<Self>,
         place: Place<'_, M>,
-        deadline: Instant,
+        begun: Instant,
     ) -> Acquired<M> {
         let pool = self.options.name;
-        let attempt = Attempt::begin(self).map_err(|refusal| AcquireError::Down {
-            pool,
-            retry_in: refusal.retry_in,
-            last: refusal.last,
-        })?;
-        let left = deadline.saturating_duration_since(Instant::now());
-        let limit = self.options.connect_timeout.min(left);
-        let connected = tokio::time::timeout(limit, self.manager.connect()).await;
+        let attempt = Attempt::begin(self)?;
+        let PoolOptions { acquire_timeout, connect_timeout, .. } = self.options;
+        let left = acquire_timeout.saturating_sub(begun.elapsed());
+        let limit = connect_timeout.min(left);
+        let connecting = tokio::time::timeout(limit, self.manager.connect());
+        let connected = Context::current().run(connecting).await?;
         let connection = match connected {
             Ok(Ok(connection)) => connection,
             Ok(Err(source)) => {
+                Context::current().check()?; // the manager may have heard of it first
                 attempt.failed(source.to_string());
                 return Err(AcquireError::Connect { pool, source });
             }
             Err(_) => {
-                attempt.failed(format!("no connection within {limit:?}"));
-                return Err(AcquireError::ConnectTimedOut { pool, limit });
+                if limit >= connect_timeout / 2 {
+                    attempt.failed(format!("no connection within {limit:?}"));
+                }
+                return Err(if limit == connect_timeout {
+                    AcquireError::ConnectTimedOut { pool, limit }
+                } else {
+                    AcquireError::Late { pool, waited: begun.elapsed(), connecting: limit }
+                });
             }
         };
-        attempt.succeeded();
         let floating = Floating::new(self.record(connection, place));
         if !self.options.test_on_create {
+            attempt.succeeded();
             return Ok(floating.keep());
         }
-        floating.checked(Condition::Clean, true).await.ok_or_else(|| {
-            let (retry_in, last) = (Duration::ZERO, "a new connection did not answer".to_owned());
-            AcquireError::Down { pool, retry_in, last }
-        })
+        let Some(record) = floating.checked(Condition::Clean, true).await? else {
+            let last = "a new connection did not answer".to_owned();
+            attempt.failed(last.clone());
+            return Err(AcquireError::Down { pool, retry_in: self.options.backoff, last });
+        };
+        attempt.succeeded();
+        Ok(record)
     }
 
     /// A new connection's record, which takes over the place.
@@ -110,13 +123,20 @@ impl<M: Manager> Drop for Place<'_, M> {
 /// A connect that the circuit allowed, and must hear of.
 struct Attempt<'s, M: Manager> {
     shared: &'s Shared<M>,
+    of: Try,
     is_over: bool,
 }
 
 impl<'s, M: Manager> Attempt<'s, M> {
-    fn begin(shared: &'s Shared<M>) -> Result<Attempt<'s, M>, Refusal> {
-        shared.circuit().ask(shared.ledger.now())?;
-        Ok(Attempt { shared, is_over: false })
+    fn begin(shared: &'s Shared<M>) -> Result<Attempt<'s, M>, AcquireError<M::Error>> {
+        let pool = shared.options.name;
+        let asked = shared.circuit().ask(shared.ledger.now());
+        let of = asked.map_err(|Refusal { retry_in, last }| AcquireError::Down {
+            pool,
+            retry_in,
+            last,
+        })?;
+        Ok(Attempt { shared, of, is_over: false })
     }
 
     fn succeeded(mut self) {
@@ -127,14 +147,14 @@ impl<'s, M: Manager> Attempt<'s, M> {
     fn failed(mut self, why: String) {
         self.is_over = true;
         tracing::warn!(pool = self.shared.options.name, "cannot connect: {why}");
-        self.shared.circuit().failed(self.shared.ledger.now(), why);
+        self.shared.circuit().failed(self.of, self.shared.ledger.now(), why);
     }
 }
 
 impl<M: Manager> Drop for Attempt<'_, M> {
     fn drop(&mut self) {
         if !self.is_over {
-            self.shared.circuit().gave_up();
+            self.shared.circuit().gave_up(self.of);
         }
     }
 }

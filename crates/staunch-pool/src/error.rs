@@ -39,6 +39,18 @@ pub enum AcquireError<E: Error + 'static> {
         /// `connect_timeout`
         limit: Duration,
     },
+    /// The time to acquire was over while a connection was being made.
+    #[error(
+        "pool {pool}: no connection within {waited:?} (acquire_timeout): one was being made, for {connecting:?}"
+    )]
+    Late {
+        /// The pool's name.
+        pool: &'static str,
+        /// How long it was waited, all in all.
+        waited: Duration,
+        /// How long the connect had taken.
+        connecting: Duration,
+    },
     /// The last connect failed, and the next is not to be tried yet.
     #[error("pool {pool}: the server is down; the next try is in {retry_in:?}: {last}")]
     Down {

@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
+use staunch_scope::{Cancelled, Context};
+
 use crate::{
+    connecting::Place,
     manager::{Condition, Manager},
     options::PoolOptions,
     record::Record,
+    shared::Shared,
     status::Destroyed,
 };
 
@@ -36,20 +40,46 @@ impl<M: Manager> Floating<M> {
         }
     }
 
+    /// It is to end, and another is to be made in its place.
+    pub(crate) fn replace<'s>(mut self, shared: &'s Shared<M>, why: Destroyed) -> Place<'s, M> {
+        if let Some(record) = self.0.take() {
+            shared.close_connection(&record, why);
+        }
+        Place::new(shared)
+    }
+
     /// Resets it if it is dirty, validates it if that is wanted; `None` when it failed.
+    ///
+    /// # Errors
+    /// When the task is asked to stop meanwhile: then it ends.
     pub(crate) async fn checked(
         self,
         condition: Condition,
         validate: bool,
-    ) -> Option<Arc<Record<M>>> {
+    ) -> Result<Option<Arc<Record<M>>>, Cancelled> {
+        Ok(self.check(condition, validate).await?.map_or_else(
+            |bad| {
+                bad.end(Destroyed::Invalid);
+                None
+            },
+            |good| Some(good.keep()),
+        ))
+    }
+
+    /// Resets it if it is dirty, validates it if that is wanted; `Err` when it failed.
+    ///
+    /// # Errors
+    /// When the task is asked to stop meanwhile: then it ends.
+    pub(crate) async fn check(
+        self,
+        condition: Condition,
+        validate: bool,
+    ) -> Result<Result<Floating<M>, Floating<M>>, Cancelled> {
         let record = self.record();
         let shared = Arc::clone(&record.shared);
-        let Some(mut pooled) = record.connection().take() else {
-            self.end(Destroyed::Broken);
-            return None;
-        };
+        let Some(mut pooled) = record.connection().take() else { return Ok(Err(self)) };
         let PoolOptions { reset_timeout, validation_timeout, .. } = shared.options;
-        let check = async {
+        let checking = async {
             if condition == Condition::Dirty {
                 let reset = shared.manager.reset(&mut pooled.connection);
                 tokio::time::timeout(reset_timeout, reset).await.ok()?.ok()?;
@@ -60,14 +90,10 @@ impl<M: Manager> Floating<M> {
             }
             Some(())
         };
-        let good = check.await;
+        let good = Context::current().run(checking).await?;
         *self.record().connection() = Some(pooled);
         self.record().set_clean();
-        if good.is_none() {
-            self.end(Destroyed::Invalid);
-            return None;
-        }
-        Some(self.keep())
+        Ok(if good.is_some() { Ok(self) } else { Err(self) })
     }
 }
 

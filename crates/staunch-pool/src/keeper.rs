@@ -2,7 +2,11 @@
 //! connections fresh, and looks for abandoned leases. A child of the pool's scope; whatever it
 //! starts is a child of its own.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use staunch_scope::{Context, Isolate, Scope, ScopeBuilder, sleep_until};
 use tokio::time::Instant;
@@ -16,29 +20,49 @@ use crate::{
     status::Destroyed,
 };
 
-/// Looks after the pool until it is closed, or the task is asked to stop; then closes it.
-pub(crate) async fn keep<M: Manager>(shared: Arc<Shared<M>>) {
-    let _retires = Retires(&shared);
-    let grace = shared.options.close_timeout.max(shared.options.reset_timeout);
-    let ended = ScopeBuilder::<Infallible>::new(&Context::current())
-        .policy(Isolate)
-        .grace(grace)
-        .run(async |scope| {
-            let mut rounds = Rounds::new(&shared);
-            while rounds.wait(&shared).await {
-                if rounds.is_due() {
-                    rounds.watch.look(&shared);
-                    maintain(&scope, &shared);
-                }
-                rounds.has_line = shared.expire();
-                start_all(&scope, &shared);
-            }
-            shared.close();
-            start_all(&scope, &shared); // goodbyes
-            Ok(())
-        })
-        .await;
-    drop(ended);
+/// Looks after the pool until it is closed and its connections have ended, or the task is asked to
+/// stop. Closes the pool however it ends, also if it never runs.
+pub(crate) fn keep<M: Manager>(shared: Arc<Shared<M>>) -> impl Future<Output = ()> + Send {
+    let retires = Retires(shared);
+    async move {
+        let shared = &retires.0;
+        let grace = shared.options.close_timeout.max(shared.options.reset_timeout);
+        let ended = ScopeBuilder::<Infallible>::new(&Context::current())
+            .policy(Isolate)
+            .grace(grace)
+            .run(async |scope| {
+                look_after(&scope, shared).await;
+                shared.close();
+                let _ = tokio::time::timeout(grace, say_goodbyes(&scope, shared)).await;
+                Ok(())
+            })
+            .await;
+        drop(ended);
+    }
+}
+
+async fn look_after<M: Manager>(scope: &Scope<Infallible>, shared: &Arc<Shared<M>>) {
+    let mut rounds = Rounds::new(shared);
+    fill(scope, shared);
+    while rounds.wait(shared).await && !shared.is_over() {
+        if rounds.is_due() {
+            rounds.watch.look(shared);
+            maintain(scope, shared);
+        }
+        rounds.has_line = shared.expire();
+        start_all(scope, shared);
+    }
+}
+
+/// Until the last connection is gone. Nobody can be leased one any more.
+async fn say_goodbyes<M: Manager>(scope: &Scope<Infallible>, shared: &Arc<Shared<M>>) {
+    loop {
+        start_all(scope, shared);
+        if shared.is_over() {
+            return;
+        }
+        shared.work.notified().await;
+    }
 }
 
 /// When the keeper does what.
@@ -62,16 +86,15 @@ impl Rounds {
         Rounds { watch: Watch::default(), long, short, due, has_line: false }
     }
 
-    /// Waits until there is something to do; `false` when it is over.
+    /// Waits until there is something to do; `false` when the task is asked to stop.
     async fn wait<M: Manager>(&self, shared: &Shared<M>) -> bool {
         let line = Instant::now() + self.short;
         let until = if self.has_line { self.due.min(line) } else { self.due };
-        let goes_on = tokio::select! {
+        tokio::select! {
             biased;
             slept = sleep_until(until) => slept.is_ok(),
             () = shared.work.notified() => true,
-        };
-        goes_on && !shared.stock.is_closed()
+        }
     }
 
     /// Whether it is time to look at everything; then the next time is set.
@@ -86,9 +109,9 @@ impl Rounds {
 }
 
 /// Closes the pool however its keeper ends.
-struct Retires<'s, M: Manager>(&'s Shared<M>);
+struct Retires<M: Manager>(Arc<Shared<M>>);
 
-impl<M: Manager> Drop for Retires<'_, M> {
+impl<M: Manager> Drop for Retires<M> {
     fn drop(&mut self) {
         self.0.close();
         self.0.retire();
@@ -101,13 +124,18 @@ fn start_all<M: Manager>(scope: &Scope<Infallible>, shared: &Arc<Shared<M>>) {
     }
 }
 
+/// Starts work as a child; but what only waits to say goodbye is dropped without, if there is as
+/// much of it as there may be connections.
 fn start<M: Manager>(scope: &Scope<Infallible>, shared: &Arc<Shared<M>>, work: Work<M>) {
+    if matches!(work, Work::Close(_)) && scope.live() > 2 * shared.options.max_total {
+        return;
+    }
     let shared = Arc::clone(shared);
     scope.spawn_named("pool keeper", async move {
         match work {
             Work::Check(floating, condition) => {
                 let validate = shared.options.test_on_return;
-                if let Some(record) = floating.checked(condition, validate).await {
+                if let Ok(Some(record)) = floating.checked(condition, validate).await {
                     Shared::give(record, shared.ledger.now());
                 }
             }
@@ -139,20 +167,37 @@ fn maintain<M: Manager>(scope: &Scope<Infallible>, shared: &Arc<Shared<M>>) {
             let floating = Floating::new(record);
             scope.spawn_named("pool keeper", async move {
                 let idle_since = floating.record().idle_since(); // a validation is no use
-                if let Some(record) = floating.checked(Condition::Clean, true).await {
+                if let Ok(Some(record)) = floating.checked(Condition::Clean, true).await {
                     Shared::give(record, idle_since);
                 }
                 Ok(())
             });
         }
     }
-    let shared = Arc::clone(shared);
+    fill(scope, shared);
+}
+
+/// Makes connections ahead of need, one after the other.
+fn fill<M: Manager>(scope: &Scope<Infallible>, shared: &Arc<Shared<M>>) {
+    if shared.options.min_idle == 0 || shared.is_filling.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let filling = Filling(Arc::clone(shared));
     scope.spawn_named("pool keeper", async move {
+        let shared = &filling.0;
         while let Some(place) = shared.place_ahead() {
-            let deadline = Instant::now() + shared.options.connect_timeout;
-            let Ok(record) = shared.create(place, deadline).await else { break };
+            let Ok(record) = shared.create(place, Instant::now()).await else { break };
             Shared::give(record, shared.ledger.now());
         }
         Ok(())
     });
+}
+
+/// Somebody makes connections ahead of need as long as this lives.
+struct Filling<M: Manager>(Arc<Shared<M>>);
+
+impl<M: Manager> Drop for Filling<M> {
+    fn drop(&mut self) {
+        self.0.is_filling.store(false, Ordering::Relaxed);
+    }
 }

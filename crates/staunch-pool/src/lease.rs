@@ -87,6 +87,17 @@ impl<M: Manager> Lease<M> {
     /// Says that the lease is still wanted, for holders that use the connection by other ways.
     pub fn touch(&self) {
         self.account.touch();
+        if let Some(record) = &self.record {
+            record.used_here();
+        }
+    }
+
+    /// The running task uses the connection, whoever took it.
+    #[cfg(feature = "http")]
+    pub(crate) fn used_here(&self) {
+        if let Some(record) = &self.record {
+            record.used_here();
+        }
     }
 
     /// Ends the connection instead of giving it back, for instance after an error that the

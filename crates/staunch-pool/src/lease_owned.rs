@@ -37,6 +37,12 @@ impl<M: Manager> OwnedInUse<M> {
     pub fn touch(&self) {
         self.lease.touch();
     }
+
+    /// The running task uses it, whoever took it.
+    #[cfg(feature = "http")]
+    pub(crate) fn used_here(&self) {
+        self.lease.used_here();
+    }
 }
 
 impl<M: Manager> Deref for OwnedInUse<M> {

@@ -20,12 +20,17 @@
 //! `Redis`, by redis-rs.
 //!
 //! # What holds
-//! 1. No more than `max_total` connections at a time, one that is being made or checked counts.
-//! 2. A connection that comes back goes to whoever has waited longest; nobody overtakes.
+//! 1. No more than `max_total` connections at a time, one that is being made or checked counts. One
+//!    that has ended does not while it says goodbye; at most about as many do at a time, the others
+//!    end without.
+//! 2. A connection that comes back goes to whoever has waited longest; nobody overtakes. If it turns
+//!    out to be dead, another is made in its place, for the same.
 //! 3. Cancelling an acquire loses neither a connection, nor a place, nor another's turn.
 //! 4. What is broken, or in the middle of something, never goes back; what is dirty is reset
 //!    first, by the pool's keeper, within a deadline.
-//! 5. Nothing is spawned from a drop: the keeper is a child of the pool's scope.
+//! 5. The server is taken for down when it refuses or does not answer, not when a caller is in a
+//!    hurry. Many connects that one outage meets count once.
+//! 6. Nothing is spawned from a drop: the keeper is a child of the pool's scope.
 
 mod abandoned;
 mod circuit;

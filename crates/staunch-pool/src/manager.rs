@@ -68,6 +68,12 @@ pub trait Manager: Send + Sync + 'static {
     fn killer(&self, _connection: &Self::Connection) -> Option<Box<dyn Fn() + Send + Sync>> {
         None
     }
+
+    /// A way to see whether the connection is at work for whoever uses it, for instance whether a
+    /// query is running. One that is, is slow, not abandoned, whatever else its user waits for.
+    fn pulse(&self, _connection: &Self::Connection) -> Option<Box<dyn Fn() -> bool + Send + Sync>> {
+        None
+    }
 }
 
 /// In which condition a connection is when it comes back.

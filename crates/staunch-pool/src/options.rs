@@ -128,6 +128,11 @@ pub enum PoolOptionsError {
     /// Maintenance without a pause.
     #[error("maintenance_interval is zero: it would never rest; the default is 5 s")]
     NoInterval,
+    /// Every lease would be abandoned at once.
+    #[error(
+        "abandoned_timeout is zero: a lease would be abandoned between two uses; the default is 60 s"
+    )]
+    NoPatience,
 }
 
 impl PoolOptions {
@@ -146,6 +151,31 @@ impl PoolOptions {
         if self.maintenance_interval.is_zero() {
             return Err(PoolOptionsError::NoInterval);
         }
+        if self.abandoned_timeout.is_zero() {
+            return Err(PoolOptionsError::NoPatience);
+        }
         Ok(())
+    }
+
+    /// The same, with durations that can be added to a moment: `Duration::MAX` is a way to say
+    /// never, and thirty years are as good.
+    pub(crate) fn bounded(mut self) -> PoolOptions {
+        const FAR: Duration = Duration::from_hours(30 * 365 * 24);
+        let all = [
+            &mut self.acquire_timeout,
+            &mut self.connect_timeout,
+            &mut self.validation_timeout,
+            &mut self.reset_timeout,
+            &mut self.close_timeout,
+            &mut self.maintenance_interval,
+            &mut self.min_evictable_idle,
+            &mut self.abandoned_timeout,
+            &mut self.backoff,
+            &mut self.backoff_max,
+        ];
+        for duration in all {
+            *duration = FAR.min(*duration);
+        }
+        self
     }
 }

@@ -92,9 +92,9 @@ impl<M: Manager> Pool<M> {
         let born_at = Location::caller();
         let shared = Arc::new(Shared::new(manager, options, scope.id(), born_at));
         registry::register(Arc::downgrade(&shared));
-        let kept = Arc::clone(&shared);
+        let keeping = keeper::keep(Arc::clone(&shared));
         scope.spawn_at(born_at, async {
-            keeper::keep(kept).await;
+            keeping.await;
             Ok(())
         });
         Ok(Pool { owner: Arc::new(Owner(shared)) })

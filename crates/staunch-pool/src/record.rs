@@ -16,6 +16,7 @@ use std::{
 };
 
 use staunch_ledger::{Account, EntryId, Stamp};
+use staunch_scope::current_task;
 
 use crate::{
     manager::{Condition, Manager},
@@ -33,10 +34,13 @@ pub(crate) struct Record<M: Manager> {
     lease: AtomicU64,
     /// Somebody has the connection itself.
     in_use: AtomicBool,
+    /// The task that used it last; 0 is none of ours.
+    user: AtomicU64,
     /// In which condition the connection was when it was used last.
     condition: AtomicU8,
     connection: Mutex<Option<Box<Pooled<M>>>>,
     killer: Option<Box<dyn Fn() + Send + Sync>>,
+    pulse: Option<Box<dyn Fn() -> bool + Send + Sync>>,
 }
 
 /// A connection and its entry on the ledger: they end together, also when a lease that will never
@@ -60,8 +64,10 @@ impl<M: Manager> Record<M> {
             idle_since: AtomicU64::new(0),
             lease: AtomicU64::new(0),
             in_use: AtomicBool::new(false),
+            user: AtomicU64::new(0),
             condition: AtomicU8::new(Condition::Clean as u8),
             killer: shared.manager.killer(&pooled.connection),
+            pulse: shared.manager.pulse(&pooled.connection),
             connection: Mutex::new(Some(Box::new(pooled))),
             shared: Arc::clone(shared),
         }
@@ -96,7 +102,25 @@ impl<M: Manager> Record<M> {
     #[inline]
     pub(crate) fn take(&self) -> Option<Box<Pooled<M>>> {
         self.in_use.store(true, Ordering::Relaxed);
+        self.used_here();
         self.connection().take()
+    }
+
+    /// The running task uses it.
+    #[inline]
+    pub(crate) fn used_here(&self) {
+        self.user.store(current_task().map_or(0, EntryId::number), Ordering::Relaxed);
+    }
+
+    /// The task of ours that used it last.
+    pub(crate) fn user(&self) -> Option<EntryId> {
+        let number = self.user.load(Ordering::Relaxed);
+        (number != 0).then(|| EntryId::from_number(number))
+    }
+
+    /// Whether the connection is at work for whoever uses it.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.pulse.as_ref().is_some_and(|pulse| pulse())
     }
 
     /// Puts the connection back after use.

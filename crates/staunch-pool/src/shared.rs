@@ -12,7 +12,10 @@ use std::{
     collections::HashMap,
     future::poll_fn,
     panic::Location,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU64},
+    },
     task::Waker,
     time::Duration,
 };
@@ -44,6 +47,8 @@ pub(crate) struct Shared<M: Manager> {
     pub(crate) counters: Counters,
     /// When it was last observed that the pool is exhausted: milliseconds of the ledger's clock.
     pub(crate) exhausted_at: AtomicU64,
+    /// Somebody makes connections ahead of need.
+    pub(crate) is_filling: AtomicBool,
     /// There is work for the keeper.
     pub(crate) work: Notify,
     /// The scope of the keeper, and the line that made the pool.
@@ -93,11 +98,12 @@ impl<M: Manager> Shared<M> {
             circuit: Mutex::new(Circuit::new(options.backoff, options.backoff_max)),
             counters: Counters::default(),
             exhausted_at: AtomicU64::new(0),
+            is_filling: AtomicBool::new(false),
             work: Notify::new(),
             stock: Stock::new(limits),
             records: Mutex::new(Records { live: HashMap::new(), next: 0 }),
             tasks: Mutex::new(Some(Vec::new())),
-            options,
+            options: options.bounded(),
         }
     }
 
@@ -118,17 +124,19 @@ impl<M: Manager> Shared<M> {
     /// a wait is in memory of its own.
     pub(crate) async fn acquire(self: &Arc<Self>, begun: Instant) -> Acquired<M> {
         let deadline = begun + self.options.acquire_timeout;
-        loop {
-            match self.grant(begun, deadline).await? {
-                Grant::Idle(record) if !self.options.test_on_borrow => return Ok(record),
-                Grant::Idle(record) => {
-                    if let Some(record) = Box::pin(self.ready(record)).await {
-                        return Ok(record);
-                    }
+        let place = match self.grant(begun, deadline).await? {
+            Grant::Idle(record) if !self.options.test_on_borrow => return Ok(record),
+            Grant::Idle(record) => {
+                let checking = Floating::new(record).check(Condition::Clean, true);
+                match Box::pin(checking).await? {
+                    Ok(good) => return Ok(good.keep()),
+                    // The turn is not lost.
+                    Err(bad) => bad.replace(self, Destroyed::Invalid),
                 }
-                Grant::Place => return Box::pin(self.create(Place::new(self), deadline)).await,
             }
-        }
+            Grant::Place => Place::new(self),
+        };
+        Box::pin(self.create(place, begun)).await
     }
 
     /// A connection or a place, in one's turn.
@@ -154,11 +162,6 @@ impl<M: Manager> Shared<M> {
         let is_line = expired.is_some();
         expired.into_iter().flatten().for_each(Waker::wake);
         is_line
-    }
-
-    /// An idle connection that answers; `None` when it had to be ended.
-    async fn ready(&self, record: Arc<Record<M>>) -> Option<Arc<Record<M>>> {
-        Floating::new(record).checked(Condition::Clean, true).await
     }
 
     /// A lease is over, which was used last at `used`: its connection goes back, or ends.
@@ -265,6 +268,14 @@ impl<M: Manager> Shared<M> {
     /// A record is gone.
     pub(crate) fn forget(&self, key: u64) {
         self.records().live.remove(&key);
+        if self.stock.is_closed() {
+            self.work.notify_one(); // it may have been the last
+        }
+    }
+
+    /// It is closed, and no connection is left.
+    pub(crate) fn is_over(&self) -> bool {
+        self.stock.is_closed() && self.records().live.is_empty()
     }
 
     /// A place for a connection made ahead of need, if there are fewer idle ones than `min_idle`.

@@ -91,6 +91,12 @@ impl<M: Manager> KeyedOwnedInUse<M> {
     pub fn touch(&self) {
         self.in_use.touch();
     }
+
+    /// The running task uses it, whoever took it.
+    #[cfg(feature = "http")]
+    pub(crate) fn used_here(&self) {
+        self.in_use.used_here();
+    }
 }
 
 impl<M: Manager> fmt::Debug for KeyedLease<M> {

@@ -35,9 +35,9 @@ impl<M: Manager> Part<M> {
         options: PoolOptions,
     ) -> Part<M> {
         let shared = Arc::new(Shared::new(manager, options, scope.id(), born_at));
-        let kept = Arc::clone(&shared);
+        let keeping = keeper::keep(Arc::clone(&shared));
         scope.spawn_at(born_at, async {
-            keeper::keep(kept).await;
+            keeping.await;
             Ok(())
         });
         Part(shared)

@@ -91,6 +91,100 @@ async fn a_task_parked_with_a_connection_in_hand_has_abandoned_it() {
     .await;
 }
 
+/// As `select!` of a query and a channel: what a task waits for last is not all it waits for.
+#[staunch::test(start_paused = true)]
+async fn a_connection_that_is_at_work_is_not_abandoned_by_a_parked_task() {
+    with_pool(plain(1), async |pool, server, s| {
+        server.is_busy.store(true, Ordering::SeqCst);
+        let leasing = pool.clone();
+        let parked = s.fork(async move {
+            let mut lease = leasing.acquire().await?;
+            let in_use = lease.connection()?;
+            sleep(MINUTE * 10).await?;
+            Ok(in_use.number)
+        });
+        pass(MINUTE * 5).await;
+        assert_eq!(observed("slow-lease").len(), 1);
+        assert!(observed("abandoned-lease").is_empty());
+        pass(MINUTE * 6).await;
+        assert_eq!(parked.join().await.unwrap(), 1);
+    })
+    .await;
+}
+
+#[staunch::test(start_paused = true)]
+async fn a_connection_that_was_handed_on_belongs_to_whoever_uses_it() {
+    with_pool(plain(2), async |pool, server, s| {
+        let leasing = pool.clone();
+        let child = s.fork(async move { Ok(leasing.acquire().await?.into_use()?) });
+        let handed_on = child.join().await.unwrap();
+        let long = s.fork(async move {
+            handed_on.touch();
+            tokio::time::sleep(MINUTE * 5).await; // as a driver waits for its server
+            Ok(handed_on.number)
+        });
+        pass(MINUTE / 2).await;
+        assert!(observed("slow-lease").is_empty(), "half a minute is not long for a use");
+        pass(MINUTE * 4).await;
+        assert_eq!(observed("slow-lease").len(), 1);
+        assert!(observed("abandoned-lease").is_empty());
+        pass(MINUTE).await;
+        assert_eq!(long.join().await.unwrap(), 1);
+
+        let leasing = pool.clone();
+        let child = s.fork(async move { Ok(leasing.acquire().await?.into_use()?) });
+        let forgotten = ManuallyDrop::new(child.join().await.unwrap());
+        pass(MINUTE / 2).await;
+        assert!(observed("abandoned-lease").is_empty());
+        pass(MINUTE).await;
+        let abandoned = observed("abandoned-lease");
+        assert!(abandoned[0].contains("the task that used it last has ended"), "{abandoned:?}");
+        assert_eq!(server.killed.load(Ordering::SeqCst), 1);
+        drop(ManuallyDrop::into_inner(forgotten));
+    })
+    .await;
+}
+
+/// It is said of the same lease, first that it is slow, then that it is abandoned.
+#[staunch::test(start_paused = true)]
+async fn a_slow_lease_that_is_abandoned_later_is_counted() {
+    with_pool(plain(1), async |pool, _, s| {
+        let leasing = pool.clone();
+        let slow = s.fork(async move {
+            let mut lease = leasing.acquire().await?;
+            let in_use = lease.connection()?;
+            tokio::time::sleep(MINUTE * 2).await;
+            drop(in_use);
+            Ok(ManuallyDrop::new(lease))
+        });
+        pass(MINUTE * 2).await;
+        assert_eq!((observed("slow-lease").len(), observed("abandoned-lease").len()), (1, 0));
+        let forgotten = slow.join().await.unwrap();
+        pass(MINUTE * 2).await;
+        assert_eq!((observed("slow-lease").len(), observed("abandoned-lease").len()), (1, 1));
+        assert_eq!(pool.status().abandoned.len(), 1);
+        drop(ManuallyDrop::into_inner(forgotten));
+    })
+    .await;
+}
+
+/// Nobody has the pool any more, but its keeper stays until the last lease is gone.
+#[staunch::test(start_paused = true)]
+async fn a_lease_that_outlives_its_pool_is_still_watched() {
+    with_pool(plain(1), async |pool, server, _| {
+        let forgotten = ManuallyDrop::new(pool.acquire().await.unwrap());
+        drop(pool);
+        pass(MINUTE * 2).await;
+        assert_eq!(observed("abandoned-lease").len(), 1);
+        assert_eq!(
+            (server.live.load(Ordering::SeqCst), server.goodbyes.load(Ordering::SeqCst)),
+            (0, 1)
+        );
+        drop(ManuallyDrop::into_inner(forgotten));
+    })
+    .await;
+}
+
 #[staunch::test(start_paused = true)]
 async fn a_long_query_is_slow_and_stays() {
     with_pool(plain(1), async |pool, server, s| {

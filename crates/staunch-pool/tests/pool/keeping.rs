@@ -88,8 +88,11 @@ async fn dead_connections_are_found_before_they_are_leased() {
         fill(&pool, 2).await;
         assert_eq!(server.validated.load(Ordering::SeqCst), 0, "new ones are not");
         server.is_down.store(true, Ordering::SeqCst);
-        assert!(pool.acquire().await.is_err());
-        assert_eq!(destroyed(&pool.status(), Destroyed::Invalid), 2);
+        for found in 1..=2 {
+            // A new one is made in the place of one that is dead: so each is asked once at most.
+            assert!(pool.acquire().await.is_err());
+            assert_eq!(destroyed(&pool.status(), Destroyed::Invalid), found);
+        }
         assert_eq!(pool.status().size, 0);
     })
     .await;

@@ -9,4 +9,5 @@ mod keyed;
 mod keyed_schedules;
 mod leasing;
 mod manager;
+mod outages;
 mod schedules;

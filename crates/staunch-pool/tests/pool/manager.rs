@@ -25,6 +25,8 @@ pub(crate) struct Server {
     pub(crate) goodbyes: AtomicU64,
     pub(crate) killed: AtomicU64,
     pub(crate) is_down: AtomicBool,
+    /// Connections are at work all the time.
+    pub(crate) is_busy: AtomicBool,
     /// Nothing answers, and nothing fails.
     pub(crate) is_silent: AtomicBool,
     pub(crate) panics: AtomicBool,
@@ -115,6 +117,11 @@ impl Manager for Scripted {
     fn killer(&self, _: &Connection) -> Option<Box<dyn Fn() + Send + Sync>> {
         let server = Arc::clone(&self.0);
         Some(Box::new(move || _ = server.killed.fetch_add(1, Ordering::SeqCst)))
+    }
+
+    fn pulse(&self, _: &Connection) -> Option<Box<dyn Fn() -> bool + Send + Sync>> {
+        let server = Arc::clone(&self.0);
+        Some(Box::new(move || server.is_busy.load(Ordering::SeqCst)))
     }
 }
 

@@ -96,6 +96,9 @@ async fn connections_whose_packets_are_lost_are_found_by_validation_within_its_t
         assert!(matches!(error, AcquireError::ConnectTimedOut { .. }), "{error}");
         assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
         let status = pool.status();
+        assert_eq!((status.size, destroyed(&status, Destroyed::Invalid)), (1, 1));
+        assert!(pool.acquire().await.is_err(), "the other one is found, too");
+        let status = pool.status();
         assert_eq!((status.size, destroyed(&status, Destroyed::Invalid)), (0, 2));
         network.swallow(false);
         eventually("it works again", async || pool.acquire().await.is_ok()).await;

@@ -65,6 +65,14 @@ impl Held {
             Held::Keyed(in_use) => in_use.touch(),
         }
     }
+
+    /// The running task reads it, whoever sent the request.
+    fn used_here(&self) {
+        match self {
+            Held::Pool(in_use) => in_use.used_here(),
+            Held::Keyed(in_use) => in_use.used_here(),
+        }
+    }
 }
 
 type Polled = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
@@ -160,6 +168,9 @@ impl Body for PooledBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Polled {
         let this = self.get_mut();
+        if let Some(held) = &this.held {
+            held.used_here();
+        }
         let Some(coming) = &mut this.coming else { return Poll::Ready(None) };
         match coming.poll_frame(cx) {
             None => {

@@ -1,0 +1,182 @@
+//! What is taken for an outage of the server, and what is not.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use staunch::{BoxError, Cancelled, Context, ScopeBuilder, scope};
+use staunch_harness::eventually;
+use staunch_pool::{AcquireError, Pool, PoolOptions, PoolOptionsError};
+use tokio::time::Instant;
+
+use crate::manager::{Scripted, Server, plain, with_pool};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[staunch::test(start_paused = true)]
+async fn a_caller_who_is_asked_to_stop_says_nothing_of_the_server() {
+    with_pool(plain(1), async |pool, server, _| {
+        server.delay.store(1000, Ordering::SeqCst);
+        let hurried = Context::current().with_timeout(SECOND / 20);
+        let ended = scope(&hurried, |_| async {
+            let error = pool.acquire().await.unwrap_err();
+            assert!(matches!(error, AcquireError::Cancelled(_)), "{error}");
+            Ok::<_, BoxError>(())
+        });
+        let _ = ended.await;
+        assert!(!pool.status().is_down);
+        assert_eq!(pool.acquire().await.unwrap().connection().unwrap().number, 1);
+    })
+    .await;
+}
+
+#[staunch::test(start_paused = true)]
+async fn a_caller_whose_time_is_nearly_over_says_nothing_of_the_server() {
+    with_pool(plain(1), async |pool, server, s| {
+        let mut lease = pool.acquire().await.unwrap();
+        let waiting = pool.clone();
+        let waits = s.fork(async move { Ok(waiting.acquire().await.err()) });
+        tokio::time::sleep(SECOND * 5 - SECOND / 10).await;
+        lease.connection().unwrap().condition = staunch_pool::Condition::Broken;
+        server.delay.store(1000, Ordering::SeqCst);
+        drop(lease); // its place is the waiter's, for a tenth of a second
+        let error = waits.join().await.unwrap().unwrap();
+        let AcquireError::Late { waited, connecting, .. } = &error else { panic!("{error}") };
+        assert!(*waited >= SECOND * 5 && *connecting <= SECOND / 10, "{error}");
+        assert!(!pool.status().is_down);
+        drop(pool.acquire().await.unwrap());
+    })
+    .await;
+}
+
+#[staunch::test(start_paused = true)]
+async fn a_server_that_does_not_answer_new_connections_is_down() {
+    let options = PoolOptions { test_on_create: true, ..plain(2) };
+    with_pool(options, async |pool, server, _| {
+        drop(pool.acquire().await.unwrap());
+        assert_eq!(pool.shrink(0), 1);
+        server.is_silent.store(true, Ordering::SeqCst);
+        let begun = Instant::now();
+        let error = pool.acquire().await.unwrap_err();
+        assert!(matches!(error, AcquireError::ConnectTimedOut { .. }), "{error}");
+        assert!(pool.status().is_down && begun.elapsed() <= SECOND * 5);
+        let error = pool.acquire().await.unwrap_err();
+        assert!(matches!(error, AcquireError::Down { .. }), "fast: {error}");
+        assert_eq!(begun.elapsed(), SECOND * 5);
+    })
+    .await;
+}
+
+#[staunch::test(start_paused = true)]
+async fn who_waits_for_a_validation_hears_that_it_is_to_stop() {
+    let options = PoolOptions {
+        test_on_borrow: true,
+        validation_timeout: SECOND * 100,
+        acquire_timeout: SECOND * 100,
+        ..plain(1)
+    };
+    with_pool(options, async |pool, server, _| {
+        drop(pool.acquire().await.unwrap());
+        server.is_silent.store(true, Ordering::SeqCst);
+        let begun = Instant::now();
+        let ended = scope(&Context::current().with_timeout(SECOND), |_| async {
+            let error = pool.acquire().await.unwrap_err();
+            let is_asked = matches!(error, AcquireError::Cancelled(Cancelled::DeadlineExceeded));
+            assert!(is_asked, "{error}");
+            Ok::<_, BoxError>(())
+        });
+        let _ = ended.await;
+        assert_eq!(begun.elapsed(), SECOND);
+        server.is_silent.store(false, Ordering::SeqCst);
+        assert_eq!(pool.acquire().await.unwrap().connection().unwrap().number, 2);
+    })
+    .await;
+}
+
+/// Two wait; the connection that comes back first does not answer. Its place is the first's.
+#[staunch::test(start_paused = true)]
+async fn whose_connection_does_not_answer_keeps_the_turn() {
+    let options = PoolOptions { test_on_borrow: true, ..plain(1) };
+    with_pool(options, async |pool, server, s| {
+        let lease = pool.acquire().await.unwrap();
+        let wait = |nth: u32| {
+            let (pool, server) = (pool.clone(), Arc::clone(&server));
+            s.fork(async move {
+                let mut lease = pool.acquire().await?;
+                server.is_silent.store(false, Ordering::SeqCst);
+                let number = lease.connection()?.number;
+                tokio::time::sleep(SECOND / 10).await;
+                Ok((nth, number, Instant::now()))
+            })
+        };
+        let first = wait(1);
+        tokio::time::sleep(SECOND / 100).await;
+        let second = wait(2);
+        tokio::time::sleep(SECOND / 100).await;
+        server.is_silent.store(true, Ordering::SeqCst);
+        drop(lease);
+        tokio::time::sleep(SECOND).await; // the validation's time
+        server.is_silent.store(false, Ordering::SeqCst);
+        let (first, second) = (first.join().await.unwrap(), second.join().await.unwrap());
+        assert_eq!((first.0, first.1), (1, 2), "a new connection, and it is not overtaken");
+        assert!(first.2 < second.2, "{first:?} {second:?}");
+    })
+    .await;
+}
+
+#[staunch::test(start_paused = true)]
+async fn a_pool_whose_keeper_cannot_start_is_closed() {
+    let ended = ScopeBuilder::<BoxError>::new(&Context::current()).max_children(1).run(async |s| {
+        s.spawn(async { Ok(staunch::sleep(SECOND * 3600).await?) });
+        let manager = Scripted(Arc::new(Server::default()));
+        let pool = Pool::new(&s, manager, plain(1))?;
+        let error = pool.acquire().await.unwrap_err();
+        assert!(matches!(error, AcquireError::Closed { .. }), "{error}");
+        s.stop();
+        Ok(())
+    });
+    let _ = ended.await;
+}
+
+#[staunch::test(start_paused = true)]
+async fn connections_ahead_of_need_are_made_at_once_and_one_after_the_other() {
+    let options = PoolOptions { min_idle: 3, maintenance_interval: SECOND / 10, ..plain(5) };
+    with_pool(options, async |pool, server, _| {
+        server.delay.store(1000, Ordering::SeqCst);
+        tokio::time::sleep(SECOND / 2).await;
+        assert_eq!(pool.status().size, 1, "one is being made");
+        tokio::time::sleep(SECOND * 3).await;
+        assert_eq!((pool.status().idle, pool.status().size), (3, 3));
+    })
+    .await;
+}
+
+#[staunch::test(start_paused = true)]
+async fn never_is_a_duration_too() {
+    let never = Duration::MAX;
+    let options = PoolOptions {
+        acquire_timeout: never,
+        connect_timeout: never,
+        validation_timeout: never,
+        reset_timeout: never,
+        close_timeout: never,
+        maintenance_interval: never,
+        min_evictable_idle: never,
+        abandoned_timeout: never,
+        max_lifetime: Some(never),
+        backoff_max: never,
+        ..plain(1)
+    };
+    with_pool(options, async |pool, _, s| {
+        let lease = pool.acquire().await.unwrap();
+        let waiting = pool.clone();
+        let waits = s.fork(async move { Ok(waiting.acquire().await?) });
+        eventually("it waits", async || pool.status().waiters == 1).await;
+        drop(lease);
+        drop(waits.join().await.unwrap());
+    })
+    .await;
+    let none = PoolOptions { abandoned_timeout: Duration::ZERO, ..plain(1) };
+    assert_eq!(none.check(), Err(PoolOptionsError::NoPatience));
+}
