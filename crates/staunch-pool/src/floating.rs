@@ -41,7 +41,7 @@ impl<M: Manager> Floating<M> {
     }
 
     /// It is to end, and another is to be made in its place.
-    pub(crate) fn replace<'s>(mut self, shared: &'s Shared<M>, why: Destroyed) -> Place<'s, M> {
+    pub(crate) fn replace(mut self, shared: &Shared<M>, why: Destroyed) -> Place<'_, M> {
         if let Some(record) = self.0.take() {
             shared.close_connection(&record, why);
         }
