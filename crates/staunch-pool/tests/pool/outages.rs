@@ -37,7 +37,7 @@ async fn a_caller_whose_time_is_nearly_over_says_nothing_of_the_server() {
         let mut lease = pool.acquire().await.unwrap();
         let waiting = pool.clone();
         let waits = s.fork(async move { Ok(waiting.acquire().await.err()) });
-        tokio::time::sleep(SECOND * 5 - SECOND / 10).await;
+        tokio::time::sleep(SECOND / 10 * 49).await;
         lease.connection().unwrap().condition = staunch_pool::Condition::Broken;
         server.delay.store(1000, Ordering::SeqCst);
         drop(lease); // its place is the waiter's, for a tenth of a second
