@@ -79,6 +79,6 @@ pub use crate::{
     supervise::Restart,
     task::BLOCKED_WORKER,
     trace::TraceId,
-    wait::{Wait, shield},
+    wait::{Shield, Wait, shield},
     worker_watch::WorkerWatch,
 };

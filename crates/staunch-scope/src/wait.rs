@@ -2,11 +2,12 @@
 
 use std::{
     future::{Future, poll_fn},
-    pin::pin,
+    pin::{Pin, pin},
     sync::{Arc, Weak},
     task::{Context as Poller, Poll, Waker},
 };
 
+use pin_project_lite::pin_project;
 use staunch_ledger::State;
 
 use crate::{
@@ -143,11 +144,25 @@ impl Drop for Registration {
 /// assert!(ended.await.is_ok());
 /// # });
 /// ```
-pub async fn shield<F: Future>(work: F) -> F::Output {
-    let mut work = pin!(work);
-    poll_fn(|cx| {
+pub fn shield<F: Future>(work: F) -> Shield<F> {
+    Shield { work }
+}
+
+pin_project! {
+    /// Shielded work; made by [`shield`].
+    #[derive(Debug)]
+    #[must_use = "nothing is done until it is awaited"]
+    pub struct Shield<F> {
+        #[pin]
+        work: F,
+    }
+}
+
+impl<F: Future> Future for Shield<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<F::Output> {
         let _shielded = frame::enter_shield();
-        work.as_mut().poll(cx)
-    })
-    .await
+        self.project().work.poll(cx)
+    }
 }

@@ -7,6 +7,8 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
 };
 
+use super::call::Guard;
+
 /// The state of the current exchange of one connection. Clones are the same.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Exchange(Arc<Flags>);
@@ -95,11 +97,6 @@ impl Exchange {
         self.0.receiving.store(receiving, Ordering::Relaxed);
     }
 
-    /// The answer is being made, until the guard is dropped.
-    pub(super) fn answer(&self) -> Answering {
-        Answering(self.clone())
-    }
-
     /// All that was made has been sent; whether the client is to speak next.
     pub(super) fn sent(&self) -> bool {
         if self.is(Step::Multiplexed) {
@@ -121,12 +118,28 @@ impl Exchange {
     }
 }
 
+impl Guard for Handling {
+    type OfBody = Answering;
+
+    fn answered(self) -> Answering {
+        Answering(self.0.clone())
+    }
+}
+
 /// The body of an answer is being made as long as this lives.
 pub(super) struct Answering(Exchange);
 
 impl Drop for Answering {
     fn drop(&mut self) {
         self.0.step(Step::Answering, Step::Sending);
+    }
+}
+
+impl Guard for Stream {
+    type OfBody = Stream;
+
+    fn answered(self) -> Stream {
+        self
     }
 }
 

@@ -9,8 +9,8 @@ use staunch_scope::{BoxError, Context};
 use tower_service::Service;
 
 use super::{
-    body::{AnswerBody, RequestBody},
-    call::{answer, within},
+    body::RequestBody,
+    call::{Answered, answer, within},
     exchange::Exchange,
     socket::{Socket, Transport},
 };
@@ -33,12 +33,7 @@ where
     let service = service_fn(|request| {
         let handling = exchange.begin();
         let answer = answer(service.clone(), within(limits, request, exchange.clone()));
-        let exchange = exchange.clone();
-        async move {
-            let _handling = handling;
-            let answer = answer.await;
-            Ok::<_, Infallible>(answer.map(|body| AnswerBody::new(body, exchange.answer())))
-        }
+        Answered::new(answer, Some(handling))
     });
     let connection = builder(limits).serve_connection(TokioIo::new(socket), service);
     let mut connection = pin!(connection);

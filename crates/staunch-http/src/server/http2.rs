@@ -1,18 +1,25 @@
 //! HTTP/2 (RFC 9113): many requests at a time, each a child of the connection.
 
-use std::{convert::Infallible, future::Future, pin::pin, time::Duration};
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::{Pin, pin},
+    task::{Context as Poller, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use hyper::{
     Request, Response, body::Body, rt::Executor, server::conn::http2, service::service_fn,
 };
 use hyper_util::rt::TokioIo;
+use pin_project_lite::pin_project;
 use staunch_scope::{BoxError, Context, Isolate, Scope, ScopeBuilder, shield};
 use tower_service::Service;
 
 use super::{
-    body::{AnswerBody, RequestBody},
-    call::{answer, within},
+    body::RequestBody,
+    call::{Answered, answer, within},
     exchange::Exchange,
     socket::{Socket, Transport},
 };
@@ -49,10 +56,7 @@ where
             let stream = exchange.open_stream();
             let request = within(limits, request, Exchange::default());
             let answer = answer(service.clone(), request);
-            async move {
-                let answer = answer.await;
-                Ok::<_, Infallible>(answer.map(|body| AnswerBody::new(body, stream)))
-            }
+            Answered::new(answer, Some(stream))
         });
         let builder = builder(limits, Children(scope.clone()));
         let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
@@ -93,9 +97,22 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        self.0.spawn_named("request", async move {
-            stream.await;
-            Ok(())
-        });
+        self.0.spawn_named("request", Child { stream });
+    }
+}
+
+pin_project! {
+    /// What hyper would spawn. By hand: an `async` block would hold it twice.
+    struct Child<F> {
+        #[pin]
+        stream: F,
+    }
+}
+
+impl<F: Future<Output = ()>> Future for Child<F> {
+    type Output = Result<(), Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<Self::Output> {
+        self.project().stream.poll(cx).map(Ok)
     }
 }
