@@ -43,17 +43,10 @@ fn steps() -> Vec<Step> {
     steps
 }
 
-/// What takes long, or must be alone in its process.
+/// What takes long, or must be alone in its process. Of the whole workspace, so that it is built
+/// already.
 fn soak() -> Step {
-    let command = cargo(&[
-        "test",
-        "--package",
-        "staunch-pool",
-        "--all-features",
-        "--release",
-        "--test",
-        "soak",
-    ]);
+    let command = cargo(&["test", "--workspace", "--test", "soak"]);
     Step { command, options: &["--ignored", "--test-threads=1", "--nocapture"] }
 }
 

@@ -1,4 +1,4 @@
-//! What takes long, or must be alone in its process: `cargo xtask test` runs it in release, one test
+//! What takes long, or must be alone in its process: `cargo xtask test` runs it, one test
 //! at a time.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
