@@ -17,9 +17,10 @@ use tokio::{
 use super::{
     error::KeyedAcquireError,
     options::KeyedPoolOptions,
-    part::Part,
+    part::{Denied, Part},
     pool::Key,
-    seat::{MakeRoom, Right, Rooms, Seated},
+    rooms::{Leaving, MakeRoom, Rooms},
+    seat::{Right, Seated},
     status::{KeyStatus, KeyedStatus},
     sub::{Sub, Visitor, Waiter, at_once, in_turn},
 };
@@ -71,7 +72,7 @@ impl<K: Key, M: Manager> Book<K, M> {
         let (scope, per_key) = (scope.clone(), options.per_key.clone());
         Arc::new_cyclic(|book: &Weak<Book<K, M>>| {
             let maker: Weak<dyn MakeRoom> = book.clone();
-            let rooms = Arc::new(Rooms { free: Arc::new(Semaphore::new(most)), maker });
+            let rooms = Arc::new(Rooms::new(most, maker));
             let start = move |manager| {
                 let manager = Seated { manager, rooms: Arc::clone(&rooms) };
                 Part::start(&scope, born_at, manager, per_key.clone())
@@ -193,6 +194,21 @@ impl<K: Key, M: Manager> Book<K, M> {
         Ok(Right { _of_key: of_key, _of_all: of_all })
     }
 
+    /// Why there is no lease of a key, in words of all of them.
+    pub(super) fn denied(
+        &self,
+        denied: Denied<M::Error>,
+        begun: Instant,
+    ) -> KeyedAcquireError<M::Error> {
+        match denied {
+            Denied::Key(error) => error.into(),
+            Denied::NoRoom => match self.exhausted(begun, self.most, self.holders()) {
+                Ok(exhausted) => KeyedAcquireError::AllExhausted(exhausted),
+                Err(closed) => closed.into(),
+            },
+        }
+    }
+
     /// What there is to say of it, unless the pool is closed.
     fn exhausted(
         &self,
@@ -298,8 +314,9 @@ impl<K: Key, M: Manager> Map<K, M> {
 }
 
 impl<K: Key, M: Manager> MakeRoom for Book<K, M> {
-    fn make_room(&self) -> bool {
-        self.by_age().iter().any(|sub| sub.part.end_an_idle_one())
+    fn make_room(&self, leaving: Leaving) {
+        let mut leaving = Some(leaving);
+        self.by_age().iter().any(|sub| sub.part.end_an_idle_one(&mut leaving));
     }
 }
 

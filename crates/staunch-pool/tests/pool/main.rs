@@ -6,6 +6,7 @@ mod abandoning;
 mod cancelling;
 mod keeping;
 mod keyed;
+mod keyed_room;
 mod keyed_schedules;
 mod leasing;
 mod manager;

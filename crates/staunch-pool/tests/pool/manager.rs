@@ -30,6 +30,8 @@ pub(crate) struct Server {
     pub(crate) panics: AtomicBool,
     /// How long each call takes, in milliseconds.
     pub(crate) delay: AtomicU64,
+    /// How long a goodbye takes, in milliseconds.
+    pub(crate) goodbye: AtomicU64,
 }
 
 pub(crate) struct Connection {
@@ -109,6 +111,10 @@ impl Manager for Scripted {
 
     async fn close(&self, connection: Connection) {
         self.0.goodbyes.fetch_add(1, Ordering::SeqCst);
+        let goodbye = self.0.goodbye.load(Ordering::SeqCst);
+        if goodbye > 0 {
+            tokio::time::sleep(Duration::from_millis(goodbye)).await;
+        }
         drop(connection);
     }
 
