@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     panic::Location,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     error::{AcquireError, Exhausted},
-    holders::merge,
+    holders::{merge, observe},
     manager::Manager,
     options::PoolOptions,
     registry::{KeyReport, PoolReport, Watched},
@@ -40,6 +40,10 @@ type Found<T, M> = Result<T, KeyedAcquireError<<M as Manager>::Error>>;
 pub(super) struct Book<K: Key, M: Manager> {
     pub(super) options: KeyedPoolOptions,
     ledger: Ledger,
+    /// The line that made the pool.
+    born_at: &'static Location<'static>,
+    /// When it was last observed that a key, or all of them, are exhausted.
+    exhausted_at: AtomicU64,
     make: Make<K, M>,
     start: Start<M>,
     /// To leases of all keys together.
@@ -81,6 +85,8 @@ impl<K: Key, M: Manager> Book<K, M> {
             Book {
                 options,
                 ledger: Ledger::current(),
+                born_at,
+                exhausted_at: AtomicU64::new(0),
                 make,
                 start: Box::new(start),
                 rights: Arc::new(Semaphore::new(most)),
@@ -209,7 +215,7 @@ impl<K: Key, M: Manager> Book<K, M> {
         }
     }
 
-    /// What there is to say of it, unless the pool is closed.
+    /// What there is to say of it, on the ledger too now and then, unless the pool is closed.
     fn exhausted(
         &self,
         begun: Instant,
@@ -220,7 +226,10 @@ impl<K: Key, M: Manager> Book<K, M> {
         if self.map().closed {
             return Err(AcquireError::Closed { pool });
         }
-        Ok(Exhausted { pool, waited: begun.elapsed(), max_total, holders })
+        let exhausted = Exhausted { pool, waited: begun.elapsed(), max_total, holders };
+        let pause = self.options.per_key.maintenance_interval;
+        observe(&exhausted, self.ledger, &self.exhausted_at, pause, self.born_at);
+        Ok(exhausted)
     }
 
     fn stand_in_line<'s>(&self, sub: &'s Sub<M>) -> Result<Waiter<'s>, AcquireError<M::Error>> {
