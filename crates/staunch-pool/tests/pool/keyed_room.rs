@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use staunch::Ledger;
 use staunch_harness::{eventually, poll_times};
 use staunch_pool::{AcquireError, Condition, KeyedAcquireError, KeyedLease, PoolOptions};
 
@@ -134,6 +135,34 @@ async fn nobody_gives_way_for_a_server_that_is_down() {
         let fails_fast = matches!(error, KeyedAcquireError::Key(AcquireError::Down { .. }));
         assert!(fails_fast, "{error}");
         assert_eq!(pool.status().sum.idle, 2);
+    })
+    .await;
+}
+
+fn give_back(lease: KeyedLease<Scripted>, on_another_thread: bool) {
+    if on_another_thread {
+        std::thread::scope(|threads| _ = threads.spawn(|| drop(lease)));
+    } else {
+        drop(lease);
+    }
+}
+
+/// Whichever thread's shelf it lies on.
+#[staunch::test]
+async fn the_one_that_has_been_idle_for_longest_ends_first() {
+    with_keys(limits(10, 2, 2), async |pool, _, _| {
+        for is_first_elsewhere in [true, false] {
+            let both = [pool.acquire(&"a").await.unwrap(), pool.acquire(&"a").await.unwrap()];
+            let [first, mut last] = both;
+            let number = last.connection().unwrap().number;
+            give_back(first, is_first_elsewhere);
+            Ledger::current().advance_clock(Duration::from_secs(1));
+            last.touch(); // idle since it was used last
+            give_back(last, !is_first_elsewhere);
+            assert_eq!(pool.shrink(1), 1);
+            let mut left = pool.acquire(&"a").await.unwrap();
+            assert_eq!(left.connection().unwrap().number, number);
+        }
     })
     .await;
 }
