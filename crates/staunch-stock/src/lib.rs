@@ -2,8 +2,9 @@
 //!
 //! What is idle lies on shelves, one for each thread, so that two threads do not write the same
 //! line of memory for each loan; a thread whose shelf is empty takes from the others. Who finds
-//! nothing anywhere stands in one line, and is served in its turn: what comes back is handed to
-//! whoever waits for longest, and nobody who comes later can take it.
+//! nothing anywhere stands in one line, and is served in its turn: while the sign says that there
+//! is a line, what comes back is handed to whoever waits for longest, and nobody else takes
+//! anything. Only who had read the sign just before it went up may still take one thing.
 //!
 //! Pure: nothing is made or ended here, no clock is read, and wakers are handed to the caller, to
 //! be woken after the locks are released.

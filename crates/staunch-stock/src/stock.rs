@@ -346,8 +346,8 @@ impl<T, D: Ord> Stock<T, D> {
         }
     }
 
-    /// Takes the idle things for which `take` says so out, told how many are left. Their places
-    /// are the caller's.
+    /// Takes the idle things for which `take` says so out, told how many are left of those that
+    /// were idle when it began; others may come and go meanwhile. Their places are the caller's.
     pub fn extract(&self, mut take: impl FnMut(&T, usize) -> bool) -> Vec<T> {
         let mut left = self.idle();
         let mut taken = Vec::new();
@@ -357,7 +357,7 @@ impl<T, D: Ord> Stock<T, D> {
                 let Some(item) = content.items.pop_front() else { break };
                 if take(&item, left) {
                     taken.push(item);
-                    left -= 1;
+                    left = left.saturating_sub(1);
                 } else {
                     content.items.push_back(item);
                 }
