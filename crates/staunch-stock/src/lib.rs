@@ -17,7 +17,8 @@
 //! 3. Whoever stands first in line has looked at every shelf after hanging out the sign, and
 //!    whoever puts something on a shelf looks at the sign after that. Both go through the shelf's
 //!    lock, so one of them sees the other.
-//! 4. A lock of a shelf or a turn is the last that is taken; the desk's may be held meanwhile.
+//! 4. A lock of a shelf or a turn is the last that is taken; the desk's may be held meanwhile. Who
+//!    locks all shelves does so in their order, and holds no other shelf's.
 //!
 //! Checked by loom models (`tests/loom.rs` says how to run them) and, through the pool that is
 //! built on it, by random schedules against a list.

@@ -385,8 +385,11 @@ impl<T, D: Ord> Stock<T, D> {
         self.sign.shows(Sign::CLOSED)
     }
 
+    /// All shelves at once: what is taken from one and put on another meanwhile must not be counted
+    /// twice, or one would be ended that is not too many.
     fn idle(&self) -> usize {
-        self.shelves.iter().map(|shelf| shelf.lock().items.len()).sum()
+        let contents: Vec<_> = self.shelves.iter().map(Shelf::lock).collect();
+        contents.iter().map(|content| content.items.len()).sum()
     }
 
     /// How much there is of everything. While others take and give it is a glimpse.
