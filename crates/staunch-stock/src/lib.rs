@@ -2,8 +2,9 @@
 //!
 //! What is idle lies on shelves, one for each thread, so that two threads do not write the same
 //! line of memory for each loan; a thread whose shelf is empty takes from the others. Who finds
-//! nothing anywhere stands in one line, and is served in its turn: what comes back is handed to
-//! whoever waits for longest, and nobody who comes later can take it.
+//! nothing anywhere stands in one line, and is served in its turn: while the sign says that there
+//! is a line, what comes back is handed to whoever waits for longest, and nobody else takes
+//! anything. Only who had read the sign just before it went up may still take one thing.
 //!
 //! Pure: nothing is made or ended here, no clock is read, and wakers are handed to the caller, to
 //! be woken after the locks are released.
@@ -16,7 +17,8 @@
 //! 3. Whoever stands first in line has looked at every shelf after hanging out the sign, and
 //!    whoever puts something on a shelf looks at the sign after that. Both go through the shelf's
 //!    lock, so one of them sees the other.
-//! 4. A lock of a shelf or a turn is the last that is taken; the desk's may be held meanwhile.
+//! 4. A lock of a shelf or a turn is the last that is taken; the desk's may be held meanwhile. Who
+//!    locks all shelves does so in their order, and holds no other shelf's.
 //!
 //! Checked by loom models (`tests/loom.rs` says how to run them) and, through the pool that is
 //! built on it, by random schedules against a list.

@@ -346,8 +346,8 @@ impl<T, D: Ord> Stock<T, D> {
         }
     }
 
-    /// Takes the idle things for which `take` says so out, told how many are left. Their places
-    /// are the caller's.
+    /// Takes the idle things for which `take` says so out, told how many are left of those that
+    /// were idle when it began; others may come and go meanwhile. Their places are the caller's.
     pub fn extract(&self, mut take: impl FnMut(&T, usize) -> bool) -> Vec<T> {
         let mut left = self.idle();
         let mut taken = Vec::new();
@@ -357,7 +357,7 @@ impl<T, D: Ord> Stock<T, D> {
                 let Some(item) = content.items.pop_front() else { break };
                 if take(&item, left) {
                     taken.push(item);
-                    left -= 1;
+                    left = left.saturating_sub(1);
                 } else {
                     content.items.push_back(item);
                 }
@@ -385,8 +385,11 @@ impl<T, D: Ord> Stock<T, D> {
         self.sign.shows(Sign::CLOSED)
     }
 
+    /// All shelves at once: what is taken from one and put on another meanwhile must not be counted
+    /// twice, or one would be ended that is not too many.
     fn idle(&self) -> usize {
-        self.shelves.iter().map(|shelf| shelf.lock().items.len()).sum()
+        let contents: Vec<_> = self.shelves.iter().map(Shelf::lock).collect();
+        contents.iter().map(|content| content.items.len()).sum()
     }
 
     /// How much there is of everything. While others take and give it is a glimpse.

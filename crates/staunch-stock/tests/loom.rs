@@ -132,7 +132,9 @@ fn two_who_wait_are_both_served() {
         };
         let waits = [spawn(1, &world, once), spawn(2, &world, once)];
         world.release(item);
-        waits.into_iter().for_each(|waits| waits.join().unwrap());
+        for one in waits {
+            one.join().unwrap();
+        }
         assert_eq!(world.count(), (1, 1, 0));
     });
 }
@@ -149,7 +151,9 @@ fn there_are_never_more_than_may_be() {
         };
         let others = [spawn(1, &world, twice), spawn(2, &world, twice)];
         twice(&world);
-        others.into_iter().for_each(|other| other.join().unwrap());
+        for other in others {
+            other.join().unwrap();
+        }
         let (total, idle, ended) = world.count();
         assert!(total == idle && total <= 2 && ended == 0);
     });
@@ -262,5 +266,171 @@ fn who_waits_at_the_end_hears_of_it() {
         waits.join().unwrap();
         closes.join().unwrap();
         assert_eq!(world.count(), (0, 0, 1));
+    });
+}
+
+#[test]
+fn what_is_taken_out_for_a_look_is_given_to_whoever_waits_meanwhile() {
+    explore(3, || {
+        let world = World::new(1, 1);
+        let item = world.acquire();
+        let looks = spawn(1, &world, |world| {
+            for item in world.stock.extract(|_, _| true) {
+                world.give(item);
+            }
+        });
+        let waits = spawn(2, &world, |world| {
+            let item = world.acquire();
+            world.release(item);
+        });
+        world.release(item);
+        looks.join().unwrap();
+        waits.join().unwrap();
+        assert_eq!(world.count(), (1, 1, 0));
+    });
+}
+
+#[test]
+fn the_place_of_what_is_taken_out_and_ended_goes_to_whoever_waits_meanwhile() {
+    explore(3, || {
+        let world = World::new(1, 1);
+        let item = world.acquire();
+        let ends = spawn(1, &world, |world| {
+            for _ in world.stock.extract(|_, left| left > 0) {
+                world.ended.fetch_add(1, Ordering::SeqCst);
+                world.stock.give_place().into_iter().for_each(Waker::wake);
+            }
+        });
+        let waits = spawn(2, &world, |world| {
+            let item = world.acquire();
+            world.release(item);
+        });
+        world.release(item);
+        ends.join().unwrap();
+        waits.join().unwrap();
+        let (total, idle, ended) = world.count();
+        assert!(total == idle && idle <= 1 && ended <= 1);
+    });
+}
+
+#[test]
+fn who_waits_for_too_long_is_served_or_told_and_not_both() {
+    explore(3, || {
+        let world = World::new(1, 1);
+        let item = world.acquire();
+        let waits = spawn(1, &world, |world| match world.stock.take() {
+            Some(item) => world.give(item),
+            None => match world.wait() {
+                Answer::Granted(Grant::Idle(item)) => world.give(item),
+                Answer::TimedOut => {}
+                answer => panic!("{answer:?}"),
+            },
+        });
+        let looks = spawn(2, &world, |world| {
+            world.stock.expire(&0).into_iter().flatten().for_each(Waker::wake);
+        });
+        world.release(item);
+        waits.join().unwrap();
+        looks.join().unwrap();
+        assert_eq!(world.count(), (1, 1, 0));
+        assert_eq!(world.stock.take(), Some(7), "the sign is down again");
+    });
+}
+
+#[test]
+fn who_leaves_while_it_times_out_keeps_nobody_behind_it_waiting() {
+    explore(2, || {
+        let world = World::new(1, 1);
+        let item = world.acquire();
+        let gives_up = spawn(1, &world, |world| match world.stock.ask(0, Waker::noop()) {
+            Ask::Granted(Grant::Idle(item)) => world.give(item),
+            Ask::Wait { turn, .. } => {
+                if let Some(Grant::Idle(item)) = world.stock.leave(turn) {
+                    world.give(item);
+                }
+            }
+            other => panic!("{other:?}"),
+        });
+        let looks = spawn(2, &world, |world| {
+            world.stock.expire(&0).into_iter().flatten().for_each(Waker::wake);
+        });
+        world.release(item);
+        gives_up.join().unwrap();
+        looks.join().unwrap();
+        assert_eq!(world.count(), (1, 1, 0));
+        assert_eq!(world.stock.take(), Some(7), "the sign is down again");
+    });
+}
+
+#[test]
+fn a_place_ahead_of_need_is_one_of_those_there_may_be() {
+    explore(3, || {
+        let world = World::new(2, 2);
+        let item = world.acquire();
+        let makes = spawn(1, &world, |world| {
+            if world.stock.take_place_ahead(1) {
+                let before = world.lent.fetch_add(1, Ordering::SeqCst);
+                assert!(before < world.most, "more than there may be");
+                world.release(8);
+            }
+        });
+        let wants = spawn(2, &world, |world| {
+            let item = world.acquire();
+            world.release(item);
+        });
+        world.release(item);
+        makes.join().unwrap();
+        wants.join().unwrap();
+        let (total, idle, ended) = world.count();
+        assert!(total == idle && (1..=2).contains(&total) && ended == 0);
+    });
+}
+
+#[test]
+fn who_leaves_with_a_grant_while_it_is_closed_leaves_nothing_idle() {
+    explore(3, || {
+        let world = World::new(1, 1);
+        let item = world.acquire();
+        let Ask::Wait { turn, .. } = world.stock.ask(0, Waker::noop()) else {
+            panic!("there is nothing");
+        };
+        let leaves = spawn(1, &world, move |world| match world.stock.leave(turn) {
+            Some(Grant::Idle(item)) => world.give(item),
+            Some(Grant::Place) => panic!("nothing broke"),
+            None => {}
+        });
+        let closes = spawn(2, &world, |world| {
+            let settled = world.stock.close();
+            world.see_to(settled);
+        });
+        world.release(item);
+        leaves.join().unwrap();
+        closes.join().unwrap();
+        assert_eq!(world.count(), (0, 0, 1));
+    });
+}
+
+#[test]
+fn a_place_that_was_granted_while_it_is_closed_is_free_again() {
+    explore(3, || {
+        let world = World::new(1, 1);
+        world.acquire();
+        world.lent.fetch_sub(1, Ordering::SeqCst);
+        let Ask::Wait { turn, .. } = world.stock.ask(0, Waker::noop()) else {
+            panic!("there is nothing");
+        };
+        let leaves = spawn(1, &world, move |world| match world.stock.leave(turn) {
+            Some(Grant::Place) => assert!(world.stock.give_place().is_none()),
+            Some(Grant::Idle(item)) => panic!("{item} was lent"),
+            None => {}
+        });
+        let closes = spawn(2, &world, |world| {
+            let settled = world.stock.close();
+            world.see_to(settled);
+        });
+        world.stock.give_place().into_iter().for_each(Waker::wake); // it broke
+        leaves.join().unwrap();
+        closes.join().unwrap();
+        assert_eq!(world.count(), (0, 0, 0));
     });
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     panic::Location,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -17,15 +17,16 @@ use tokio::{
 use super::{
     error::KeyedAcquireError,
     options::KeyedPoolOptions,
-    part::Part,
+    part::{Denied, Part},
     pool::Key,
-    seat::{MakeRoom, Right, Rooms, Seated},
+    rooms::{Leaving, MakeRoom, Rooms},
+    seat::{Right, Seated},
     status::{KeyStatus, KeyedStatus},
     sub::{Sub, Visitor, Waiter, at_once, in_turn},
 };
 use crate::{
     error::{AcquireError, Exhausted},
-    holders::merge,
+    holders::{merge, observe},
     manager::Manager,
     options::PoolOptions,
     registry::{KeyReport, PoolReport, Watched},
@@ -39,6 +40,10 @@ type Found<T, M> = Result<T, KeyedAcquireError<<M as Manager>::Error>>;
 pub(super) struct Book<K: Key, M: Manager> {
     pub(super) options: KeyedPoolOptions,
     ledger: Ledger,
+    /// The line that made the pool.
+    born_at: &'static Location<'static>,
+    /// When it was last observed that a key, or all of them, are exhausted.
+    exhausted_at: AtomicU64,
     make: Make<K, M>,
     start: Start<M>,
     /// To leases of all keys together.
@@ -71,7 +76,7 @@ impl<K: Key, M: Manager> Book<K, M> {
         let (scope, per_key) = (scope.clone(), options.per_key.clone());
         Arc::new_cyclic(|book: &Weak<Book<K, M>>| {
             let maker: Weak<dyn MakeRoom> = book.clone();
-            let rooms = Arc::new(Rooms { free: Arc::new(Semaphore::new(most)), maker });
+            let rooms = Arc::new(Rooms::new(most, maker));
             let start = move |manager| {
                 let manager = Seated { manager, rooms: Arc::clone(&rooms) };
                 Part::start(&scope, born_at, manager, per_key.clone())
@@ -80,6 +85,8 @@ impl<K: Key, M: Manager> Book<K, M> {
             Book {
                 options,
                 ledger: Ledger::current(),
+                born_at,
+                exhausted_at: AtomicU64::new(0),
                 make,
                 start: Box::new(start),
                 rights: Arc::new(Semaphore::new(most)),
@@ -193,7 +200,22 @@ impl<K: Key, M: Manager> Book<K, M> {
         Ok(Right { _of_key: of_key, _of_all: of_all })
     }
 
-    /// What there is to say of it, unless the pool is closed.
+    /// Why there is no lease of a key, in words of all of them.
+    pub(super) fn denied(
+        &self,
+        denied: Denied<M::Error>,
+        begun: Instant,
+    ) -> KeyedAcquireError<M::Error> {
+        match denied {
+            Denied::Key(error) => error.into(),
+            Denied::NoRoom => match self.exhausted(begun, self.most, self.holders()) {
+                Ok(exhausted) => KeyedAcquireError::AllExhausted(exhausted),
+                Err(closed) => closed.into(),
+            },
+        }
+    }
+
+    /// What there is to say of it, on the ledger too now and then, unless the pool is closed.
     fn exhausted(
         &self,
         begun: Instant,
@@ -204,7 +226,10 @@ impl<K: Key, M: Manager> Book<K, M> {
         if self.map().closed {
             return Err(AcquireError::Closed { pool });
         }
-        Ok(Exhausted { pool, waited: begun.elapsed(), max_total, holders })
+        let exhausted = Exhausted { pool, waited: begun.elapsed(), max_total, holders };
+        let pause = self.options.per_key.maintenance_interval;
+        observe(&exhausted, self.ledger, &self.exhausted_at, pause, self.born_at);
+        Ok(exhausted)
     }
 
     fn stand_in_line<'s>(&self, sub: &'s Sub<M>) -> Result<Waiter<'s>, AcquireError<M::Error>> {
@@ -298,8 +323,9 @@ impl<K: Key, M: Manager> Map<K, M> {
 }
 
 impl<K: Key, M: Manager> MakeRoom for Book<K, M> {
-    fn make_room(&self) -> bool {
-        self.by_age().iter().any(|sub| sub.part.end_an_idle_one())
+    fn make_room(&self, leaving: Leaving) {
+        let mut leaving = Some(leaving);
+        self.by_age().iter().any(|sub| sub.part.end_an_idle_one(&mut leaving));
     }
 }
 

@@ -3,12 +3,11 @@
 use std::{
     fmt,
     ops::{Deref, DerefMut},
-    sync::Arc,
 };
 
 use staunch_ledger::{Account, EntryId};
 
-use super::seat::{Right, Seated, Vacated};
+use super::seat::{Occupied, Right, Seated};
 use crate::{
     error::Revoked,
     lease::{InUse, Lease},
@@ -22,7 +21,7 @@ use crate::{
 pub struct KeyedLease<M: Manager> {
     // In this order: when the next one gets the right, the connection is back already.
     lease: Lease<Seated<M>>,
-    right: Option<Vacated>,
+    right: Option<Occupied>,
 }
 
 /// A connection in use: given back to its lease when dropped.
@@ -34,17 +33,14 @@ pub struct KeyedInUse<'l, M: Manager>(InUse<'l, Seated<M>>);
 pub struct KeyedOwnedInUse<M: Manager> {
     // In this order, as above.
     in_use: OwnedInUse<Seated<M>>,
-    _right: Option<Vacated>,
+    _right: Option<Occupied>,
 }
 
 impl<M: Manager> KeyedLease<M> {
     /// Puts the right where the end of the connection finds it too.
     pub(super) fn new(mut lease: Lease<Seated<M>>, right: Right) -> KeyedLease<M> {
-        let seat = lease.connection().ok().map(|in_use| Arc::clone(&in_use.seat.0));
-        let right = seat.map(|seat| {
-            seat.occupy(right);
-            Vacated(seat)
-        });
+        let id = lease.id();
+        let right = lease.connection().ok().map(|in_use| in_use.occupy(id, right));
         KeyedLease { lease, right }
     }
 

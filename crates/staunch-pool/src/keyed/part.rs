@@ -1,29 +1,54 @@
 //! The pool of one key. The only file here that knows what a pool is made of.
 
-use std::{panic::Location, sync::Arc};
+use std::{future::poll_fn, panic::Location, sync::Arc};
 
-use staunch_scope::Scope;
+use staunch_ledger::State;
+use staunch_scope::{Scope, Wait};
+use staunch_stock::Grant;
 use tokio::time::Instant;
 
-use super::seat::Seated;
+use super::{
+    rooms::Leaving,
+    seat::{Seated, with_room},
+};
 use crate::{
+    circuit::Refusal,
+    connecting::Place,
     error::AcquireError,
+    floating::Floating,
     keeper,
     lease::Lease,
-    manager::Manager,
+    manager::{Condition, Manager},
     options::PoolOptions,
-    shared::Shared,
+    record::Record,
+    shared::{Acquired, Shared},
     status::{Destroyed, Holder, PoolStatus},
+    waiting::{Refused, Waiting},
 };
 
 /// Closed when dropped.
 pub(super) struct Part<M: Manager>(Arc<Shared<Seated<M>>>);
+
+/// Why a key has no lease.
+pub(super) enum Denied<E: std::error::Error + 'static> {
+    /// There was no room for its connection among those of all keys.
+    NoRoom,
+    Key(AcquireError<E>),
+}
+
+impl<E: std::error::Error + 'static, T: Into<AcquireError<E>>> From<T> for Denied<E> {
+    fn from(error: T) -> Self {
+        Denied::Key(error.into())
+    }
+}
 
 impl<M: Manager> Drop for Part<M> {
     fn drop(&mut self) {
         self.0.close();
     }
 }
+
+type Found<M> = Result<Arc<Record<Seated<M>>>, Denied<<M as Manager>::Error>>;
 
 impl<M: Manager> Part<M> {
     /// A pool that belongs to `scope`, born on the line that made the keyed one. It is in no
@@ -43,18 +68,81 @@ impl<M: Manager> Part<M> {
         Part(shared)
     }
 
-    /// As [`Pool::acquire`](crate::Pool::acquire).
+    /// As [`Pool::acquire`](crate::Pool::acquire), for who has the right to it.
     pub(super) async fn acquire(
         &self,
         born_at: &'static Location<'static>,
         begun: Instant,
-    ) -> Result<Lease<Seated<M>>, AcquireError<M::Error>> {
+    ) -> Result<Lease<Seated<M>>, Denied<M::Error>> {
         if let Some(record) = self.0.take_at_once() {
             return Ok(Lease::new(record, born_at));
         }
-        let acquired = self.0.acquire(begun).await;
+        let acquired = self.find(begun).await;
         self.0.counters.waited(begun.elapsed(), acquired.is_ok());
         acquired.map(|record| Lease::new(record, born_at))
+    }
+
+    /// As [`Shared::acquire`]; but whoever makes a connection takes room for it first.
+    async fn find(&self, begun: Instant) -> Found<M> {
+        let deadline = begun + self.0.options.acquire_timeout;
+        loop {
+            match self.grant(begun, deadline).await? {
+                Grant::Idle(record) if !self.0.options.test_on_borrow => return Ok(record),
+                Grant::Idle(record) => {
+                    let checked = Floating::new(record).checked(Condition::Clean, true);
+                    if let Some(record) = Box::pin(checked).await {
+                        return Ok(record);
+                    }
+                }
+                Grant::Place => {
+                    return Box::pin(self.create(Place::new(&self.0), deadline)).await;
+                }
+            }
+        }
+    }
+
+    /// A connection or a place, in one's turn: there may be one that is still being checked.
+    async fn grant(
+        &self,
+        begun: Instant,
+        deadline: Instant,
+    ) -> Result<Grant<Arc<Record<Seated<M>>>>, AcquireError<M::Error>> {
+        let PoolOptions { name: pool, max_waiters: limit, .. } = self.0.options;
+        let mut waiting = Waiting::new(&*self.0);
+        let mut wait = Wait::new();
+        let asked = poll_fn(|cx| wait.poll(cx, State::Lease, |cx| waiting.poll(deadline, cx)));
+        asked.await?.map_err(|refused| match refused {
+            Refused::Full => AcquireError::TooManyWaiters { pool, limit },
+            Refused::TimedOut => AcquireError::Exhausted(self.0.exhausted(begun.elapsed())),
+            Refused::Closed => AcquireError::Closed { pool },
+        })
+    }
+
+    /// Takes room, and makes a connection in it. Nobody gives way for a server that is down; and
+    /// who waits for room in vain says nothing of the server.
+    async fn create(&self, place: Place<'_, Seated<M>>, deadline: Instant) -> Found<M> {
+        let pool = self.0.options.name;
+        if let Err(Refusal { retry_in, last }) = self.would_connect() {
+            return Err(AcquireError::Down { pool, retry_in, last }.into());
+        }
+        let rooms = &self.0.manager.rooms;
+        let Some(room) = rooms.take(deadline).await? else {
+            return Err(if self.0.stock.is_closed() {
+                AcquireError::Closed { pool }.into()
+            } else {
+                Denied::NoRoom
+            });
+        };
+        let created: Acquired<_> = with_room(room, self.0.create(place, deadline)).await;
+        Ok(created?)
+    }
+
+    /// Whether the circuit would let somebody connect.
+    fn would_connect(&self) -> Result<(), Refusal> {
+        let mut circuit = self.0.circuit();
+        circuit.ask(self.0.ledger.now())?;
+        circuit.gave_up(); // for now
+        Ok(())
     }
 
     /// An acquire has failed before it came here.
@@ -62,14 +150,38 @@ impl<M: Manager> Part<M> {
         self.0.counters.waited(begun.elapsed(), false);
     }
 
-    /// Ends the connection that has been idle for longest. Whether there was one.
-    pub(super) fn end_an_idle_one(&self) -> bool {
-        let mut is_first = true;
-        let ended = self.0.stock.extract(|_, _| std::mem::replace(&mut is_first, false));
-        for record in &ended {
-            self.0.destroy(record, Destroyed::Closed);
+    /// Ends the connection that has been idle for longest. Whether there was one; it has `leaving`
+    /// then.
+    pub(super) fn end_an_idle_one(&self, leaving: &mut Option<Leaving>) -> bool {
+        let rooms = &self.0.manager.rooms;
+        while let Some(oldest) = self.idle_for_longest() {
+            let ended = self.0.stock.extract(|record, _| record.key == oldest);
+            for record in &ended {
+                if let Some(pooled) = record.connection().as_ref() {
+                    let leaves = || leaving.take().unwrap_or_else(|| rooms.leaves());
+                    pooled.connection.leave(leaves);
+                }
+                self.0.destroy(record, Destroyed::Closed);
+            }
+            if !ended.is_empty() {
+                return true;
+            }
+            // Somebody was quicker, and has leased it.
         }
-        !ended.is_empty()
+        false
+    }
+
+    fn idle_for_longest(&self) -> Option<u64> {
+        let mut oldest = None;
+        let none = self.0.stock.extract(|record, _| {
+            let since = record.idle_since();
+            if oldest.is_none_or(|(before, _)| since < before) {
+                oldest = Some((since, record.key));
+            }
+            false
+        });
+        debug_assert!(none.is_empty(), "it only looks");
+        oldest.map(|(_, key)| key)
     }
 
     /// What is idle ends, and nobody leases any more.

@@ -146,7 +146,8 @@ impl<K: Key, M: Manager> KeyedPool<K, M> {
             let (begun, sub) = (Instant::now(), sub?);
             let right = book.right(&sub, begun).await;
             let right = right.inspect_err(|_| sub.part.failed(begun))?;
-            let lease = sub.part.acquire(born_at, begun).await?;
+            let lease = sub.part.acquire(born_at, begun).await;
+            let lease = lease.map_err(|denied| book.denied(denied, begun))?;
             Ok(KeyedLease::new(lease, right))
         }
     }
@@ -159,7 +160,7 @@ impl<K: Key, M: Manager> KeyedPool<K, M> {
         let mut wanted = idle.saturating_sub(keep);
         let mut ended = 0;
         for sub in &subs {
-            while wanted > 0 && sub.part.end_an_idle_one() {
+            while wanted > 0 && sub.part.end_an_idle_one(&mut None) {
                 wanted -= 1;
                 ended += 1;
             }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use staunch::{BoxError, Cancelled, Context, Ledger, Scope, ledger::Entry, scope};
-use staunch_harness::{eventually, poll_times};
+use staunch_harness::{eventually, observed, poll_times};
 use staunch_pool::{
     AcquireError, Condition, KeyedAcquireError, KeyedPool, KeyedPoolOptions, KeyedPoolOptionsError,
     PoolOptions, PoolOptionsError, pools,
@@ -180,6 +180,26 @@ async fn a_key_has_limits_of_its_own() {
         assert!(is_exhausted && error.to_string().contains("keyed.rs"), "{error}");
         assert_eq!((pool.status().sum.failed, pool.status().sum.waiters), (2, 0));
         drop(lease);
+    })
+    .await;
+}
+
+/// Of a key, and of all of them together: who has the connections is on the ledger, at most once
+/// in each `maintenance_interval`.
+#[staunch::test(start_paused = true)]
+async fn who_exhausts_it_is_observed_now_and_then() {
+    with_keys(limits(3, 2, 1), async |pool, _, _| {
+        let leases = [pool.acquire(&"a").await.unwrap(), pool.acquire(&"b").await.unwrap()];
+        assert!(pool.acquire(&"a").await.is_err());
+        assert!(pool.acquire(&"c").await.is_err());
+        let said = observed("pool-exhausted");
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].contains("all 1 are taken, by 1 by ") && said[0].contains("keyed.rs"));
+        pass(Duration::from_secs(5)).await;
+        assert!(pool.acquire(&"c").await.is_err());
+        let said = observed("pool-exhausted");
+        assert!(said.len() == 2 && said[1].contains("all 2 are taken, by 1 by "), "{said:?}");
+        drop(leases);
     })
     .await;
 }

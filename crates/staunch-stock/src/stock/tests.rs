@@ -160,6 +160,20 @@ fn what_is_extracted_keeps_its_place() {
 }
 
 #[test]
+fn more_are_extracted_than_there_were_when_it_began() {
+    let stock = stock(2, 2);
+    fill(&stock, 2);
+    stock.shelves[0].push(1);
+    let taken = stock.extract(|number, _| {
+        if *number == 1 {
+            stock.shelves[1].push(2); // somebody gives another one back
+        }
+        true
+    });
+    assert_eq!((taken, total_and_idle(&stock)), (vec![1, 2], (2, 0)));
+}
+
+#[test]
 fn in_order_of_age_there_is_one_shelf() {
     let limits = Limits { most: 3, most_idle: 3, most_waiting: 2, order: Order::Fifo };
     let stock: Stock<u32, u32> = Stock::with_shelves(limits, 8);
