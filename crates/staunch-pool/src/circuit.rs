@@ -45,15 +45,18 @@ impl Circuit {
 
     /// May somebody connect?
     pub(crate) fn ask(&mut self, now: Stamp) -> Result<Try, Refusal> {
-        if self.failures == 0 {
-            return Ok(Try(self.round));
-        }
-        if self.probing || now < self.retry_at {
+        self.look(now)?;
+        self.probing = self.is_open();
+        Ok(Try(self.round))
+    }
+
+    /// Whether somebody might.
+    pub(crate) fn look(&self, now: Stamp) -> Result<(), Refusal> {
+        if self.is_open() && (self.probing || now < self.retry_at) {
             let retry_in = self.retry_at.since(now);
             return Err(Refusal { retry_in, last: self.last.clone() });
         }
-        self.probing = true;
-        Ok(Try(self.round))
+        Ok(())
     }
 
     /// The server answers, whenever the connect was begun.

@@ -74,6 +74,13 @@ pub(crate) enum Work<M: Manager> {
     Close(Box<Pooled<M>>),
 }
 
+/// What an acquire has come to.
+pub(crate) enum Claim<'s, M: Manager> {
+    Ready(Arc<Record<M>>),
+    /// For a new connection.
+    Place(Place<'s, M>),
+}
+
 pub(crate) type Acquired<M> = Result<Arc<Record<M>>, AcquireError<<M as Manager>::Error>>;
 
 impl<M: Manager> Shared<M> {
@@ -123,20 +130,30 @@ impl<M: Manager> Shared<M> {
     /// A connection to lease, waiting for one, or making one, since `begun`. What is larger than
     /// a wait is in memory of its own.
     pub(crate) async fn acquire(self: &Arc<Self>, begun: Instant) -> Acquired<M> {
+        match self.claim(begun).await? {
+            Claim::Ready(record) => Ok(record),
+            Claim::Place(place) => Box::pin(self.create(place, begun)).await,
+        }
+    }
+
+    /// A connection to lease, or a place to make one in, waiting for it since `begun`.
+    pub(crate) async fn claim(
+        self: &Arc<Self>,
+        begun: Instant,
+    ) -> Result<Claim<'_, M>, AcquireError<M::Error>> {
         let deadline = begun + self.options.acquire_timeout;
-        let place = match self.grant(begun, deadline).await? {
-            Grant::Idle(record) if !self.options.test_on_borrow => return Ok(record),
+        Ok(match self.grant(begun, deadline).await? {
+            Grant::Idle(record) if !self.options.test_on_borrow => Claim::Ready(record),
             Grant::Idle(record) => {
                 let checking = Floating::new(record).check(Condition::Clean, true);
                 match Box::pin(checking).await? {
-                    Ok(good) => return Ok(good.keep()),
+                    Ok(good) => Claim::Ready(good.keep()),
                     // The turn is not lost.
-                    Err(bad) => bad.replace(self, Destroyed::Invalid),
+                    Err(bad) => Claim::Place(bad.replace(self, Destroyed::Invalid)),
                 }
             }
-            Grant::Place => Place::new(self),
-        };
-        Box::pin(self.create(place, begun)).await
+            Grant::Place => Claim::Place(Place::new(self)),
+        })
     }
 
     /// A connection or a place, in one's turn.

@@ -1,10 +1,8 @@
 //! The pool of one key. The only file here that knows what a pool is made of.
 
-use std::{future::poll_fn, panic::Location, sync::Arc};
+use std::{panic::Location, sync::Arc};
 
-use staunch_ledger::State;
-use staunch_scope::{Scope, Wait};
-use staunch_stock::Grant;
+use staunch_scope::Scope;
 use tokio::time::Instant;
 
 use super::{
@@ -15,15 +13,13 @@ use crate::{
     circuit::Refusal,
     connecting::Place,
     error::AcquireError,
-    floating::Floating,
     keeper,
     lease::Lease,
-    manager::{Condition, Manager},
+    manager::Manager,
     options::PoolOptions,
     record::Record,
-    shared::{Acquired, Shared},
+    shared::{Acquired, Claim, Shared},
     status::{Destroyed, Holder, PoolStatus},
-    waiting::{Refused, Waiting},
 };
 
 /// Closed when dropped.
@@ -84,48 +80,22 @@ impl<M: Manager> Part<M> {
 
     /// As [`Shared::acquire`]; but whoever makes a connection takes room for it first.
     async fn find(&self, begun: Instant) -> Found<M> {
-        let deadline = begun + self.0.options.acquire_timeout;
-        loop {
-            match self.grant(begun, deadline).await? {
-                Grant::Idle(record) if !self.0.options.test_on_borrow => return Ok(record),
-                Grant::Idle(record) => {
-                    let checked = Floating::new(record).checked(Condition::Clean, true);
-                    if let Some(record) = Box::pin(checked).await {
-                        return Ok(record);
-                    }
-                }
-                Grant::Place => {
-                    return Box::pin(self.create(Place::new(&self.0), deadline)).await;
-                }
-            }
+        match self.0.claim(begun).await? {
+            Claim::Ready(record) => Ok(record),
+            Claim::Place(place) => Box::pin(self.create(place, begun)).await,
         }
-    }
-
-    /// A connection or a place, in one's turn: there may be one that is still being checked.
-    async fn grant(
-        &self,
-        begun: Instant,
-        deadline: Instant,
-    ) -> Result<Grant<Arc<Record<Seated<M>>>>, AcquireError<M::Error>> {
-        let PoolOptions { name: pool, max_waiters: limit, .. } = self.0.options;
-        let mut waiting = Waiting::new(&*self.0);
-        let mut wait = Wait::new();
-        let asked = poll_fn(|cx| wait.poll(cx, State::Lease, |cx| waiting.poll(deadline, cx)));
-        asked.await?.map_err(|refused| match refused {
-            Refused::Full => AcquireError::TooManyWaiters { pool, limit },
-            Refused::TimedOut => AcquireError::Exhausted(self.0.exhausted(begun.elapsed())),
-            Refused::Closed => AcquireError::Closed { pool },
-        })
     }
 
     /// Takes room, and makes a connection in it. Nobody gives way for a server that is down; and
     /// who waits for room in vain says nothing of the server.
-    async fn create(&self, place: Place<'_, Seated<M>>, deadline: Instant) -> Found<M> {
+    async fn create(&self, place: Place<'_, Seated<M>>, begun: Instant) -> Found<M> {
         let pool = self.0.options.name;
-        if let Err(Refusal { retry_in, last }) = self.would_connect() {
+        let looked = self.0.circuit().look(self.0.ledger.now());
+        if let Err(Refusal { retry_in, last }) = looked {
             return Err(AcquireError::Down { pool, retry_in, last }.into());
         }
         let rooms = &self.0.manager.rooms;
+        let deadline = begun + self.0.options.acquire_timeout;
         let Some(room) = rooms.take(deadline).await? else {
             return Err(if self.0.stock.is_closed() {
                 AcquireError::Closed { pool }.into()
@@ -133,16 +103,8 @@ impl<M: Manager> Part<M> {
                 Denied::NoRoom
             });
         };
-        let created: Acquired<_> = with_room(room, self.0.create(place, deadline)).await;
+        let created: Acquired<_> = with_room(room, self.0.create(place, begun)).await;
         Ok(created?)
-    }
-
-    /// Whether the circuit would let somebody connect.
-    fn would_connect(&self) -> Result<(), Refusal> {
-        let mut circuit = self.0.circuit();
-        circuit.ask(self.0.ledger.now())?;
-        circuit.gave_up(); // for now
-        Ok(())
     }
 
     /// An acquire has failed before it came here.

@@ -96,15 +96,15 @@ impl Model {
     }
 
     fn acquire(&mut self, who: usize) {
-        while self.line.is_empty()
+        if self.line.is_empty()
             && let Some(is_dead) = self.idle.pop_back()
         {
             if self.is_served_by(is_dead) {
                 self.holders.push((who, is_dead));
-                return;
+            } else {
+                self.connect(who); // in its place
             }
-        }
-        if self.line.is_empty() && self.size() < self.most {
+        } else if self.line.is_empty() && self.size() < self.most {
             self.connect(who);
         } else {
             self.line.push_back(who);
@@ -133,9 +133,8 @@ impl Model {
         let Some(next) = self.line.pop_front() else { return self.idle.push_back(is_dead) };
         if self.is_served_by(is_dead) {
             self.holders.push((next, is_dead));
-        } else {
+        } else if !self.connect(next) {
             self.give_place();
-            self.acquire(next);
         }
     }
 
