@@ -24,4 +24,4 @@ pub use self::postgres::{
 #[cfg(feature = "redis")]
 pub use self::redis::{ConnectRedisError, Redis, RedisConnection};
 #[cfg(feature = "tcp")]
-pub use self::tcp::Tcp;
+pub use self::tcp::{Tcp, TcpConnection};
