@@ -18,8 +18,8 @@ pub use self::http::{
 };
 #[cfg(feature = "postgres")]
 pub use self::postgres::{
-    ConnectPostgresError, Postgres, PostgresConnection, PostgresSession, PostgresTransaction,
-    PostgresTransactionBuilder, ResetSession,
+    ConnectPostgresError, Postgres, PostgresConnection, PostgresQuery, PostgresSession,
+    PostgresTransaction, PostgresTransactionBuilder, ResetSession,
 };
 #[cfg(feature = "redis")]
 pub use self::redis::{ConnectRedisError, Redis, RedisConnection};
