@@ -46,14 +46,28 @@ impl Drivers {
 
     /// Starts one. It ends by itself, when its client is gone, or by the switch.
     pub(super) fn start(&self, driver: impl Future<Output = ()> + Send + 'static) -> Switch {
+        self.start_with(driver, std::future::ready(()))
+    }
+
+    /// Starts one after which something is left to do if it was switched off: its task ends only then,
+    /// so that must be soon.
+    pub(super) fn start_with(
+        &self,
+        driver: impl Future<Output = ()> + Send + 'static,
+        once_off: impl Future<Output = ()> + Send + 'static,
+    ) -> Switch {
         let switch = Switch(Arc::default());
         let state = Arc::clone(&switch.0);
         (self.start)(Box::pin(async move {
             let ends = Ends(state);
-            tokio::select! {
+            let is_off = tokio::select! {
                 biased;
-                () = ends.0.off.notified() => {}
-                () = driver => {}
+                () = ends.0.off.notified() => true,
+                () = driver => false,
+            };
+            drop(ends);
+            if is_off {
+                once_off.await;
             }
         }));
         switch

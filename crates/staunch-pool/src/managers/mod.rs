@@ -18,10 +18,10 @@ pub use self::http::{
 };
 #[cfg(feature = "postgres")]
 pub use self::postgres::{
-    ConnectPostgresError, Postgres, PostgresConnection, PostgresSession, PostgresTransaction,
-    PostgresTransactionBuilder, ResetSession,
+    ConnectPostgresError, Postgres, PostgresConnection, PostgresQuery, PostgresSession,
+    PostgresTransaction, PostgresTransactionBuilder, ResetSession,
 };
 #[cfg(feature = "redis")]
 pub use self::redis::{ConnectRedisError, Redis, RedisConnection};
 #[cfg(feature = "tcp")]
-pub use self::tcp::Tcp;
+pub use self::tcp::{Tcp, TcpConnection};

@@ -1,10 +1,14 @@
 //! A session is used again, and its state is not.
 
-use std::time::{Duration, Instant};
+use std::{
+    convert::Infallible,
+    pin::pin,
+    time::{Duration, Instant},
+};
 
-use staunch::timeout;
-use staunch_harness::PostgresServer;
-use staunch_pool::PoolOptions;
+use staunch::{BoxError, Scope, timeout};
+use staunch_harness::{PostgresServer, Swallow, destroyed, eventually};
+use staunch_pool::{Destroyed, Pool, PoolOptions, Postgres};
 
 use crate::{backend, single, with_pool};
 
@@ -85,6 +89,58 @@ async fn nothing_that_a_lease_did_to_its_session_is_left() {
     .await;
 }
 
+/// Whoever says `BEGIN` or `SET` by `execute` is understood as well.
+#[staunch::test]
+async fn what_a_query_changes_is_seen_in_its_text() {
+    let server = PostgresServer::start(&[]).unwrap();
+    with_pool(&server.config(), single(), async |pool| {
+        let first = backend(&pool).await;
+        for text in [
+            "BEGIN",
+            "/* mine */ SET application_name = 'mine'",
+            "SELECT set_config('application_name', 'mine', false)",
+            "SELECT pg_advisory_lock(7)",
+            "LISTEN news",
+            "SELECT 1 AS n INTO TEMP scratch",
+        ] {
+            for way in ["execute", "query", "query_typed", "query_cached", "prepare"] {
+                let mut lease = pool.acquire().await.unwrap();
+                let connection = lease.connection().unwrap();
+                match way {
+                    "execute" => drop(connection.execute(text, &[]).await.unwrap()),
+                    "query" => drop(connection.query(&text.to_owned(), &[]).await.unwrap()),
+                    "query_typed" => drop(connection.query_typed(text, &[]).await.unwrap()),
+                    "query_cached" => drop(connection.query_cached(text, &[]).await.unwrap()),
+                    _ => {
+                        let statement = connection.prepare(text).await.unwrap();
+                        connection.execute(&statement, &[]).await.unwrap();
+                    }
+                }
+                drop(connection);
+                drop(lease);
+                assert_eq!(pool.status().idle, 0, "{way} {text}: it is reset first");
+                let mut lease = pool.acquire().await.unwrap();
+                let connection = lease.connection().unwrap();
+                let left = "SELECT pg_backend_pid(), current_setting('application_name'), \
+                            (SELECT count(*) FROM pg_listening_channels()) \
+                            + (SELECT count(*) FROM pg_class WHERE relname = 'scratch') \
+                            + (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'), \
+                            extract(epoch FROM now())::float8";
+                let row = connection.query_one(left, &[]).await.unwrap();
+                let found: (i32, String, i64) = (row.get(0), row.get(1), row.get(2));
+                assert_eq!(found, (first, String::new(), 0), "{way} {text}");
+                let again = connection.query_one(left, &[]).await.unwrap();
+                let times: [f64; 2] = [row.get(3), again.get(3)];
+                assert!(times[0] < times[1], "{way} {text}: each in a transaction of its own");
+                drop(connection);
+                drop(lease);
+                assert_eq!(pool.status().idle, 1, "a query needs no reset");
+            }
+        }
+    })
+    .await;
+}
+
 /// tokio-postgres prepares statements of its own to learn of types, which `DISCARD ALL` would take
 /// from under it.
 #[staunch::test]
@@ -124,4 +180,86 @@ async fn a_cancelled_query_does_not_cancel_the_next() {
         assert_eq!(pool.status().created, 1, "nor the reset");
     })
     .await;
+}
+
+#[staunch::test]
+async fn a_slow_reset_of_a_session_on_which_nothing_runs_is_waited_for() {
+    let server = PostgresServer::start(&[]).unwrap();
+    let network = Swallow::start(server.port()).unwrap();
+    let config = format!("host=127.0.0.1 port={} user=postgres", network.port());
+    with_pool(&config, single(), async |pool| {
+        let first = backend(&pool).await;
+        let mut lease = pool.acquire().await.unwrap();
+        let set = "SET application_name = 'mine'";
+        lease.connection().unwrap().batch_execute(set).await.unwrap();
+        network.swallow(true);
+        drop(lease);
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        network.swallow(false); // what was said meanwhile arrives
+        assert_eq!((backend(&pool).await, pool.status().created), (first, 1));
+        assert_eq!(network.openings().len(), 1, "nobody wished to cancel anything");
+    })
+    .await;
+}
+
+/// What the client itself runs nobody counts, so the wish to cancel it may meet the reset.
+#[staunch::test]
+async fn a_slow_reset_that_is_cancelled_begins_again() {
+    let server = PostgresServer::start(&[]).unwrap();
+    let patient = Duration::from_secs(30);
+    let options = PoolOptions { acquire_timeout: patient, reset_timeout: patient, ..single() };
+    with_pool(&server.config(), options, async |pool| {
+        let first = backend(&pool).await;
+        let mut lease = pool.acquire().await.unwrap();
+        let connection = lease.connection().unwrap();
+        let create = "DO $$ BEGIN FOR n IN 1..1500 LOOP \
+                      EXECUTE format('CREATE TEMP TABLE t%s (n int)', n); \
+                      END LOOP; END $$";
+        connection.client().batch_execute(create).await.unwrap();
+        drop(connection);
+        drop(lease);
+        let begun = Instant::now();
+        assert_eq!((backend(&pool).await, pool.status().created), (first, 1));
+        assert!(begun.elapsed() > Duration::from_millis(50), "slow: {:?}", begun.elapsed());
+    })
+    .await;
+}
+
+#[staunch::test]
+async fn a_query_whose_lease_is_revoked_is_cancelled_on_the_server() {
+    let server = PostgresServer::start(&[]).unwrap();
+    let options = PoolOptions {
+        max_total: 2,
+        abandoned_timeout: Duration::from_millis(400),
+        ..PoolOptions::default()
+    };
+    let work = async |pool: Pool<Postgres>, s: Scope<BoxError>| {
+        let leasing = pool.clone();
+        s.spawn(async move {
+            let mut lease = leasing.acquire().await?;
+            let connection = lease.connection()?;
+            let mut query = pin!(connection.query("SELECT pg_sleep(600)", &[]));
+            assert!(timeout(Duration::from_millis(100), query.as_mut()).await.is_err());
+            staunch::sleep(Duration::from_mins(1)).await?; // with it in hand, parked
+            Ok(())
+        });
+        eventually("it runs", async || asleep(&pool).await == 1).await;
+        eventually("it is revoked", async || destroyed(&pool.status(), Destroyed::Abandoned) == 1)
+            .await;
+        let begun = Instant::now();
+        eventually("it is cancelled", async || asleep(&pool).await == 0).await;
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    };
+    let config: tokio_postgres::Config = server.config().parse().unwrap();
+    let manager = |s: &Scope<BoxError>| Ok::<_, Infallible>(Postgres::new(s, config));
+    staunch_harness::with_pool(manager, options, work).await;
+}
+
+/// How many sessions are in `pg_sleep`.
+async fn asleep(pool: &Pool<Postgres>) -> i64 {
+    let mut lease = pool.acquire().await.unwrap();
+    let connection = lease.connection().unwrap();
+    let count = "SELECT count(*) FROM pg_stat_activity \
+                 WHERE wait_event = 'PgSleep' AND state = 'active'";
+    connection.query_one(count, &[]).await.unwrap().get(0)
 }

@@ -88,6 +88,7 @@ async fn one_whose_table_has_changed_is_prepared_again() {
         transaction.commit().await.unwrap();
         drop(connection);
         drop(lease);
+        drop(pool.acquire().await.unwrap());
         assert_eq!((pool.status().idle, pool.status().created), (1, 1));
     })
     .await;

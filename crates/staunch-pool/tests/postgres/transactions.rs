@@ -1,6 +1,6 @@
 //! Transactions end, and leave nothing.
 
-use std::time::Duration;
+use std::{mem::ManuallyDrop, time::Duration};
 
 use staunch::timeout;
 use staunch_harness::{PostgresServer, poll_times};
@@ -78,6 +78,46 @@ async fn one_that_is_dropped_is_over_for_its_own_lease_and_for_the_next() {
     .await;
 }
 
+/// No destructor tells of it.
+#[staunch::test]
+async fn one_that_is_forgotten_is_rolled_back_before_the_next_lease() {
+    let server = PostgresServer::start(&[]).unwrap();
+    with_pool(&server.config(), single(), async |pool| {
+        let mut lease = pool.acquire().await.unwrap();
+        let create = "CREATE TABLE t (n int)";
+        lease.connection().unwrap().execute(create, &[]).await.unwrap();
+        drop(lease);
+        let mut lease = pool.acquire().await.unwrap();
+        let mut connection = lease.connection().unwrap();
+        let transaction = connection.transaction().await.unwrap();
+        transaction.execute_cached("INSERT INTO t VALUES (1)", &[]).await.unwrap();
+        let _forgotten = ManuallyDrop::new(transaction); // as `mem::forget` does
+        drop(connection);
+        drop(lease);
+        assert_eq!(pool.status().idle, 0, "it is reset first");
+        assert_eq!((rows(&pool).await, pool.status().created), (0, 1));
+    })
+    .await;
+}
+
+#[staunch::test]
+async fn a_session_that_was_touched_before_is_reset_after_it() {
+    let server = PostgresServer::start(&[]).unwrap();
+    with_pool(&server.config(), single(), async |pool| {
+        let mut lease = pool.acquire().await.unwrap();
+        let mut connection = lease.connection().unwrap();
+        connection.batch_execute("SET application_name = 'mine'").await.unwrap();
+        connection.transaction().await.unwrap().commit().await.unwrap();
+        drop(connection);
+        drop(lease);
+        let mut lease = pool.acquire().await.unwrap();
+        let connection = lease.connection().unwrap();
+        let row = connection.query_one("SHOW application_name", &[]).await.unwrap();
+        assert_eq!(row.get::<_, String>(0), "");
+    })
+    .await;
+}
+
 #[staunch::test]
 async fn one_whose_begin_is_dropped_has_not_begun() {
     let server = PostgresServer::start(&[]).unwrap();
@@ -101,8 +141,11 @@ async fn a_part_can_be_undone_by_itself() {
     let server = PostgresServer::start(&[]).unwrap();
     with_pool(&server.config(), single(), async |pool| {
         let mut lease = pool.acquire().await.unwrap();
+        let create = "CREATE TABLE t (n int)";
+        lease.connection().unwrap().execute(create, &[]).await.unwrap();
+        drop(lease);
+        let mut lease = pool.acquire().await.unwrap();
         let mut connection = lease.connection().unwrap();
-        connection.execute("CREATE TABLE t (n int)", &[]).await.unwrap();
         let insert = "INSERT INTO t VALUES (1)";
         let mut whole = connection.transaction().await.unwrap();
         let mut kept = whole.savepoint("a \"quoted\" name").await.unwrap();

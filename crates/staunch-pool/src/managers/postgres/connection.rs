@@ -2,12 +2,10 @@
 
 use std::{fmt, ops::Deref};
 
-use tokio_postgres::{CancelToken, Client};
-
 use super::{
     PgResult,
+    canceller::Canceller,
     session::PostgresSession,
-    target::Target,
     transaction::{PostgresTransaction, PostgresTransactionBuilder},
 };
 use crate::managers::driver::Switch;
@@ -26,24 +24,11 @@ use crate::managers::driver::Switch;
 /// ```
 pub struct PostgresConnection {
     pub(super) session: PostgresSession,
-    pub(super) cancel: CancelToken,
-    /// Where a query is cancelled: there may be several servers.
-    pub(super) target: Target,
+    pub(super) canceller: Canceller,
     pub(super) switch: Switch,
 }
 
 impl PostgresConnection {
-    pub(super) fn new(
-        client: Client,
-        switch: Switch,
-        target: Target,
-        statements_max: usize,
-    ) -> PostgresConnection {
-        let cancel = client.cancel_token();
-        let session = PostgresSession::new(client, statements_max);
-        PostgresConnection { session, cancel, target, switch }
-    }
-
     pub(super) fn is_broken(&self) -> bool {
         self.session.is_broken() || self.switch.has_ended()
     }
@@ -86,7 +71,7 @@ impl Deref for PostgresConnection {
 impl fmt::Debug for PostgresConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresConnection")
-            .field("server", &self.target.to_string())
+            .field("server", &self.canceller.target.to_string())
             .field("session", &self.session)
             .finish_non_exhaustive()
     }

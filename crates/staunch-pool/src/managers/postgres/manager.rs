@@ -10,26 +10,25 @@ use std::{
     time::Duration,
 };
 
-use rustls::ClientConfig;
-use staunch_net::{Connection, DialError, DialOptions, Dialer};
-use staunch_scope::{Context, Scope};
-use tokio::io::AsyncReadExt;
-use tokio_postgres::{
-    Client, Config, NoTls,
-    config::{Host, SslMode},
-    tls::TlsConnect,
-};
+use rustls::{ClientConfig, pki_types::ServerName};
+use staunch_net::{Connection, DialOptions, Dialer};
+use staunch_scope::Scope;
+use tokio::time::timeout;
+use tokio_postgres::{Config, NoTls, config::SslMode, error::SqlState, tls::TlsConnect};
 
 use super::{
     PgResult,
+    canceller::{Canceller, dial},
     connection::PostgresConnection,
     error::{ConnectPostgresError, described},
+    session::PostgresSession,
+    state::State,
     target::Target,
     tls::Handshake,
 };
 use crate::{
     manager::{Condition, Manager},
-    managers::driver::{Drivers, Switch},
+    managers::driver::Drivers,
 };
 
 /// Makes PostgreSQL connections.
@@ -54,7 +53,7 @@ use crate::{
 /// ```
 pub struct Postgres {
     config: Config,
-    dialer: Dialer,
+    dialer: Arc<Dialer>,
     reset: ResetSession,
     statements_max: usize,
     tls: Option<Arc<ClientConfig>>,
@@ -65,8 +64,9 @@ pub struct Postgres {
 /// transaction) is discarded before the next lease.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ResetSession {
-    /// After something that can change it: `batch_execute`, `simple_query`, or use of the client
-    /// itself; and after a query or a transaction that was dropped. A round trip then.
+    /// After something that can change it, as far as is known: see
+    /// [`PostgresSession`](crate::PostgresSession#what-touches-the-session); and after a query or a
+    /// transaction that was dropped. A round trip then.
     #[default]
     WhenTouched,
     /// After each lease. A round trip each.
@@ -83,7 +83,7 @@ impl Postgres {
     pub fn new<E: Send + 'static>(scope: &Scope<E>, config: Config) -> Postgres {
         let options = DialOptions::default();
         let timeout = config.get_connect_timeout().copied().unwrap_or(options.timeout);
-        let dialer = Dialer::owned(scope, DialOptions { timeout, ..options });
+        let dialer = Arc::new(Dialer::owned(scope, DialOptions { timeout, ..options }));
         let (reset, drivers) = (ResetSession::default(), Drivers::new(scope));
         Postgres { config, dialer, reset, statements_max: 100, tls: None, drivers }
     }
@@ -137,7 +137,7 @@ impl Postgres {
     async fn dial(&self) -> Result<(Connection, Target), ConnectPostgresError> {
         let mut failure = ConnectPostgresError::NoHost;
         for target in Target::all(&self.config) {
-            match self.dial_target(&target).await {
+            match dial(&self.dialer, self.drivers.born_at, &target).await {
                 Ok(connection) => return Ok((connection, target)),
                 Err(error) => failure = error.into(),
             }
@@ -145,27 +145,40 @@ impl Postgres {
         Err(failure)
     }
 
-    async fn dial_target(&self, target: &Target) -> Result<Connection, DialError> {
-        let (born_at, context) = (self.drivers.born_at, Context::current());
-        let address = target.to_string();
-        match target.host {
-            Host::Tcp(_) => self.dialer.tcp_at(born_at, context, address).await,
-            Host::Unix(_) => self.dialer.unix_at(born_at, context, address).await,
-        }
-    }
-
-    /// Begins a session, and the task that drives it.
-    async fn begin<T>(&self, socket: Connection, tls: T) -> PgResult<(Client, Switch)>
+    /// Begins a session, and the task that drives it. Switched off while a query runs, it asks the
+    /// server to give that up: it would go on, and keep its locks.
+    async fn begin<T>(
+        &self,
+        socket: Connection,
+        target: Target,
+        name: Option<ServerName<'static>>,
+        tls: T,
+    ) -> PgResult<PostgresConnection>
     where
         T: TlsConnect<Connection, Stream: Send + 'static, Future: Send> + Send,
     {
         let (client, driver) = self.config.connect_raw(socket, tls).await?;
-        let switch = self.drivers.start(async {
+        let canceller = Canceller {
+            dialer: Arc::clone(&self.dialer),
+            born_at: self.drivers.born_at,
+            target,
+            token: client.cancel_token(),
+            tls: self.tls.clone().zip(name),
+        };
+        let state = Arc::<State>::default();
+        let driver = async {
             if let Err(error) = driver.await {
                 tracing::debug!("postgresql: {}", described(&error));
             }
+        };
+        let (last, at_work) = (canceller.clone(), Arc::clone(&state));
+        let switch = self.drivers.start_with(driver, async move {
+            if at_work.is_at_work() {
+                last.cancel_soon().await;
+            }
         });
-        Ok((client, switch))
+        let session = PostgresSession::new(client, state, self.statements_max);
+        Ok(PostgresConnection { session, canceller, switch })
     }
 
     /// How to speak TLS with a server; `None` if that is not wanted.
@@ -184,22 +197,6 @@ impl Postgres {
             None => Ok(None),
         }
     }
-
-    /// Asks the server to give up what the connection waits for; of no effect when that is over.
-    ///
-    /// When it is done the wish has reached the session, so it cannot meet the query of another.
-    async fn cancel(&self, connection: &PostgresConnection) -> Result<(), ConnectPostgresError> {
-        let mut socket = self.dial_target(&connection.target).await?;
-        let began = AtomicBool::new(false);
-        let token = &connection.cancel;
-        match self.handshake(&connection.target, &began)? {
-            Some(tls) => token.cancel_query_raw(&mut socket, tls).await?,
-            None => token.cancel_query_raw(&mut socket, NoTls).await?,
-        }
-        let mut rest = [0; 64];
-        while let Ok(1..) = socket.read(&mut rest).await {} // the server closes when it has passed it on
-        Ok(())
-    }
 }
 
 impl fmt::Debug for Postgres {
@@ -216,15 +213,15 @@ impl Manager for Postgres {
     async fn connect(&self) -> Result<PostgresConnection, ConnectPostgresError> {
         let (socket, target) = self.dial().await?;
         let began = AtomicBool::new(false);
-        let (client, switch) = match self.handshake(&target, &began)? {
-            None => self.begin(socket, NoTls).await?,
-            Some(tls) => self.begin(socket, tls).await.map_err(|error| {
-                let is_required = self.config.get_ssl_mode() == SslMode::Require;
-                let began = began.load(Ordering::Relaxed);
-                ConnectPostgresError::secure(target.to_string(), error, is_required, began)
-            })?,
+        let Some(tls) = self.handshake(&target, &began)? else {
+            return Ok(self.begin(socket, target, None, NoTls).await?);
         };
-        Ok(PostgresConnection::new(client, switch, target, self.statements_max))
+        let (server, name) = (target.to_string(), tls.name.clone());
+        self.begin(socket, target, Some(name), tls).await.map_err(|error| {
+            let is_required = self.config.get_ssl_mode() == SslMode::Require;
+            let began = began.load(Ordering::Relaxed);
+            ConnectPostgresError::secure(server, error, is_required, began)
+        })
     }
 
     async fn validate(
@@ -243,27 +240,37 @@ impl Manager for Postgres {
         }
     }
 
-    /// Discards the session's state. If a query is still running, the server is asked to give it
-    /// up; again and again, for the wish may come before the query does.
+    /// Discards the session's state. If a query may still be running, the server is asked to give it
+    /// up; again and again, less and less often, for the wish may come before the query does.
     async fn reset(&self, connection: &mut PostgresConnection) -> Result<(), ConnectPostgresError> {
         const AGAIN: Duration = Duration::from_millis(50);
-        let mut is_running = connection.session.is_running();
-        let mut discarded = pin!(connection.session.discard());
-        loop {
-            if is_running {
-                self.cancel(connection).await?;
-            }
-            if let Ok(discarded) = tokio::time::timeout(AGAIN, discarded.as_mut()).await {
-                return Ok(discarded?);
-            }
-            is_running = true; // by ways of the client, perhaps, whose queries nobody counts
+        const AGAIN_MOST: Duration = Duration::from_secs(1);
+        let (session, canceller) = (&connection.session, &connection.canceller);
+        if session.is_running() {
+            canceller.cancel().await?;
         }
+        let mut may_be_running = session.state().may_be_running();
+        let mut again = AGAIN;
+        let mut discarded = pin!(session.discard());
+        while may_be_running {
+            match timeout(again, discarded.as_mut()).await {
+                Err(_) => canceller.cancel().await?,
+                Ok(Err(error)) if error.code() == Some(&SqlState::QUERY_CANCELED) => {
+                    // The wish met the discarding: what was before it is over.
+                    discarded.set(session.discard());
+                    may_be_running = false;
+                }
+                Ok(discarded) => return Ok(discarded?),
+            }
+            again = (again * 2).min(AGAIN_MOST);
+        }
+        Ok(discarded.await?)
     }
 
     /// Without a client its driver says goodbye. A server that is still at work would not hear it.
     async fn close(&self, connection: PostgresConnection) {
-        if connection.session.is_running() {
-            let _ = self.cancel(&connection).await; // or it is down anyway
+        if connection.session.is_running() && connection.canceller.cancel().await.is_ok() {
+            connection.session.state().give_up(); // or it is down anyway
         }
         drop(connection);
     }

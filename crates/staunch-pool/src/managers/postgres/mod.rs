@@ -11,19 +11,23 @@
 //! | `tls` | a TLS session around a connection |
 //! | `binding` | what binds the proof of a password to it |
 //! | `connection` | a session, and the task that drives it |
+//! | `canceller` | how a server is asked to give up a query |
 //! | `session` | queries, and what is known of the session's state |
+//! | `query` | what a query leaves behind, as far as its text says |
 //! | `state` | whether it was touched, and what runs |
 //! | `statements` | the prepared statements that are kept |
 //! | `transaction` | what ends by a commit, or did not happen |
 //! | `error` | why there is no connection |
 //!
 //! **Invariant.** A session is clean only if every query that was begun on it has been answered,
-//! every transaction ended, and nothing was used that can change its state.
+//! every transaction ended, and nothing was used that is known to change its state.
 
 mod binding;
+mod canceller;
 mod connection;
 mod error;
 mod manager;
+mod query;
 mod session;
 mod state;
 mod statements;
@@ -35,6 +39,7 @@ pub use self::{
     connection::PostgresConnection,
     error::ConnectPostgresError,
     manager::{Postgres, ResetSession},
+    query::PostgresQuery,
     session::PostgresSession,
     transaction::{PostgresTransaction, PostgresTransactionBuilder},
 };

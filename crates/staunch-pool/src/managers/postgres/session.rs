@@ -4,16 +4,22 @@ use std::{
     fmt,
     future::Future,
     pin::pin,
+    sync::Arc,
     task::{Context as Poller, Waker},
 };
 
 use tokio_postgres::{
-    Client, Row, SimpleQueryMessage, Statement, ToStatement,
+    Client, Row, SimpleQueryMessage, Statement,
     error::SqlState,
     types::{ToSql, Type},
 };
 
-use super::{PgResult, state::State, statements::Statements};
+use super::{
+    PgResult,
+    query::{PostgresQuery, is_plain},
+    state::State,
+    statements::Statements,
+};
 
 type Params<'p> = &'p [&'p (dyn ToSql + Sync)];
 type TypedParams<'p> = &'p [(&'p (dyn ToSql + Sync), Type)];
@@ -22,10 +28,22 @@ type TypedParams<'p> = &'p [(&'p (dyn ToSql + Sync), Type)];
 /// transaction on one.
 ///
 /// Its methods are those of [`Client`] that are used most; the others are on the
-/// [`client`](Self::client) itself, whose use counts as touching the session: its state is then
-/// discarded before the next lease. So does what can change it, [`batch_execute`](Self::batch_execute)
-/// and [`simple_query`](Self::simple_query); `SET`, `LISTEN` or `CREATE TEMP TABLE` belong there. The
-/// other methods are taken for queries, which leave nothing.
+/// [`client`](Self::client) itself.
+///
+/// # What touches the session
+/// A session that was touched is reset before the next lease: its state is discarded, which is a round
+/// trip. It is touched by
+/// - the [`client`](Self::client), [`batch_execute`](Self::batch_execute) and
+///   [`simple_query`](Self::simple_query);
+/// - a query given as text, also to be prepared, unless it begins as those do that leave nothing:
+///   `SELECT`, `INSERT`, `UPDATE`, `DELETE`, `MERGE`, `WITH`, `VALUES`, `TABLE`, `FETCH`, `SHOW`, `LOCK`,
+///   `NOTIFY`, `TRUNCATE`, `SET LOCAL`;
+/// - such a one, too, if `INTO TEMP`, `set_config`, or `pg_advisory_lock` and its like are in its text.
+///
+/// Two things are not seen. A function of your own may change the session: call it by `batch_execute`,
+/// or say [`ResetSession::Always`](crate::ResetSession::Always). And of a
+/// [`Statement`](tokio_postgres::Statement) nobody remembers what it is: preparing it has touched the
+/// session that one time, and it should not outlive its lease if it changes the session.
 ///
 /// # Statements that are kept
 /// A query given as text is prepared each time, which is a round trip of its own. The methods that
@@ -47,7 +65,7 @@ pub struct PostgresSession {
     // Before the statements, which would say goodbye one by one.
     client: Client,
     statements: Statements<Statement>,
-    state: State,
+    state: Arc<State>,
 }
 
 /// Everything that `DISCARD ALL` does, but for the statements that were prepared by the protocol:
@@ -60,9 +78,12 @@ SELECT pg_catalog.format('DEALLOCATE %I', name) FROM pg_catalog.pg_prepared_stat
 WHERE from_sql";
 
 impl PostgresSession {
-    pub(super) fn new(client: Client, statements_max: usize) -> PostgresSession {
-        let statements = Statements::new(statements_max);
-        PostgresSession { client, statements, state: State::default() }
+    pub(super) fn new(client: Client, state: Arc<State>, statements_max: usize) -> PostgresSession {
+        PostgresSession { client, statements: Statements::new(statements_max), state }
+    }
+
+    pub(super) fn state(&self) -> &State {
+        &self.state
     }
 
     pub(super) fn is_broken(&self) -> bool {
@@ -77,8 +98,11 @@ impl PostgresSession {
         self.state.is_running()
     }
 
-    pub(super) fn touch(&self) {
-        self.state.touch();
+    /// Touches the session, unless a query given as text is known to leave nothing.
+    fn look_at(&self, query: &str) {
+        if !is_plain(query) {
+            self.state.touch();
+        }
     }
 
     /// Whether the server still answers.
@@ -136,7 +160,7 @@ impl PostgresSession {
 
     /// The client, for what is not here. Touches the session.
     pub fn client(&self) -> &Client {
-        self.touch();
+        self.state.touch_raw();
         &self.client
     }
 
@@ -147,11 +171,12 @@ impl PostgresSession {
     ///
     /// # Cancel safety
     /// Dropped before its end, the query is cancelled on the server when the connection goes back.
-    pub async fn query<S: ?Sized + ToStatement + Sync>(
+    pub async fn query<S: ?Sized + PostgresQuery>(
         &self,
         statement: &S,
         params: Params<'_>,
     ) -> PgResult<Vec<Row>> {
+        statement.text().into_iter().for_each(|text| self.look_at(text));
         self.run(self.client.query(statement, params)).await
     }
 
@@ -162,11 +187,12 @@ impl PostgresSession {
     ///
     /// # Cancel safety
     /// As [`query`](Self::query).
-    pub async fn query_one<S: ?Sized + ToStatement + Sync>(
+    pub async fn query_one<S: ?Sized + PostgresQuery>(
         &self,
         statement: &S,
         params: Params<'_>,
     ) -> PgResult<Row> {
+        statement.text().into_iter().for_each(|text| self.look_at(text));
         self.run(self.client.query_one(statement, params)).await
     }
 
@@ -177,11 +203,12 @@ impl PostgresSession {
     ///
     /// # Cancel safety
     /// As [`query`](Self::query).
-    pub async fn query_opt<S: ?Sized + ToStatement + Sync>(
+    pub async fn query_opt<S: ?Sized + PostgresQuery>(
         &self,
         statement: &S,
         params: Params<'_>,
     ) -> PgResult<Option<Row>> {
+        statement.text().into_iter().for_each(|text| self.look_at(text));
         self.run(self.client.query_opt(statement, params)).await
     }
 
@@ -193,6 +220,7 @@ impl PostgresSession {
     /// # Cancel safety
     /// As [`query`](Self::query).
     pub async fn query_typed(&self, query: &str, params: TypedParams<'_>) -> PgResult<Vec<Row>> {
+        self.look_at(query);
         self.run(self.client.query_typed(query, params)).await
     }
 
@@ -203,11 +231,12 @@ impl PostgresSession {
     ///
     /// # Cancel safety
     /// As [`query`](Self::query).
-    pub async fn execute<S: ?Sized + ToStatement + Sync>(
+    pub async fn execute<S: ?Sized + PostgresQuery>(
         &self,
         statement: &S,
         params: Params<'_>,
     ) -> PgResult<u64> {
+        statement.text().into_iter().for_each(|text| self.look_at(text));
         self.run(self.client.execute(statement, params)).await
     }
 
@@ -219,6 +248,7 @@ impl PostgresSession {
     /// # Cancel safety
     /// As [`query`](Self::query).
     pub async fn prepare(&self, query: &str) -> PgResult<Statement> {
+        self.look_at(query);
         self.run(self.client.prepare(query)).await
     }
 
@@ -231,6 +261,7 @@ impl PostgresSession {
     /// As [`query`](Self::query).
     pub async fn prepare_cached(&self, query: &str) -> PgResult<Statement> {
         if let Some(statement) = self.statements.find(query) {
+            self.look_at(query);
             return Ok(statement);
         }
         let statement = self.prepare(query).await?;
@@ -315,7 +346,7 @@ impl PostgresSession {
     /// # Cancel safety
     /// As [`query`](Self::query).
     pub async fn batch_execute(&self, query: &str) -> PgResult<()> {
-        self.touch();
+        self.state.touch();
         self.run(self.client.batch_execute(query)).await
     }
 
@@ -327,7 +358,7 @@ impl PostgresSession {
     /// # Cancel safety
     /// As [`query`](Self::query).
     pub async fn simple_query(&self, query: &str) -> PgResult<Vec<SimpleQueryMessage>> {
-        self.touch();
+        self.state.touch();
         self.run(self.client.simple_query(query)).await
     }
 }

@@ -7,15 +7,27 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 pub(super) struct State {
     /// Something was used that can change it.
     is_touched: AtomicBool,
+    /// The client itself was used: what runs by its ways nobody counts.
+    is_raw: AtomicBool,
     /// A prepared statement that ought to be there was not: others may be missing, too.
     is_lost: AtomicBool,
     /// Queries that were begun, and are not known to have ended.
     running: AtomicU32,
+    /// Transactions that were begun, and are not known to have ended.
+    transactions: AtomicU32,
+    /// The server has been asked to give up what runs.
+    is_given_up: AtomicBool,
 }
 
 impl State {
     pub(super) fn touch(&self) {
         self.is_touched.store(true, Ordering::Relaxed);
+    }
+
+    /// The client itself is used.
+    pub(super) fn touch_raw(&self) {
+        self.touch();
+        self.is_raw.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn lose(&self) {
@@ -31,9 +43,25 @@ impl State {
         self.running.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// A transaction begins. If it is forgotten, it stays among those that are open.
+    pub(super) fn begin_transaction(&self) {
+        self.transactions.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn end_transaction(&self) {
+        self.transactions.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The server has been asked to give up what runs; the session will not be used again.
+    pub(super) fn give_up(&self) {
+        self.is_given_up.store(true, Ordering::Relaxed);
+    }
+
     /// Nothing runs, and all is as in a new session.
     pub(super) fn clean(&self) {
         self.running.store(0, Ordering::Relaxed);
+        self.transactions.store(0, Ordering::Relaxed);
+        self.is_raw.store(false, Ordering::Relaxed);
         self.is_touched.store(false, Ordering::Relaxed);
     }
 
@@ -41,11 +69,23 @@ impl State {
         self.running.load(Ordering::Relaxed) > 0
     }
 
+    /// Whether something runs, or does as far as anybody knows.
+    pub(super) fn may_be_running(&self) -> bool {
+        self.is_running() || self.is_raw.load(Ordering::Relaxed)
+    }
+
+    /// Whether the server is at work for nobody, if the session ends now.
+    pub(super) fn is_at_work(&self) -> bool {
+        self.may_be_running() && !self.is_given_up.load(Ordering::Relaxed)
+    }
+
     pub(super) fn is_lost(&self) -> bool {
         self.is_lost.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_clean(&self) -> bool {
-        !self.is_running() && !self.is_touched.load(Ordering::Relaxed) && !self.is_lost()
+        let is_touched = self.is_touched.load(Ordering::Relaxed);
+        let is_open = self.transactions.load(Ordering::Relaxed) > 0;
+        !self.is_running() && !is_touched && !is_open && !self.is_lost()
     }
 }

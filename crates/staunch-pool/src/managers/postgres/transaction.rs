@@ -43,13 +43,17 @@ struct Savepoint {
 }
 
 impl<'c> PostgresTransaction<'c> {
-    /// Begins. It is there before its first word is sent, so that it ends if nobody waits.
+    /// Begins. It is there before its first word is sent, so that it ends if nobody waits. One that
+    /// is forgotten (`mem::forget`) stays open, and its session is not clean.
     async fn begin(
         session: &'c PostgresSession,
         savepoint: Option<Savepoint>,
         statement: &str,
     ) -> PgResult<PostgresTransaction<'c>> {
         let transaction = PostgresTransaction { session, savepoint, is_over: false };
+        if transaction.savepoint.is_none() {
+            session.state().begin_transaction();
+        }
         session.say(statement).await?;
         Ok(transaction)
     }
@@ -93,6 +97,9 @@ impl<'c> PostgresTransaction<'c> {
     async fn end(mut self, statement: &str) -> PgResult<()> {
         let ended = self.session.say(statement).await;
         self.is_over = ended.is_ok();
+        if self.is_over && self.savepoint.is_none() {
+            self.session.state().end_transaction();
+        }
         ended
     }
 
@@ -134,7 +141,7 @@ impl Drop for PostgresTransaction<'_> {
             return;
         }
         if self.savepoint.is_none() {
-            self.session.touch();
+            self.session.state().touch();
         }
         self.session.send(&self.undo());
     }
