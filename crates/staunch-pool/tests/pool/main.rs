@@ -11,3 +11,4 @@ mod keyed_schedules;
 mod leasing;
 mod manager;
 mod schedules;
+mod troubled_schedules;

@@ -37,6 +37,8 @@ pub(crate) struct Server {
 pub(crate) struct Connection {
     pub(crate) number: u64,
     pub(crate) condition: Condition,
+    /// No validation succeeds any more.
+    pub(crate) is_dead: bool,
     server: Arc<Server>,
 }
 
@@ -90,12 +92,14 @@ impl Manager for Scripted {
         let number = self.0.made.fetch_add(1, Ordering::SeqCst) + 1;
         let live = self.0.live.fetch_add(1, Ordering::SeqCst) + 1;
         self.0.most.fetch_max(live, Ordering::SeqCst);
-        Ok(Connection { number, condition: Condition::Clean, server: Arc::clone(&self.0) })
+        let server = Arc::clone(&self.0);
+        Ok(Connection { number, condition: Condition::Clean, is_dead: false, server })
     }
 
-    async fn validate(&self, _: &mut Connection) -> Result<(), Down> {
+    async fn validate(&self, connection: &mut Connection) -> Result<(), Down> {
         self.0.validated.fetch_add(1, Ordering::SeqCst);
-        self.work().await
+        self.work().await?;
+        if connection.is_dead { Err(Down) } else { Ok(()) }
     }
 
     fn condition(&self, connection: &mut Connection) -> Condition {
