@@ -81,9 +81,18 @@ struct Model {
     line: VecDeque<usize>,
     refused: BTreeMap<usize, Refused>,
     is_server_down: bool,
-    /// The last connect failed.
-    is_down: bool,
-    may_try_again: bool,
+    connecting: Connecting,
+}
+
+/// What the pool knows of the server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Connecting {
+    #[default]
+    Succeeds,
+    /// The last one failed, and it is too early for another.
+    Failed,
+    /// The last one failed; one may be tried.
+    MayBeTried,
 }
 
 impl Model {
@@ -113,20 +122,20 @@ impl Model {
 
     /// Whether it succeeded.
     fn connect(&mut self, who: usize) -> bool {
-        let refused = match (self.is_down && !self.may_try_again, self.is_server_down) {
-            (true, _) => Some(Refused::Down),
-            (false, true) => Some(Refused::CannotConnect),
-            (false, false) => None,
-        };
-        self.is_down = refused.is_some();
-        match refused {
-            Some(why) => {
-                self.may_try_again = false;
-                self.refused.insert(who, why);
+        let refused = match self.connecting {
+            Connecting::Failed => Refused::Down,
+            Connecting::Succeeds | Connecting::MayBeTried if self.is_server_down => {
+                Refused::CannotConnect
             }
-            None => self.holders.push((who, false)),
-        }
-        refused.is_none()
+            Connecting::Succeeds | Connecting::MayBeTried => {
+                self.connecting = Connecting::Succeeds;
+                self.holders.push((who, false));
+                return true;
+            }
+        };
+        self.connecting = Connecting::Failed;
+        self.refused.insert(who, refused);
+        false
     }
 
     fn give(&mut self, is_dead: bool) {
@@ -285,7 +294,9 @@ async fn run(most: usize, test_on_borrow: bool, steps: Vec<Step>) {
                 Step::Pass => {
                     model.time_out(); // long before anything is revoked
                     model.forgotten = 0;
-                    model.may_try_again = true;
+                    if model.connecting == Connecting::Failed {
+                        model.connecting = Connecting::MayBeTried;
+                    }
                     world.pass().await;
                 }
                 Step::Cancel(_) | Step::Release(..) | Step::ReleaseDying(_) | Step::Forget(_) => {}
@@ -300,7 +311,8 @@ async fn run(most: usize, test_on_borrow: bool, steps: Vec<Step>) {
             let leased = model.holders.len() + model.forgotten;
             assert_eq!((status.leased, status.idle), (leased, model.idle.len()), "{said}");
             assert_eq!((status.size, status.waiters), (model.size(), model.line.len()), "{said}");
-            assert_eq!(status.is_down, model.is_down, "{said}");
+            let is_down = model.connecting != Connecting::Succeeds;
+            assert_eq!(status.is_down, is_down, "{said}");
             assert_eq!(server.live.load(Ordering::SeqCst), status.size, "{said}");
         }
     })

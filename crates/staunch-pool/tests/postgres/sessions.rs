@@ -225,6 +225,27 @@ async fn a_slow_reset_that_is_cancelled_begins_again() {
     .await;
 }
 
+/// A task that waits for a query and for something else is not parked, whatever it says last.
+#[staunch::test]
+async fn a_query_that_is_waited_for_beside_something_else_is_not_abandoned() {
+    let server = PostgresServer::start(&[]).unwrap();
+    let options =
+        PoolOptions { abandoned_timeout: Duration::from_millis(300), ..PoolOptions::default() };
+    with_pool(&server.config(), options, async |pool| {
+        let mut lease = pool.acquire().await.unwrap();
+        let connection = lease.connection().unwrap();
+        let query = connection.query_one("SELECT 7, pg_sleep(1.5)", &[]);
+        tokio::select! {
+            biased;
+            row = query => assert_eq!(row.unwrap().get::<_, i32>(0), 7),
+            _ = staunch::sleep(Duration::from_mins(1)) => panic!("the query answers first"),
+        }
+        let is_named = |rule: &str| staunch_harness::observed(rule).len();
+        assert_eq!((is_named("slow-lease"), is_named("abandoned-lease")), (1, 0));
+    })
+    .await;
+}
+
 #[staunch::test]
 async fn a_query_whose_lease_is_revoked_is_cancelled_on_the_server() {
     let server = PostgresServer::start(&[]).unwrap();
@@ -238,8 +259,8 @@ async fn a_query_whose_lease_is_revoked_is_cancelled_on_the_server() {
         s.spawn(async move {
             let mut lease = leasing.acquire().await?;
             let connection = lease.connection()?;
-            let mut query = pin!(connection.query("SELECT pg_sleep(600)", &[]));
-            assert!(timeout(Duration::from_millis(100), query.as_mut()).await.is_err());
+            let query = connection.query("SELECT pg_sleep(600)", &[]);
+            assert!(timeout(Duration::from_millis(100), query).await.is_err());
             staunch::sleep(Duration::from_mins(1)).await?; // with it in hand, parked
             Ok(())
         });

@@ -279,4 +279,12 @@ impl Manager for Postgres {
         let switch = connection.switch.clone();
         Some(Box::new(move || switch.off()))
     }
+
+    fn pulse(
+        &self,
+        connection: &PostgresConnection,
+    ) -> Option<Box<dyn Fn() -> bool + Send + Sync>> {
+        let state = Arc::clone(connection.session.state());
+        Some(Box::new(move || state.is_awaited()))
+    }
 }

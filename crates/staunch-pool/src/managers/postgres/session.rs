@@ -82,7 +82,7 @@ impl PostgresSession {
         PostgresSession { client, statements: Statements::new(statements_max), state }
     }
 
-    pub(super) fn state(&self) -> &State {
+    pub(super) fn state(&self) -> &Arc<State> {
         &self.state
     }
 
@@ -140,6 +140,7 @@ impl PostgresSession {
     /// Runs a query. When it is dropped before its end, it counts as running.
     async fn run<T>(&self, query: impl Future<Output = PgResult<T>>) -> PgResult<T> {
         self.state.begin();
+        let _awaited = self.state.awaits();
         let answer = query.await;
         self.state.end();
         if let Err(error) = &answer {

@@ -13,13 +13,34 @@ pub(super) struct State {
     is_lost: AtomicBool,
     /// Queries that were begun, and are not known to have ended.
     running: AtomicU32,
+    /// Those of them whose end somebody waits for.
+    awaited: AtomicU32,
     /// Transactions that were begun, and are not known to have ended.
     transactions: AtomicU32,
     /// The server has been asked to give up what runs.
     is_given_up: AtomicBool,
 }
 
+/// Somebody waits for the end of a query as long as this lives.
+pub(super) struct Awaited<'s>(&'s State);
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        self.0.awaited.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl State {
+    pub(super) fn awaits(&self) -> Awaited<'_> {
+        self.awaited.fetch_add(1, Ordering::Relaxed);
+        Awaited(self)
+    }
+
+    /// Whether somebody waits for the end of a query.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.awaited.load(Ordering::Relaxed) > 0
+    }
+
     pub(super) fn touch(&self) {
         self.is_touched.store(true, Ordering::Relaxed);
     }
