@@ -45,29 +45,35 @@ impl Drivers {
     }
 
     /// Starts one. It ends by itself, when its client is gone, or by the switch.
+    #[cfg(any(feature = "http", feature = "redis"))]
     pub(super) fn start(&self, driver: impl Future<Output = ()> + Send + 'static) -> Switch {
-        self.start_with(driver, std::future::ready(()))
+        self.start_with(driver, || std::future::ready(()))
     }
 
-    /// Starts one after which something is left to do if it was switched off: its task ends only then,
-    /// so that must be soon.
-    pub(super) fn start_with(
+    /// Starts one after which something is left to do if it is switched off. `once_off` says what, before
+    /// the driver's client hears of its end; its task ends only when that is done, so it must be soon.
+    pub(super) fn start_with<L: Future<Output = ()> + Send + 'static>(
         &self,
         driver: impl Future<Output = ()> + Send + 'static,
-        once_off: impl Future<Output = ()> + Send + 'static,
+        once_off: impl FnOnce() -> L + Send + 'static,
     ) -> Switch {
         let switch = Switch(Arc::default());
         let state = Arc::clone(&switch.0);
         (self.start)(Box::pin(async move {
             let ends = Ends(state);
-            let is_off = tokio::select! {
-                biased;
-                () = ends.0.off.notified() => true,
-                () = driver => false,
+            let mut left = None;
+            let is_off = async {
+                ends.0.off.notified().await;
+                left = Some(once_off());
             };
+            tokio::select! {
+                biased;
+                () = is_off => {}
+                () = driver => {}
+            }
             drop(ends);
-            if is_off {
-                once_off.await;
+            if let Some(left) = left {
+                left.await;
             }
         }));
         switch

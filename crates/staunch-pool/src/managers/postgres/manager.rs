@@ -172,9 +172,12 @@ impl Postgres {
             }
         };
         let (last, at_work) = (canceller.clone(), Arc::clone(&state));
-        let switch = self.drivers.start_with(driver, async move {
-            if at_work.is_at_work() {
-                last.cancel_soon().await;
+        let switch = self.drivers.start_with(driver, move || {
+            let is_at_work = at_work.is_at_work(); // until the query hears that its driver is gone
+            async move {
+                if is_at_work {
+                    last.cancel_soon().await;
+                }
             }
         });
         let session = PostgresSession::new(client, state, self.statements_max);
