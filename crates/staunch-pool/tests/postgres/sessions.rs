@@ -2,7 +2,6 @@
 
 use std::{
     convert::Infallible,
-    pin::pin,
     time::{Duration, Instant},
 };
 
