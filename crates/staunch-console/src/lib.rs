@@ -14,13 +14,14 @@
 //! | `/metrics` | for Prometheus |
 //! | `/healthz`, `/readyz` | for probes |
 //!
-//! [`log::init`] sets up log lines that carry the trace and connection they belong to. The
-//! small HTTP/1 server below the console is public too, in [`http`].
+//! [`log::init`] sets up log lines that carry the trace and connection they belong to. The server
+//! below the console is `staunch-http`'s.
 //!
 //! # Bounds
-//! A request's head, headers, body and time are limited ([`HttpLimits`](staunch_http::HttpLimits)), four pages are
-//! made or sent at a time, listings are paged or end at 64 MiB, one CPU profile of at most 300 s is
-//! taken at a time, and at most 1 MiB of log lines waits to be written.
+//! A request's head, headers, body and time are limited
+//! ([`HttpLimits`](staunch_http::HttpLimits)), four pages are made or sent at a time, listings are
+//! paged or end at 64 MiB, one CPU profile of at most 300 s is taken at a time, and at most 1 MiB of
+//! log lines waits to be written.
 //!
 //! # Heap profiles
 //! Build with the feature `jemalloc`, make `tikv_jemallocator::Jemalloc` the global allocator,
