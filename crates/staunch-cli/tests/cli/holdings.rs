@@ -78,9 +78,11 @@ fn name(entry: &Value) -> String {
     format!("{} born at {} {label}", text("kind"), text("born_at"))
 }
 
+/// The peer of a Unix socket has no address; what was there before the server began has a label.
 fn is_of_peer(entry: &Value) -> bool {
-    let peer = entry["label"].as_str().unwrap().parse::<SocketAddr>();
-    entry["kind"] != "listener" && peer.is_ok()
+    let label = entry["label"].as_str().unwrap();
+    let has_peer = label.parse::<SocketAddr>().is_ok();
+    (entry["kind"] != "listener" && has_peer) || (entry["kind"] == "connection" && label.is_empty())
 }
 
 /// Whether an entry, or one of its owners, carries the address of this peer.
