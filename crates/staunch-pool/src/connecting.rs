@@ -19,8 +19,9 @@ use crate::{
 impl<M: Manager> Shared<M> {
     /// Makes a connection in a place, for somebody who waits since `begun`.
     ///
-    /// The server is taken for down if it refuses, or does not answer for at least half of
-    /// `connect_timeout`; not because the caller had less time, or does not want it any more.
+    /// The server is taken for down if it refuses, or does not answer for at least half of the time
+    /// that a caller has who need not wait for anything else; not because this one had less, or
+    /// does not want it any more.
     pub(crate) async fn create(
         self: &Arc<Self>,
         place: Place<'_, M>,
@@ -41,7 +42,7 @@ impl<M: Manager> Shared<M> {
                 return Err(AcquireError::Connect { pool, source });
             }
             Err(_) => {
-                if limit >= connect_timeout / 2 {
+                if limit >= connect_timeout.min(acquire_timeout) / 2 {
                     attempt.failed(format!("no connection within {limit:?}"));
                 }
                 return Err(if limit == connect_timeout {

@@ -90,6 +90,7 @@ impl<M: Manager> Shared<M> {
         scope: EntryId,
         born_at: &'static Location<'static>,
     ) -> Self {
+        let options = options.bounded();
         let limits = Limits {
             most: options.max_total,
             most_idle: options.max_idle,
@@ -110,7 +111,7 @@ impl<M: Manager> Shared<M> {
             stock: Stock::new(limits),
             records: Mutex::new(Records { live: HashMap::new(), next: 0 }),
             tasks: Mutex::new(Some(Vec::new())),
-            options: options.bounded(),
+            options,
         }
     }
 

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use http_body_util::BodyExt;
+use hyper::Request;
 use staunch::{BoxError, Context, scope};
-use staunch_http::{HttpLimits, handler};
+use staunch_http::{HttpLimits, RequestBody, handler};
 use staunch_net::Limits;
-use tokio::time::timeout;
+use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 
 use crate::support::{AtWork, SOON, eventually, get, get1, http1, http2, text, with_server};
 
@@ -70,4 +72,61 @@ async fn by_resetting_its_stream() {
     })
     .await;
     assert_eq!(served, (1, 0));
+}
+
+/// HTTP/2's preface, settings, and a POST of `/` whose body has yet to come.
+const HALF_A_REQUEST: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\
+    \0\0\0\x04\0\0\0\0\0\
+    \0\0\x03\x01\x04\0\0\0\x01\x83\x84\x86";
+
+/// The handler hears that there will be no more, or is dropped while it waits for it.
+#[staunch::test]
+async fn in_the_middle_of_a_body() {
+    let at_work = AtWork::default();
+    let handled = at_work.clone();
+    let service = handler(move |request: Request<RequestBody>| {
+        let at_work = handled.clone();
+        async move {
+            let _working = at_work.begin();
+            let body = request.into_body().collect().await;
+            assert!(body.is_err(), "half a body is no body");
+            text("nobody reads this")
+        }
+    });
+    let (http, limits) = (HttpLimits::default(), Limits::default());
+    let served = with_server(http, limits, service, async |address, _| {
+        let http1 = b"POST / HTTP/1.1\r\nHost: l\r\nContent-Length: 10\r\n\r\nhalf";
+        for half in [&http1[..], HALF_A_REQUEST] {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            client.write_all(half).await.unwrap();
+            eventually("it is at work", || at_work.count() == 1).await;
+            drop(client);
+            eventually("it has ended", || at_work.count() == 0).await;
+        }
+    })
+    .await;
+    assert_eq!(served, (2, 0));
+}
+
+/// A handler that panics ends its own exchange, and nobody else's.
+#[staunch::test]
+async fn a_handler_that_panics_takes_nobody_with_it() {
+    let service = handler(|request: Request<RequestBody>| async move {
+        assert_ne!(request.uri().path(), "/panic", "as it should");
+        text("hello")
+    });
+    let (http, limits) = (HttpLimits::default(), Limits::default());
+    with_server(http, limits, service, async |address, scope| {
+        let mut client = http1(address, scope).await;
+        assert!(client.send_request(get1("/panic")).await.is_err());
+        let mut client = http1(address, scope).await;
+        assert_eq!(client.send_request(get1("/")).await.unwrap().status(), 200);
+        let mut client = http2(address, scope).await;
+        let mut other = client.clone();
+        let both = (client.send_request(get("/panic")), other.send_request(get("/")));
+        let (panics, other) = tokio::join!(both.0, both.1);
+        assert!(panics.is_err() && other.unwrap().status() == 200);
+        assert_eq!(client.send_request(get("/")).await.unwrap().status(), 200);
+    })
+    .await;
 }

@@ -70,6 +70,7 @@ impl<K: Key, M: Manager> Book<K, M> {
         make: Make<K, M>,
         options: KeyedPoolOptions,
     ) -> Arc<Book<K, M>> {
+        let options = KeyedPoolOptions { per_key: options.per_key.bounded(), ..options };
         let PoolOptions { name, max_total, .. } = options.per_key;
         let all = options.max_keys.saturating_mul(max_total);
         let most = options.max_total.unwrap_or(all).min(Semaphore::MAX_PERMITS);

@@ -189,4 +189,8 @@ impl<M: Manager> Manager for Seated<M> {
             seat.end(); // whoever uses it may never come back
         }))
     }
+
+    fn pulse(&self, connection: &Self::Connection) -> Option<Box<dyn Fn() -> bool + Send + Sync>> {
+        self.manager.pulse(&connection.connection)
+    }
 }

@@ -45,6 +45,42 @@ async fn what_is_forgotten_in_use_has_no_room_once_it_is_revoked() {
     .await;
 }
 
+/// As in a plain pool: what a key's connection does is known to its pool.
+#[staunch::test(start_paused = true)]
+async fn a_connection_that_is_at_work_is_not_abandoned() {
+    with_keys(limits(1, 1, 1), async |pool, server, s| {
+        server.is_busy.store(true, Ordering::SeqCst);
+        let leasing = pool.clone();
+        let parked = s.fork(async move {
+            let mut lease = leasing.acquire(&"a").await?;
+            let in_use = lease.connection()?;
+            staunch::sleep(Duration::from_mins(5)).await?;
+            Ok(in_use.number)
+        });
+        pass(Duration::from_mins(6)).await;
+        assert_eq!(parked.join().await.unwrap(), 1);
+        assert_eq!(server.killed.load(Ordering::SeqCst), 0);
+    })
+    .await;
+}
+
+#[staunch::test(start_paused = true)]
+async fn never_is_a_duration_too() {
+    let mut options = limits(1, 1, 1);
+    options.per_key.acquire_timeout = Duration::MAX;
+    options.per_key.backoff_max = Duration::MAX;
+    options.per_key.maintenance_interval = Duration::MAX;
+    with_keys(options, async |pool, _, s| {
+        let lease = pool.acquire(&"a").await.unwrap();
+        let waiting = pool.clone();
+        let waits = s.fork(async move { Ok(waiting.acquire(&"a").await?) });
+        eventually("it waits", async || pool.status().sum.waiters == 1).await;
+        drop(lease);
+        drop(waits.join().await.unwrap());
+    })
+    .await;
+}
+
 /// Polls an acquire as soon as it is woken, on the stack of who wakes it.
 struct AtOnce {
     acquiring: Mutex<Acquiring>,

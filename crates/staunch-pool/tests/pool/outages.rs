@@ -50,6 +50,19 @@ async fn a_caller_whose_time_is_nearly_over_says_nothing_of_the_server() {
     .await;
 }
 
+/// Also when nobody can wait for as long as a connect may take.
+#[staunch::test(start_paused = true)]
+async fn a_silent_server_is_down_however_long_a_connect_may_take() {
+    let options = PoolOptions { connect_timeout: SECOND * 60, ..plain(2) };
+    with_pool(options, async |pool, server, _| {
+        server.is_silent.store(true, Ordering::SeqCst);
+        let error = pool.acquire().await.unwrap_err();
+        assert!(matches!(error, AcquireError::Late { .. }), "{error}");
+        assert!(pool.status().is_down);
+    })
+    .await;
+}
+
 #[staunch::test(start_paused = true)]
 async fn a_server_that_does_not_answer_new_connections_is_down() {
     let options = PoolOptions { test_on_create: true, ..plain(2) };
