@@ -105,14 +105,14 @@ impl Core {
         }
     }
 
-    /// Reads into `spare` when the kernel has bytes; 0 is the end.
-    fn poll_read(&self, spare: &mut [u8], cx: &mut Poller<'_>) -> Poll<io::Result<usize>> {
+    /// Reads into what is unfilled of `buffer` when the kernel has bytes; 0 is the end.
+    fn poll_read(&self, buffer: &mut ReadBuf<'_>, cx: &mut Poller<'_>) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.socket.poll_read_ready(cx))?;
-            match self.socket.try_read(spare) {
+            match self.socket.try_read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(self.check_cut().and(Err(error))),
-                Ok(0) if spare.is_empty() => return Poll::Ready(Ok(0)),
+                Ok(0) if buffer.remaining() == 0 => return Poll::Ready(Ok(0)),
                 Ok(0) => {
                     self.activity.set_reading(Reading::Ended);
                     return Poll::Ready(self.check_cut().map(|()| 0));
@@ -318,7 +318,7 @@ impl Connection {
                 core.account.set_state(State::Waiting);
             }
             let mut buffer = ready!(buffer);
-            match core.poll_read(buffer.spare(), cx) {
+            match core.poll_read(&mut ReadBuf::new(buffer.spare()), cx) {
                 Poll::Pending => {} // a false alarm: wait again, without the buffer
                 Poll::Ready(result) => {
                     let count = result?;
@@ -336,7 +336,7 @@ impl Connection {
         cx: &mut Poller<'_>,
     ) -> Poll<io::Result<usize>> {
         let Some(buffer) = held else { return Poll::Ready(Ok(0)) };
-        let polled = self.core.poll_read(buffer.spare(), cx);
+        let polled = self.core.poll_read(&mut ReadBuf::new(buffer.spare()), cx);
         if polled.is_pending() {
             self.core.activity.waits_for_rest(self.core.account.ledger().now());
             self.core.account.set_state(self.core.activity.state());
@@ -430,13 +430,12 @@ impl AsyncRead for Connection {
         cx: &mut Poller<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let polled = self.core.poll_read(buffer.initialize_unfilled(), cx);
+        let polled = self.core.poll_read(buffer, cx);
         if polled.is_pending() {
             self.core.waits_to_read(Reading::Bytes);
             with_current_account(|task| task.set_state(State::Read));
         }
-        let count = ready!(polled)?;
-        buffer.advance(count);
+        ready!(polled)?;
         Poll::Ready(Ok(()))
     }
 }

@@ -64,11 +64,16 @@ impl<R: AsyncRead + Unpin> AsyncRead for Limited<R> {
         if most == 0 {
             return Poll::Ready(Ok(()));
         }
-        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(most));
-        ready!(Pin::new(&mut self.reader).poll_read(cx, &mut part))?;
-        let count = part.filled().len();
-        buffer.advance(count);
-        self.left -= count as u64;
+        let before = buffer.filled().len();
+        if most == buffer.remaining() {
+            ready!(Pin::new(&mut self.reader).poll_read(cx, buffer))?;
+        } else {
+            let mut part = ReadBuf::new(buffer.initialize_unfilled_to(most));
+            ready!(Pin::new(&mut self.reader).poll_read(cx, &mut part))?;
+            let count = part.filled().len();
+            buffer.advance(count);
+        }
+        self.left -= (buffer.filled().len() - before) as u64;
         Poll::Ready(Ok(()))
     }
 }

@@ -12,10 +12,9 @@ use std::{
     task::{Context as Poller, Poll},
 };
 
-use rustix::net::RecvFlags;
 use socket2::SockRef;
 use tokio::{
-    io::Interest,
+    io::{Interest, ReadBuf},
     net::{TcpStream, UnixStream},
 };
 
@@ -51,13 +50,18 @@ impl Socket {
         }
     }
 
-    /// Reads what is there; `WouldBlock` when nothing is.
-    pub(crate) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = buffer.len();
+    /// Reads what is there into what is unfilled of `buffer`, which need not be initialised: zeroing
+    /// 8 KiB for an answer of 100 bytes costs more than to read them. `WouldBlock` when nothing is
+    /// there.
+    pub(crate) fn try_read(&self, buffer: &mut ReadBuf<'_>) -> io::Result<usize> {
+        let room = buffer.remaining();
         let mut short = None;
         let read = self.try_io(Interest::READABLE, || {
-            let (count, _) = rustix::net::recv(self, buffer, RecvFlags::empty())?;
-            if 0 < count && count < length {
+            let count = match self {
+                Socket::Tcp(stream) => stream.try_read_buf(buffer)?,
+                Socket::Unix(stream) => stream.try_read_buf(buffer)?,
+            };
+            if 0 < count && count < room {
                 short = Some(count);
                 return Err(io::ErrorKind::WouldBlock.into()); // clears the readiness
             }

@@ -64,8 +64,15 @@ type TypedParams<'p> = &'p [(&'p (dyn ToSql + Sync), Type)];
 pub struct PostgresSession {
     // Before the statements, which would say goodbye one by one.
     client: Client,
-    statements: Statements<Statement>,
+    statements: Statements<Prepared>,
     state: Arc<State>,
+}
+
+/// A statement that is kept, and whether it leaves nothing in the session.
+#[derive(Clone, Debug)]
+struct Prepared {
+    statement: Statement,
+    is_plain: bool,
 }
 
 /// Everything that `DISCARD ALL` does, but for the statements that were prepared by the protocol:
@@ -261,12 +268,15 @@ impl PostgresSession {
     /// # Cancel safety
     /// As [`query`](Self::query).
     pub async fn prepare_cached(&self, query: &str) -> PgResult<Statement> {
-        if let Some(statement) = self.statements.find(query) {
-            self.look_at(query);
-            return Ok(statement);
+        if let Some(prepared) = self.statements.find(query) {
+            if !prepared.is_plain {
+                self.state.touch();
+            }
+            return Ok(prepared.statement);
         }
         let statement = self.prepare(query).await?;
-        self.statements.keep(query, statement.clone());
+        let prepared = Prepared { statement: statement.clone(), is_plain: is_plain(query) };
+        self.statements.keep(query, prepared);
         Ok(statement)
     }
 
