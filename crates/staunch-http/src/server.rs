@@ -139,10 +139,19 @@ where
 {
     let exchange = Exchange::default();
     let mut socket = Socket::new(transport, exchange.clone(), limits.head_time);
+    // Boxed: while nobody asks anything, the task holds the socket and no more.
     let ended = match sniff::version(&mut socket).await {
         None => Ok(()),
-        Some(Version::Http1) => http1::serve(socket, limits, &exchange, service).await,
-        Some(Version::Http2) => http2::serve(socket, limits, &exchange, service).await,
+        Some(Version::Http1) => loop {
+            match Box::pin(http1::serve(socket, limits, &exchange, &service)).await {
+                Ok(Some(parked)) => socket = parked,
+                ended => break ended.map(drop),
+            }
+            if !sniff::hears(&mut socket).await {
+                break Ok(());
+            }
+        },
+        Some(Version::Http2) => Box::pin(http2::serve(socket, limits, &exchange, service)).await,
     };
     ended.map_err(|error| ServeHttpError::new(error, limits, &exchange))
 }

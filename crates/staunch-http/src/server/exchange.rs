@@ -18,7 +18,8 @@ struct Flags {
     step: AtomicU8,
     /// Some of the request's body has not been read.
     receiving: AtomicBool,
-    /// Exchanges of an HTTP/2 connection.
+    /// Exchanges of an HTTP/2 connection; those of an HTTP/1 connection since it began, which may
+    /// wrap around.
     streams: AtomicU32,
     /// One of them has ended since the last flush.
     stream_ended: AtomicBool,
@@ -40,6 +41,8 @@ enum Step {
     Sending,
     /// Instead: the head took too long.
     Late,
+    /// Instead: it is given up by hyper, and waits for the next request without it.
+    Parked,
     /// Instead of all these: it is an HTTP/2 connection.
     Multiplexed,
 }
@@ -60,6 +63,25 @@ impl Exchange {
         self.step(Step::Between, Step::Head)
     }
 
+    /// How many requests there were, if it waits for the next one.
+    pub(super) fn idle_since(&self) -> Option<u32> {
+        self.is(Step::Between).then(|| self.0.streams.load(Ordering::Relaxed))
+    }
+
+    /// Whether it could be parked: it waits for the next request.
+    pub(super) fn park(&self) -> bool {
+        self.step(Step::Between, Step::Parked)
+    }
+
+    pub(super) fn is_parked(&self) -> bool {
+        self.is(Step::Parked)
+    }
+
+    /// It waits for the next request, as one that is new.
+    pub(super) fn unpark(&self) {
+        self.step(Step::Parked, Step::Between);
+    }
+
     /// The client has begun a head and not ended it.
     pub(super) fn is_in_head(&self) -> bool {
         self.is(Step::Head)
@@ -77,6 +99,7 @@ impl Exchange {
     /// A handler begins to work; it ends with the guard.
     pub(super) fn begin(&self) -> Handling {
         self.0.step.store(Step::Handling as u8, Ordering::Relaxed);
+        self.0.streams.fetch_add(1, Ordering::Relaxed);
         Handling(self.clone())
     }
 

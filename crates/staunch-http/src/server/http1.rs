@@ -1,11 +1,28 @@
 //! HTTP/1 (RFC 9110, RFC 9112): one request after the other.
+//!
+//! Between two requests hyper keeps its buffers and its state: ten kilobytes for a client that may
+//! never ask again. So a connection that has been idle for a while is *parked*: hyper is told to end,
+//! the end does not reach the socket, and the next bytes are hyper's first on a connection that is
+//! new to it.
 
-use std::{convert::Infallible, pin::pin};
+use std::{
+    convert::Infallible,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    task::{Context as Poller, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use hyper::{Request, Response, body::Body, server::conn::http1, service::service_fn};
+use hyper::{
+    Request, Response,
+    body::Body,
+    server::conn::http1::{self, Parts},
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
 use staunch_scope::{BoxError, Context};
+use tokio::time::{Instant, Sleep, sleep};
 use tower_service::Service;
 
 use super::{
@@ -19,13 +36,16 @@ use crate::limits::HttpLimits;
 /// hyper can hold no less.
 const HEAD_BYTES_MIN: usize = 8 << 10;
 
-pub(super) async fn serve<S, B>(
-    socket: Socket<impl Transport>,
+/// Answers requests until the connection ends, or has been idle for so long that it is parked: then
+/// its socket comes back.
+pub(super) async fn serve<T, S, B>(
+    socket: Socket<T>,
     limits: &HttpLimits,
     exchange: &Exchange,
-    service: S,
-) -> Result<(), hyper::Error>
+    service: &S,
+) -> Result<Option<Socket<T>>, hyper::Error>
 where
+    T: Transport,
     S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone,
     B: Body<Data = Bytes, Error: Into<BoxError>> + 'static,
 {
@@ -35,14 +55,64 @@ where
         let answer = answer(service.clone(), within(limits, request, exchange.clone()));
         Answered::new(answer, Some(handling))
     });
-    let connection = builder(limits).serve_connection(TokioIo::new(socket), service);
-    let mut connection = pin!(connection);
-    tokio::select! {
-        ended = connection.as_mut() => ended,
-        _ = context.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let mut connection =
+        builder(limits).serve_connection(TokioIo::new(socket), service).with_upgrades();
+    let mut idle = Idle::new(limits.park_after);
+    let mut stop = pin!(context.cancelled());
+    let mut is_stopping = false;
+    poll_fn(|cx| {
+        if !is_stopping && stop.as_mut().poll(cx).is_ready() {
+            is_stopping = true;
+            Pin::new(&mut connection).graceful_shutdown();
         }
+        if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
+            return Poll::Ready(ended);
+        }
+        if is_stopping || idle.poll(exchange, cx).is_pending() || !exchange.park() {
+            return Poll::Pending;
+        }
+        Pin::new(&mut connection).graceful_shutdown();
+        Pin::new(&mut connection).poll(cx)
+    })
+    .await?;
+    if !exchange.is_parked() {
+        return Ok(None);
+    }
+    exchange.unpark();
+    Ok(connection.into_parts().map(unparked))
+}
+
+/// The socket, with what hyper has read and not understood.
+fn unparked<T: Transport, S>(parts: Parts<TokioIo<Socket<T>>, S>) -> Socket<T> {
+    let mut socket = parts.io.into_inner();
+    socket.unread(parts.read_buf);
+    socket
+}
+
+/// How long a connection has been idle. One timer at a time, however many requests there are.
+struct Idle {
+    after: Duration,
+    /// The count of requests when the timer was set.
+    timer: Option<(u32, Pin<Box<Sleep>>)>,
+}
+
+impl Idle {
+    fn new(after: Duration) -> Idle {
+        Idle { after, timer: None }
+    }
+
+    /// Ready when there was no request for so long.
+    fn poll(&mut self, exchange: &Exchange, cx: &mut Poller<'_>) -> Poll<()> {
+        let Some(now) = exchange.idle_since() else { return Poll::Pending };
+        let timer = self.timer.get_or_insert_with(|| (now, Box::pin(sleep(self.after))));
+        while timer.1.as_mut().poll(cx).is_ready() {
+            if timer.0 == now {
+                return Poll::Ready(());
+            }
+            timer.0 = now;
+            timer.1.as_mut().reset(Instant::now() + self.after);
+        }
+        Poll::Pending
     }
 }
 

@@ -14,8 +14,10 @@ use std::{
     time::Duration,
 };
 
-use staunch_ledger::Account;
+use bytes::Bytes;
+use staunch_ledger::{Account, State};
 use staunch_net::{Connection, ReadFor, TlsConnection};
+use staunch_scope::with_current_account;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Sleep, sleep},
@@ -64,33 +66,45 @@ pub(super) struct Socket<T> {
     head_time: Duration,
     /// When the head must be there, from the first wait for the rest of it.
     head_due: Option<Pin<Box<Sleep>>>,
-    /// What was heard before it was clear who is to read it, and how much of it.
-    heard: [u8; PREFACE.len()],
-    heard_len: u8,
-    /// How much of that was read since.
-    read: u8,
+    /// What was heard before it was clear who is to read it.
+    said: Bytes,
 }
 
 impl<T: Transport> Socket<T> {
     pub(super) fn new(transport: T, exchange: Exchange, head_time: Duration) -> Socket<T> {
-        let heard = [0; PREFACE.len()];
-        Socket { transport, exchange, head_time, head_due: None, heard, heard_len: 0, read: 0 }
+        Socket { transport, exchange, head_time, head_due: None, said: Bytes::new() }
     }
 
     /// What the client has said that nobody has read.
     pub(super) fn said(&self) -> &[u8] {
-        &self.heard[usize::from(self.read)..usize::from(self.heard_len)]
+        &self.said
     }
 
-    /// Hears more, but reads it not; how much it was.
+    /// What was read, but not understood, is to be read again.
+    pub(super) fn unread(&mut self, said: Bytes) {
+        if !said.is_empty() {
+            self.exchange.received();
+            self.said = said;
+        }
+    }
+
+    /// The next request is waited for, if nothing of it was said: there is nothing but the socket.
+    pub(super) fn waits_for_message(&self) {
+        if self.said.is_empty() {
+            self.transport.reads_for(ReadFor::Message);
+            with_current_account(|task| task.set_state(State::Idle));
+        }
+    }
+
+    /// Hears more, but reads it not; how much it was. No more than tells one protocol from the other.
     pub(super) fn poll_hear(&mut self, cx: &mut Poller<'_>) -> Poll<io::Result<usize>> {
-        let mut heard = self.heard;
-        let mut buffer = ReadBuf::new(&mut heard[usize::from(self.heard_len)..]);
-        let polled = self.poll_receive(cx, &mut buffer);
-        let count = buffer.filled().len();
-        self.heard = heard;
-        self.heard_len += count as u8;
-        polled.map_ok(|()| count)
+        let mut heard = [0; PREFACE.len()];
+        let room = PREFACE.len().saturating_sub(self.said.len());
+        let mut buffer = ReadBuf::new(&mut heard[..room]);
+        ready!(self.poll_receive(cx, &mut buffer))?;
+        let heard = buffer.filled();
+        self.said = [&self.said, heard].concat().into();
+        Poll::Ready(Ok(heard.len()))
     }
 
     fn poll_receive(
@@ -142,12 +156,14 @@ impl<T: Transport> AsyncRead for Socket<T> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.said().is_empty() {
+        if this.said.is_empty() {
             return this.poll_receive(cx, buffer);
         }
-        let count = this.said().len().min(buffer.remaining());
-        buffer.put_slice(&this.said()[..count]);
-        this.read += count as u8;
+        let count = this.said.len().min(buffer.remaining());
+        buffer.put_slice(&this.said.split_to(count));
+        if this.said.is_empty() {
+            this.said = Bytes::new(); // no hold on memory that nobody needs
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -184,7 +200,11 @@ impl<T: Transport> AsyncWrite for Socket<T> {
         Poll::Ready(Ok(()))
     }
 
+    /// The end of hyper's connection is not that of ours if it is to be parked.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<io::Result<()>> {
+        if self.exchange.is_parked() {
+            return Poll::Ready(Ok(()));
+        }
         self.transport().poll_shutdown(cx)
     }
 }

@@ -5,5 +5,6 @@
 mod abuse;
 mod draining;
 mod leaving;
+mod parking;
 mod support;
 mod versions;

@@ -1,0 +1,132 @@
+//! Between two requests a connection holds nothing, and the client does not notice.
+
+use std::{net::SocketAddr, time::Duration};
+
+use staunch_http::{HttpLimits, handler};
+use staunch_ledger::{Entry, Kind, Ledger, State};
+use staunch_net::Limits;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::support::{Answer, SOON, eventually, text, with_server};
+
+const PARK_AFTER: Duration = Duration::from_millis(20);
+
+fn limits() -> HttpLimits {
+    HttpLimits { park_after: PARK_AFTER, ..HttpLimits::default() }
+}
+
+/// Tasks of connections that hold nothing but their socket.
+fn parked() -> usize {
+    let snapshot = Ledger::current().snapshot();
+    let is_parked = |entry: &&Entry| entry.kind() == Kind::TASK && entry.state() == State::Idle;
+    snapshot.entries().iter().filter(is_parked).count()
+}
+
+async fn say(client: &mut TcpStream, text: &str) {
+    client.write_all(text.as_bytes()).await.unwrap();
+}
+
+/// Reads one answer, which ends with this.
+async fn hear(client: &mut TcpStream, end: &str) {
+    let mut answer = Vec::new();
+    while !answer.ends_with(end.as_bytes()) {
+        let mut bytes = [0; 512];
+        let count = client.read(&mut bytes).await.unwrap();
+        assert!(count > 0, "it ends after {}", answer.escape_ascii());
+        answer.extend_from_slice(&bytes[..count]);
+    }
+}
+
+async fn path(request: hyper::Request<staunch_http::RequestBody>) -> Answer {
+    text(format!("this is {}", request.uri().path()))
+}
+
+const ONE: &str = "GET /one HTTP/1.1\r\nHost: l\r\n\r\n";
+const TWO: &str = "GET /two HTTP/1.1\r\nHost: l\r\n\r\n";
+
+async fn parked_client(address: SocketAddr) -> TcpStream {
+    let mut client = TcpStream::connect(address).await.unwrap();
+    say(&mut client, ONE).await;
+    hear(&mut client, "this is /one").await;
+    eventually("it is parked", || parked() == 1).await;
+    client
+}
+
+#[staunch::test]
+async fn a_parked_connection_answers_as_before() {
+    with_server(limits(), Limits::default(), handler(path), async |address, _| {
+        let mut client = parked_client(address).await;
+        for _ in 0..3 {
+            say(&mut client, TWO).await;
+            hear(&mut client, "this is /two").await;
+            eventually("it is parked again", || parked() == 1).await;
+        }
+        let (begin, end) = TWO.split_at(7);
+        say(&mut client, begin).await;
+        eventually("its head has begun", || parked() == 0).await;
+        say(&mut client, end).await;
+        hear(&mut client, "this is /two").await;
+        say(&mut client, &format!("{ONE}{ONE}{TWO}")).await;
+        hear(&mut client, "this is /two").await;
+        eventually("it is parked again", || parked() == 1).await;
+    })
+    .await;
+}
+
+/// What came with the request before is the begin of the next: it is not forgotten, and not parked.
+#[staunch::test]
+async fn the_begin_of_the_next_request_is_kept() {
+    let http = HttpLimits { head_time: 2 * SOON, ..limits() };
+    with_server(http, Limits::default(), handler(path), async |address, _| {
+        for pause in [Duration::ZERO, 5 * PARK_AFTER] {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            let (begin, end) = TWO.split_at(9);
+            say(&mut client, &format!("{ONE}{begin}")).await;
+            hear(&mut client, "this is /one").await;
+            tokio::time::sleep(pause).await; // perhaps it is rebuilt meanwhile
+            say(&mut client, end).await;
+            hear(&mut client, "this is /two").await;
+        }
+        let mut client = TcpStream::connect(address).await.unwrap();
+        say(&mut client, &format!("{ONE}GET /")).await;
+        hear(&mut client, "this is /one").await;
+        let mut rest = Vec::new();
+        let _ = client.read_to_end(&mut rest).await; // its head takes too long
+        assert_eq!(parked(), 0);
+    })
+    .await;
+}
+
+#[staunch::test]
+async fn a_parked_connection_ends_with_its_client_its_limit_and_its_server() {
+    let net = Limits { idle: Some(SOON), ..Limits::default() };
+    let served = with_server(limits(), net, handler(path), async |address, _| {
+        drop(parked_client(address).await);
+        eventually("it has ended with its client", || parked() == 0).await;
+        let mut client = parked_client(address).await;
+        assert_eq!(client.read(&mut [0]).await.unwrap(), 0, "it was idle for too long");
+        eventually("it has ended by its limit", || parked() == 0).await;
+        drop(parked_client(address).await);
+        let silent = TcpStream::connect(address).await.unwrap();
+        eventually("who says nothing is there, too", || parked() == 1).await;
+        drop(silent);
+    })
+    .await;
+    assert_eq!(served, (4, 0));
+
+    let mut kept = None;
+    let served = with_server(limits(), Limits::default(), handler(path), async |address, _| {
+        let silent = TcpStream::connect(address).await.unwrap();
+        eventually("who says nothing is there", || parked() == 1).await;
+        let mut client = TcpStream::connect(address).await.unwrap();
+        say(&mut client, ONE).await;
+        hear(&mut client, "this is /one").await;
+        eventually("both are parked", || parked() == 2).await;
+        kept = Some((silent, client));
+    })
+    .await;
+    assert_eq!(served, (2, 0), "a stop closes them at once: nobody was cut");
+}
