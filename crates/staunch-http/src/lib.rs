@@ -24,5 +24,6 @@ pub use crate::{
         handler::{Handler, handler},
         serve,
         socket::Transport,
+        upgrade::{NotUpgradable, Upgraded, upgrade},
     },
 };

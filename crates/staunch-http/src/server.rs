@@ -13,6 +13,7 @@ mod http1;
 mod http2;
 mod sniff;
 pub(crate) mod socket;
+pub(crate) mod upgrade;
 
 use std::{convert::Infallible, future::Future, sync::Arc};
 

@@ -81,8 +81,8 @@ pin_project! {
 }
 
 impl<F, G> Answered<F, G> {
-    pub(super) fn new(answering: F, guard: Option<G>) -> Answered<F, G> {
-        Answered { answering, guard }
+    pub(super) fn new(answering: F, guard: G) -> Answered<F, G> {
+        Answered { answering, guard: Some(guard) }
     }
 }
 

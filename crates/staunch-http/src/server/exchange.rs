@@ -43,6 +43,8 @@ enum Step {
     Late,
     /// Instead: it is given up by hyper, and waits for the next request without it.
     Parked,
+    /// Instead of all these: the connection does not speak HTTP any more.
+    Upgraded,
     /// Instead of all these: it is an HTTP/2 connection.
     Multiplexed,
 }
@@ -127,6 +129,11 @@ impl Exchange {
             return ended && !self.is_answering();
         }
         self.step(Step::Sending, Step::Between)
+    }
+
+    /// The connection does not speak HTTP any more.
+    pub(super) fn upgrade(&self) {
+        self.0.step.store(Step::Upgraded as u8, Ordering::Relaxed);
     }
 
     /// The connection speaks HTTP/2.

@@ -30,6 +30,7 @@ use super::{
     call::{Answered, answer, within},
     exchange::Exchange,
     socket::{Socket, Transport},
+    upgrade::{Finding, Next},
 };
 use crate::limits::HttpLimits;
 
@@ -49,11 +50,11 @@ where
     S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone,
     B: Body<Data = Bytes, Error: Into<BoxError>> + 'static,
 {
-    let context = Context::current();
+    let (context, next) = (Context::current(), Next::default());
     let service = service_fn(|request| {
         let handling = exchange.begin();
         let answer = answer(service.clone(), within(limits, request, exchange.clone()));
-        Answered::new(answer, Some(handling))
+        Answered::new(Finding::new(answer, &next), handling)
     });
     let mut connection =
         builder(limits).serve_connection(TokioIo::new(socket), service).with_upgrades();
@@ -75,11 +76,17 @@ where
         Pin::new(&mut connection).poll(cx)
     })
     .await?;
-    if !exchange.is_parked() {
-        return Ok(None);
+    if exchange.is_parked() {
+        exchange.unpark();
+        return Ok(connection.into_parts().map(unparked));
     }
-    exchange.unpark();
-    Ok(connection.into_parts().map(unparked))
+    if connection.into_parts().is_none() {
+        exchange.upgrade();
+        if let Some(speaking) = next.take() {
+            speaking.await;
+        }
+    }
+    Ok(None)
 }
 
 /// The socket, with what hyper has read and not understood.

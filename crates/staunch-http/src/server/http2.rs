@@ -56,7 +56,7 @@ where
             let stream = exchange.open_stream();
             let request = within(limits, request, Exchange::default());
             let answer = answer(service.clone(), request);
-            Answered::new(answer, Some(stream))
+            Answered::new(answer, stream)
         });
         let builder = builder(limits, Children(scope.clone()));
         let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));

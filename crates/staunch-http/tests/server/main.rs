@@ -7,4 +7,5 @@ mod draining;
 mod leaving;
 mod parking;
 mod support;
+mod upgrading;
 mod versions;
