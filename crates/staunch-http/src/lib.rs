@@ -11,10 +11,14 @@
 //! 3. A server that is asked to stop finishes the answers in the making, and no others, until the
 //!    drain deadline of its listener.
 
+#[cfg(feature = "client")]
+mod client;
 mod error;
 mod limits;
 mod server;
 
+#[cfg(feature = "client")]
+pub use crate::client::*;
 pub use crate::{
     error::ServeHttpError,
     limits::HttpLimits,

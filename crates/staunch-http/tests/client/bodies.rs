@@ -1,0 +1,145 @@
+//! Bodies that are read, and bodies that are not.
+
+use std::time::Duration;
+
+use staunch::{Kind, Ledger};
+use staunch_harness::{eventually, live};
+use staunch_http::{Client, ClientOptions, DrainOptions, ReadAnswerError};
+
+use crate::support::{nothing_left, says, text, with_client, with_server};
+
+/// Read, drained, destroyed, reset.
+fn counts(client: &Client) -> [u64; 4] {
+    let bodies = client.status().bodies;
+    [bodies.read, bodies.drained, bodies.destroyed, bodies.reset]
+}
+
+#[staunch::test]
+async fn one_that_is_read_gives_its_connection_back() {
+    let answer = |request: &hyper::Request<_>| text(request.uri().path().repeat(3));
+    with_server(ClientOptions::default(), answer, async |client, address| {
+        for _ in 0..10 {
+            let answer = client.get(format!("http://{address}/ab")).send().await.unwrap();
+            assert_eq!(answer.text(9).await.unwrap(), "/ab/ab/ab");
+        }
+        assert_eq!((counts(client), live(Kind::CONNECTION)), ([10, 0, 0, 0], 2)); // one, two ends
+        assert_eq!(client.status().pool.keys[0].status.created, 1);
+    })
+    .await;
+}
+
+#[staunch::test]
+async fn nothing_is_read_beyond_its_bound() {
+    let answer = |_: &hyper::Request<_>| text("one\r\ntwo\nlonger\n{\"a\":1}");
+    with_server(ClientOptions::default(), answer, async |client, address| {
+        let get = async || client.get(format!("http://{address}/")).send().await.unwrap();
+        let error = get().await.bytes(22).await.unwrap_err();
+        assert!(matches!(error, ReadAnswerError::TooLarge { limit: 22, .. }), "{error}");
+        assert_eq!(get().await.bytes(23).await.unwrap().len(), 23);
+        let mut lines = get().await.lines(5);
+        assert_eq!(lines.next().await.unwrap().as_deref(), Some("one"));
+        assert_eq!(lines.next().await.unwrap().as_deref(), Some("two"));
+        let error = lines.next().await.unwrap_err();
+        assert!(matches!(error, ReadAnswerError::LineTooLong { limit: 5, .. }), "{error}");
+        let error = get().await.json::<serde_json::Value>(100).await.unwrap_err();
+        assert!(matches!(error, ReadAnswerError::Json { .. }), "{error}");
+        let request = client.get(format!("http://{address}/")).max_body(10);
+        let error = request.send().await.unwrap().into_body().chunk().await.unwrap_err();
+        assert!(matches!(error, ReadAnswerError::TooLarge { limit: 10, .. }), "{error}");
+    })
+    .await;
+}
+
+#[staunch::test]
+async fn an_error_has_a_body_too() {
+    let answer = |_: &hyper::Request<_>| {
+        let mut answer = text("{\"why\":\"because\"}");
+        *answer.status_mut() = hyper::StatusCode::BAD_REQUEST;
+        answer
+    };
+    with_server(ClientOptions::default(), answer, async |client, address| {
+        let request = client.post(format!("http://{address}/?secret")).json(&[1, 2]);
+        let error = request.send().await.unwrap().success().unwrap_err();
+        assert_eq!(error.to_string(), format!("http://{address}/: 400 Bad Request"));
+        let why: serde_json::Value = error.answer.json(100).await.unwrap();
+        assert_eq!(why["why"], "because");
+    })
+    .await;
+}
+
+/// Drops the body of an answer, `length` bytes of which `come`.
+async fn check(length: usize, come: usize, expected: [u64; 4]) {
+    let max_time = Duration::from_millis(100);
+    let drain = DrainOptions { max_bytes: 1000, max_time, ..DrainOptions::default() };
+    with_client(ClientOptions { drain, ..ClientOptions::default() }, async |client, s| {
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+        let server = says(s, head + &"x".repeat(come)).await;
+        drop(client.get(format!("http://{server}/")).send().await.unwrap());
+        eventually("it has ended", async || client.status().bodies.draining == 0).await;
+        assert_eq!(counts(client), expected, "{length} {come}");
+        if expected[2] == 1 {
+            nothing_left("its connection is closed", client, server.port()).await;
+        } else {
+            let again = client.get(format!("http://{server}/")).send().await.unwrap();
+            assert_eq!(again.bytes(1000).await.unwrap().len(), length);
+            assert_eq!(client.status().pool.keys[0].status.created, 1);
+        }
+    })
+    .await;
+}
+
+#[staunch::test]
+async fn one_that_is_dropped_is_drained_or_its_connection_closed() {
+    check(0, 0, [0, 0, 0, 0]).await;
+    check(1000, 1000, [0, 1, 0, 0]).await;
+    check(1001, 0, [0, 0, 1, 0]).await; // too large
+    check(1000, 999, [0, 0, 1, 0]).await; // too slow
+}
+
+#[staunch::test]
+async fn one_without_a_length_is_drained_up_to_the_bound() {
+    let drain = DrainOptions { max_bytes: 1000, ..DrainOptions::default() };
+    with_client(ClientOptions { drain, ..ClientOptions::default() }, async |client, s| {
+        let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+        let chunk = format!("1f4\r\n{}\r\n", "x".repeat(500));
+        for (chunks, expected) in [(2, [0, 1, 0, 0]), (3, [0, 1, 1, 0])] {
+            let server = says(s, format!("{head}{}0\r\n\r\n", chunk.repeat(chunks))).await;
+            drop(client.get(format!("http://{server}/")).send().await.unwrap());
+            eventually("it has ended", async || client.status().bodies.draining == 0).await;
+            assert_eq!(counts(client), expected, "{chunks}");
+        }
+    })
+    .await;
+}
+
+#[staunch::test]
+async fn a_full_drain_takes_no_more() {
+    let max_time = Duration::from_secs(3);
+    let drain = DrainOptions { max_bodies: 2, max_time, ..DrainOptions::default() };
+    with_client(ClientOptions { drain, ..ClientOptions::default() }, async |client, s| {
+        let server = says(s, "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf").await;
+        for _ in 0..5 {
+            drop(client.get(format!("http://{server}/")).send().await.unwrap());
+        }
+        assert_eq!((counts(client), client.status().bodies.draining), ([0, 0, 3, 0], 2));
+        // The scope ends now, long before they do.
+    })
+    .await;
+}
+
+#[staunch::test]
+async fn a_line_that_keeps_dropping_bodies_is_a_finding() {
+    let answer = |_: &hyper::Request<_>| text("unread");
+    with_server(ClientOptions::default(), answer, async |client, address| {
+        let line = line!() + 2;
+        for _ in 0..10 {
+            drop(client.get(format!("http://{address}/")).send().await.unwrap());
+        }
+        let dropped = client.status().bodies.dropped_by;
+        assert_eq!((dropped[0].0.line(), dropped[0].1, dropped.len()), (line, 10, 1));
+        let seen = Ledger::current().observations();
+        let found = seen.iter().find(|seen| seen.rule == "dropped-bodies").unwrap();
+        assert_eq!((found.born_at.line(), found.born_at.file()), (line, file!()));
+    })
+    .await;
+}
