@@ -10,18 +10,22 @@ use std::{
 };
 
 use hyper::body::{Body, Bytes, Frame, SizeHint};
-use staunch_pool::PooledBody;
 use staunch_scope::{Cancelled, Context};
 use tokio::time::Instant;
 use url::Url;
 
-use super::{drain::Drain, error::ReadAnswerError, origin::shown};
+use super::{
+    decode::{Coded, Failure},
+    drain::Drain,
+    error::ReadAnswerError,
+    origin::shown,
+};
 
 /// The body of an answer. It has a connection until it was read to its end; dropped before, it is
 /// drained within bounds ([`DrainOptions`](crate::DrainOptions)), or its connection is closed.
 #[must_use = "an answer whose body is not read may cost its connection"]
 pub struct AnswerBody {
-    body: Option<PooledBody>,
+    body: Option<Coded>,
     is_shared: bool,
     born_at: &'static Location<'static>,
     drain: Arc<Drain>,
@@ -54,7 +58,7 @@ type Polled = Poll<Option<Result<Frame<Bytes>, ReadAnswerError>>>;
 
 impl AnswerBody {
     pub(super) fn new(
-        body: PooledBody,
+        body: Coded,
         is_shared: bool,
         born_at: &'static Location<'static>,
         drain: &Arc<Drain>,
@@ -63,7 +67,7 @@ impl AnswerBody {
         let drain = Arc::clone(drain);
         let context = Context::current();
         AnswerBody {
-            body: (!body.is_end_stream()).then_some(body),
+            body: (!body.is_over()).then_some(body),
             is_shared,
             born_at,
             drain,
@@ -112,14 +116,14 @@ impl AnswerBody {
     /// The client itself does not want it: drained as any, but nobody's fault.
     pub(super) fn forsake(mut self) {
         if let Some(body) = self.body.take() {
-            self.drain.forsaken(body, self.is_shared);
+            self.drain.forsaken(body.into_rest(), self.is_shared);
         }
     }
 
     /// What is left is not worth a connection.
     fn fails(&mut self, error: ReadAnswerError) -> Polled {
         if let Some(body) = self.body.take() {
-            self.drain.given_up(body);
+            self.drain.given_up(body.into_rest());
         }
         Poll::Ready(Some(Err(error)))
     }
@@ -147,7 +151,7 @@ impl AnswerBody {
             return self.fails(ReadAnswerError::TooLarge { url, limit });
         };
         self.left = left;
-        if self.body.as_ref().is_some_and(Body::is_end_stream) {
+        if self.body.as_ref().is_some_and(Coded::is_over) {
             self.ends();
         }
         Poll::Ready(Some(Ok(frame)))
@@ -173,14 +177,18 @@ impl Body for AnswerBody {
             return this.fails(error);
         }
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
-        match Pin::new(body).poll_frame(cx) {
+        match body.poll_frame(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(None) => {
                 this.ends();
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Ok(frame))) => this.came(frame),
-            Poll::Ready(Some(Err(error))) => this.fails(error.into()),
+            Poll::Ready(Some(Err(Failure::Body(error)))) => this.fails(error.into()),
+            Poll::Ready(Some(Err(Failure::Coding { coding, source }))) => {
+                let url = this.url();
+                this.fails(ReadAnswerError::Coding { url, coding, source })
+            }
         }
     }
 
@@ -189,7 +197,7 @@ impl Body for AnswerBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
+        self.body.as_ref().map_or(SizeHint::with_exact(0), Coded::size_hint)
     }
 }
 
@@ -197,11 +205,11 @@ impl Drop for AnswerBody {
     fn drop(&mut self) {
         let Some(body) = self.body.take() else { return };
         if self.wanted.context.is_cancelled() {
-            self.drain.given_up(body);
+            self.drain.given_up(body.into_rest());
         } else if self.is_shared {
-            self.drain.reset(body, self.born_at);
+            self.drain.reset(body.into_rest(), self.born_at);
         } else {
-            self.drain.dropped(body, self.born_at);
+            self.drain.dropped(body.into_rest(), self.born_at);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Why there is no answer, or not all of it.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use staunch_net::LoadTlsError;
 use staunch_pool::{BodyError, HttpError, KeyedPoolOptionsError};
@@ -102,7 +102,7 @@ pub enum ReadAnswerError {
     TooLarge {
         /// Where from.
         url: String,
-        /// The limit, in bytes.
+        /// The limit, in bytes, decoded.
         limit: u64,
     },
     /// A line has more than was asked for.
@@ -112,6 +112,16 @@ pub enum ReadAnswerError {
         url: String,
         /// The limit, in bytes.
         limit: usize,
+    },
+    /// It is not what its `Content-Encoding` says.
+    #[error("{url}: the body is no {coding}: {source}")]
+    Coding {
+        /// Where from.
+        url: String,
+        /// What it was said to be.
+        coding: &'static str,
+        /// What is wrong.
+        source: io::Error,
     },
     /// It is not UTF-8.
     #[error("{url}: the body is not UTF-8: read it as bytes")]

@@ -5,7 +5,11 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use hyper::{HeaderMap, Method, Request};
+use hyper::{
+    HeaderMap, Method, Request,
+    body::Body,
+    header::{ACCEPT_ENCODING, HeaderValue, RANGE},
+};
 use staunch_pool::{AcquireError, HttpError, KeyedAcquireError, KeyedStatus, RequestBody};
 use staunch_scope::{Cancelled, Context, sleep};
 use tokio::time::Instant;
@@ -15,6 +19,7 @@ use super::{
     Client,
     answer::Answer,
     body::{AnswerBody, Wanted},
+    decode::{ACCEPTED, Coded},
     error::ClientError,
     origin::{Origin, shown, uri},
     redirect,
@@ -156,20 +161,31 @@ impl Exchange<'_> {
     }
 
     async fn once(&self, hop: &mut Hop) -> Result<Answer, ClientError> {
-        let super::Inner { pool, trust, drain, .. } = &*self.client.0;
+        let super::Inner { pool, trust, drain, options, .. } = &*self.client.0;
         let origin = Origin::of(&hop.url)?;
         let url = || shown(&hop.url);
         if let (true, Err(source)) = (origin.is_secure, trust) {
             return Err(ClientError::Trust { url: url(), source: source.clone() });
         }
-        let request = hop.take()?;
+        let mut request = hop.take()?;
+        let headers = request.headers_mut();
+        let has_own = headers.contains_key(ACCEPT_ENCODING) || headers.contains_key(RANGE);
+        let is_asked = options.decode && !has_own;
+        if is_asked {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED));
+        }
         match pool.send_at(self.born_at, &origin, request).await {
             Err(error) => Err(match cause_of(&error) {
                 Some(cause) => self.cancelled(hop, cause),
                 None => ClientError::Http { url: shown(&hop.url), source: Box::new(error) },
             }),
             Ok(response) => {
-                let (head, body) = response.into_parts();
+                let (mut head, body) = response.into_parts();
+                let body = if is_asked && !body.is_end_stream() {
+                    Coded::decoding(body, &mut head.headers)
+                } else {
+                    Coded::Plain(body)
+                };
                 let is_shared = head.version == hyper::Version::HTTP_2;
                 let body = AnswerBody::new(body, is_shared, self.born_at, drain, &hop.url)
                     .within(self.wanted.clone(), self.max_body);

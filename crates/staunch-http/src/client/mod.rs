@@ -1,11 +1,12 @@
 //! A client that leaves nothing behind.
 //!
 //! [`request`] is what is asked for; [`exchange`] gets the answer of it, following [`redirect`]s
-//! and sending again what [`retry`] allows; [`answer`] and [`body`] are what is read. A body that
+//! and sending again what [`retry`] allows; [`answer`] and [`body`] are what is read, once it is [`decode`]d. A body that
 //! is not goes to the [`drain`].
 
 mod answer;
 mod body;
+mod decode;
 mod drain;
 mod error;
 mod exchange;

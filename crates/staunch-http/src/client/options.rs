@@ -28,7 +28,7 @@ pub struct ClientOptions {
     /// retries and redirects included. Default 60 s: what is meant to take longer, such as a
     /// download, says so by [`timeout`](crate::ClientRequest::timeout).
     pub total_timeout: Duration,
-    /// Bytes of a body that are read piece by piece
+    /// Bytes of a body, decoded, that are read piece by piece
     /// ([`chunk`](crate::AnswerBody::chunk), [`lines`](crate::Answer::lines)). Default 256 MiB: an
     /// endless answer ends there, and hardly anything else.
     pub max_body: u64,
@@ -41,6 +41,9 @@ pub struct ClientOptions {
     pub max_redirects: usize,
     /// When a request is sent again.
     pub retry: RetryOptions,
+    /// Ask for gzip, br and zstd, and decode them; not for requests that have an `Accept-Encoding`
+    /// or a `Range` of their own. Default on: what is read is bounded by its size when decoded.
+    pub decode: bool,
 }
 
 /// What is done with bodies that are dropped unread.
@@ -103,6 +106,7 @@ impl Default for ClientOptions {
             drain: DrainOptions::default(),
             max_redirects: 10,
             retry: RetryOptions::default(),
+            decode: true,
         }
     }
 }

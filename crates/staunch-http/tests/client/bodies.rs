@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use async_compression::tokio::write::{GzipEncoder, ZstdEncoder};
 use staunch::{Kind, Ledger};
 use staunch_harness::{eventually, live};
 use staunch_http::{Client, ClientOptions, DrainOptions, ReadAnswerError};
+
+use tokio::io::AsyncWriteExt;
 
 use crate::support::{nothing_left, says, text, with_client, with_server};
 
@@ -140,6 +143,68 @@ async fn a_line_that_keeps_dropping_bodies_is_a_finding() {
         let seen = Ledger::current().observations();
         let found = seen.iter().find(|seen| seen.rule == "dropped-bodies").unwrap();
         assert_eq!((found.born_at.line(), found.born_at.file()), (line, file!()));
+    })
+    .await;
+}
+
+/// A text as the encoder has it.
+macro_rules! coded {
+    ($encoder:ident, $text:expr) => {{
+        let mut encoder = $encoder::new(Vec::new());
+        encoder.write_all($text).await.unwrap();
+        encoder.shutdown().await.unwrap();
+        encoder.into_inner()
+    }};
+}
+
+/// `hello hello hello hello\n`, by brotli, whose encoder needs more stack than a test has.
+const BROTLI: [u8; 23] = [
+    27, 23, 0, 248, 141, 148, 110, 222, 68, 85, 134, 214, 10, 32, 108, 111, 74, 17, 121, 226, 128,
+    174, 22,
+];
+
+/// 10 MiB of zeros.
+const BOMB: [u8; 27] = [
+    203, 255, 255, 63, 248, 39, 0, 226, 177, 64, 32, 247, 254, 47, 255, 255, 63, 240, 79, 0, 196,
+    97, 17, 128, 238, 253, 7,
+];
+
+#[staunch::test]
+async fn what_came_compressed_is_decoded_within_the_limit() {
+    let hello = b"hello hello hello hello\n";
+    let (gzip, zstd) = (coded!(GzipEncoder, hello), coded!(ZstdEncoder, hello));
+    let answer = move |request: &hyper::Request<_>| {
+        let (coding, body) = match request.uri().path() {
+            "/gzip" => ("gzip", gzip.clone()),
+            "/br" => ("br", BROTLI.to_vec()),
+            "/zstd" => ("zstd", zstd.clone()),
+            "/bomb" => ("br", BOMB.to_vec()),
+            "/cut" => ("gzip", gzip[..20].to_vec()),
+            "/more" => ("gzip", [&gzip[..], b"more"].concat()),
+            _ => ("rot13", b"uryyb".to_vec()),
+        };
+        let asked = request.headers().get("accept-encoding");
+        assert_eq!(asked.unwrap(), "gzip, br, zstd");
+        let mut answer = text(body);
+        answer.headers_mut().insert("content-encoding", coding.parse().unwrap());
+        answer
+    };
+    with_server(ClientOptions::default(), answer, async |client, address| {
+        let get = |path: &str| client.get(format!("http://{address}{path}"));
+        for path in ["/gzip", "/br", "/zstd"] {
+            let answer = get(path).send().await.unwrap();
+            let headers = ["content-encoding", "content-length"];
+            assert_eq!(headers.map(|name| answer.headers().contains_key(name)), [false; 2]);
+            assert_eq!(answer.text(24).await.unwrap(), "hello hello hello hello\n", "{path}");
+        }
+        assert_eq!((counts(client), live(Kind::CONNECTION)), ([3, 0, 0, 0], 2));
+        let error = get("/bomb").send().await.unwrap().bytes(1 << 20).await.unwrap_err();
+        assert!(matches!(error, ReadAnswerError::TooLarge { .. }), "{error}");
+        for path in ["/cut", "/more"] {
+            let error = get(path).send().await.unwrap().bytes(100).await.unwrap_err();
+            assert!(matches!(error, ReadAnswerError::Coding { coding: "gzip", .. }), "{error}");
+        }
+        assert_eq!(get("/other").send().await.unwrap().text(9).await.unwrap(), "uryyb");
     })
     .await;
 }

@@ -67,14 +67,14 @@ pub(crate) async fn says(s: &Scope<BoxError>, says: impl Into<Bytes>) -> SocketA
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, says, connections) = (listener.local_addr().unwrap(), says.into(), s.clone());
     s.spawn(async move {
-        loop {
-            let (socket, _) = listener.accept().await?;
-            let says = says.clone();
+        while let Ok(accepted) = Context::current().run(listener.accept()).await {
+            let (socket, says) = (accepted?.0, says.clone());
             connections.spawn(async move {
-                let _ = say(socket, &says).await; // the client may have left
+                let _ = Context::current().run(say(socket, &says)).await; // either may have left
                 Ok(())
             });
         }
+        Ok(())
     });
     address
 }
