@@ -46,6 +46,10 @@ impl Answer {
         self.head.version
     }
 
+    pub(super) fn time_left(&self) -> Option<std::time::Duration> {
+        self.body.time_left()
+    }
+
     /// Where it came from, after redirects.
     pub fn url(&self) -> &str {
         self.url.as_str()

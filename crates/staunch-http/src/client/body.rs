@@ -113,6 +113,15 @@ impl AnswerBody {
         self.url.clone()
     }
 
+    pub(super) fn born_at(&self) -> &'static Location<'static> {
+        self.born_at
+    }
+
+    /// Time until it is not wanted any more.
+    pub(super) fn time_left(&self) -> Option<Duration> {
+        self.wanted.context.remaining()
+    }
+
     /// The client itself does not want it: drained as any, but nobody's fault.
     pub(super) fn forsake(mut self) {
         if let Some(body) = self.body.take() {

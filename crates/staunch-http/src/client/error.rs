@@ -1,6 +1,6 @@
 //! Why there is no answer, or not all of it.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use staunch_net::LoadTlsError;
 use staunch_pool::{BodyError, HttpError, KeyedPoolOptionsError};
@@ -136,6 +136,14 @@ pub enum ReadAnswerError {
         url: String,
         /// What is wrong.
         source: serde_json::Error,
+    },
+    /// It cannot be saved.
+    #[error("{}: {source}", path.display())]
+    Save {
+        /// Where to.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
     },
     /// All in all it took too long.
     #[error("{url}: not read within {limit:?} (total_timeout): ask for less, or raise it")]

@@ -15,6 +15,7 @@ mod origin;
 mod redirect;
 mod request;
 mod retry;
+mod save;
 mod status;
 
 use std::{fmt, panic::Location, sync::Arc};
@@ -30,6 +31,7 @@ pub use self::{
     error::{ClientError, ClientOptionsError, ReadAnswerError},
     options::{ClientOptions, DrainOptions, RetryOptions},
     request::ClientRequest,
+    save::Progress,
     status::{Bodies, ClientStatus},
 };
 use self::{drain::Drain, origin::Origin, retry::Budget};

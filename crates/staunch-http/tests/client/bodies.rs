@@ -208,3 +208,41 @@ async fn what_came_compressed_is_decoded_within_the_limit() {
     })
     .await;
 }
+
+#[staunch::test(flavor = "multi_thread")]
+async fn a_file_is_saved_whole_or_not_at_all() {
+    let answer = |request: &hyper::Request<_>| match request.uri().path() {
+        "/large" => text(vec![b'x'; 1 << 20]),
+        _ => text("small"),
+    };
+    with_server(ClientOptions::default(), answer, async |client, address| {
+        let get =
+            async |path: &str| client.get(format!("http://{address}{path}")).send().await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("saved");
+        let files = || std::fs::read_dir(folder.path()).unwrap().count();
+        let mut told = Vec::new();
+        let saved = get("/large").await.save_to(&path, 1 << 20, |at| told.push(at)).await.unwrap();
+        assert_eq!((saved, std::fs::read(&path).unwrap()), (1 << 20, vec![b'x'; 1 << 20]));
+        let last = told.last().unwrap();
+        assert_eq!((last.bytes, last.total), (1 << 20, Some(1 << 20)));
+
+        let error = get("/large").await.save_to(&path, 1000, |_| {}).await.unwrap_err();
+        assert!(matches!(error, ReadAnswerError::TooLarge { limit: 1000, .. }), "{error}");
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let mut stop = Some(stop);
+        let begun = move |_| drop(stop.take());
+        tokio::select! {
+            biased;
+            _ = stopped => {}
+            saved = get("/large").await.save_to(&path, 1 << 20, begun) => panic!("{saved:?}"),
+        }
+        assert_eq!((std::fs::read(&path).unwrap().len(), files()), (1 << 20, 1));
+
+        get("/").await.save_to(&path, 5, |_| {}).await.unwrap();
+        assert_eq!((std::fs::read(&path).unwrap(), files()), (b"small".to_vec(), 1));
+        let error = get("/").await.save_to(folder.path().join("no/where"), 5, |_| {}).await;
+        assert!(error.unwrap_err().to_string().contains("no/where"));
+    })
+    .await;
+}
