@@ -4,6 +4,9 @@
 //! any [`tower_service::Service`]: an axum router, or a function ([`handler`]). The engine is
 //! hyper; what hyper leaves open has an end here.
 //!
+//! A `Client` (feature `client`) asks others: given up in every phase, with a bound on whatever it
+//! reads, and an account of the bodies that nobody read.
+//!
 //! # What holds
 //! 1. A head or body that is too large or too slow, a peer that stops reading or says no more: all
 //!    end in an error, never in a wait without end.

@@ -1,7 +1,7 @@
 //! What came back.
 
 use bytes::{Buf, Bytes, BytesMut};
-use hyper::{HeaderMap, StatusCode, Version, body::Body, http::response::Parts};
+use hyper::{HeaderMap, StatusCode, Version, http::response::Parts};
 use serde::de::DeserializeOwned;
 use staunch_net::LineSplitter;
 use url::Url;
@@ -77,9 +77,7 @@ impl Answer {
     /// Not cancel safe: what was read is lost, and the rest is dropped.
     pub async fn bytes(self, limit: u64) -> Result<Bytes, ReadAnswerError> {
         let mut body = self.body.limited(limit);
-        if body.size_hint().lower() > limit {
-            return Err(ReadAnswerError::TooLarge { url: body.url(), limit });
-        }
+        body.check()?;
         let Some(first) = body.chunk().await? else { return Ok(Bytes::new()) };
         let Some(second) = body.chunk().await? else { return Ok(first) };
         let mut all = BytesMut::from(first);

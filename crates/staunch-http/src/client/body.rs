@@ -131,10 +131,23 @@ impl AnswerBody {
 
     /// What is left is not worth a connection.
     fn fails(&mut self, error: ReadAnswerError) -> Polled {
-        if let Some(body) = self.body.take() {
-            self.drain.given_up(body.into_rest());
-        }
+        self.gives_up();
         Poll::Ready(Some(Err(error)))
+    }
+
+    fn gives_up(&mut self) {
+        if let Some(body) = self.body.take() {
+            self.drain.given_up(body.into_rest(), self.is_shared);
+        }
+    }
+
+    /// That it is too large, if that is known before it comes.
+    pub(super) fn check(&mut self) -> Result<(), ReadAnswerError> {
+        if self.size_hint().lower() <= self.left {
+            return Ok(());
+        }
+        self.gives_up();
+        Err(ReadAnswerError::TooLarge { url: self.url(), limit: self.limit })
     }
 
     fn poll_unwanted(&mut self, cx: &mut Poller<'_>) -> Poll<ReadAnswerError> {
@@ -214,7 +227,7 @@ impl Drop for AnswerBody {
     fn drop(&mut self) {
         let Some(body) = self.body.take() else { return };
         if self.wanted.context.is_cancelled() {
-            self.drain.given_up(body.into_rest());
+            self.drain.given_up(body.into_rest(), self.is_shared);
         } else if self.is_shared {
             self.drain.reset(body.into_rest(), self.born_at);
         } else {

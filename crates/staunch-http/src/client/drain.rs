@@ -111,8 +111,9 @@ impl Drain {
     }
 
     /// A body whose request was cancelled: nothing is done to save its connection.
-    pub(super) fn given_up(&self, body: PooledBody) {
-        ended(&self.0.counts.destroyed, body);
+    pub(super) fn given_up(&self, body: PooledBody, is_shared: bool) {
+        let Counts { reset, destroyed, .. } = &self.0.counts;
+        ended(if is_shared { reset } else { destroyed }, body);
     }
 
     /// A stream that can be reset.

@@ -61,9 +61,7 @@ impl Answer {
         let failed = |source| ReadAnswerError::Save { path: path.to_owned(), source };
         let (until, mut body) = (self.deadline(), self.into_body().limited(limit));
         let total = body.size_hint().exact();
-        if body.size_hint().lower() > limit {
-            return Err(ReadAnswerError::TooLarge { url: body.url(), limit });
-        }
+        body.check()?;
         let account = Ledger::current().open_at(body.born_at(), Kind::FILE, until, current_task());
         account.label("download");
         let part = Part::of(path);
