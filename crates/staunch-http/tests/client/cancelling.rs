@@ -3,7 +3,7 @@
 use std::{fs, net::SocketAddr, time::Duration};
 
 use rcgen::generate_simple_self_signed;
-use staunch::{Context, Kind, timeout};
+use staunch::{BoxError, Context, Kind, scope, timeout};
 use staunch_harness::{eventually, live};
 use staunch_http::{Client, ClientError, ClientOptions, ClientRequest, ReadAnswerError};
 use staunch_net::TlsTrust;
@@ -138,4 +138,23 @@ async fn before_it_is_sent_or_while_its_body_is_read() {
         assert_eq!(body.chunk().await.unwrap(), None);
     })
     .await;
+}
+
+#[staunch::test]
+async fn a_client_that_is_dropped_ends_with_its_last_body() {
+    let ended = scope(&Context::current(), |s| async move {
+        let before = s.live();
+        let client = Client::new(&s, ClientOptions::default())?;
+        let other = scope(&Context::current(), |other| async move {
+            let short = says(&other, "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nhalf").await;
+            let answer = client.get(format!("http://{short}/")).send().await?.success()?;
+            drop(client);
+            assert_eq!(answer.text(4).await?, "half");
+            eventually("its tasks have ended", async || s.live() == before).await;
+            other.stop();
+            Ok::<_, BoxError>(())
+        });
+        other.await.map_err(BoxError::from)
+    });
+    ended.await.unwrap();
 }
