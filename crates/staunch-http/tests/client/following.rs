@@ -6,7 +6,10 @@ use std::sync::{
 };
 
 use hyper::{Request, StatusCode, header::LOCATION};
+use staunch::Context;
 use staunch_http::{ClientError, ClientOptions, RetryOptions, SentBody};
+
+use tokio::io::AsyncReadExt;
 
 use crate::support::{Answer, text, with_client, with_server};
 
@@ -89,6 +92,30 @@ async fn what_was_never_sent_is_sent_again() {
         let error = client.post(format!("http://{address}/")).body("x").send().await.unwrap_err();
         assert!(matches!(error, ClientError::Http { .. }), "{error}");
         assert_eq!(client.status().retries, 2);
+    })
+    .await;
+}
+
+#[staunch::test]
+async fn what_may_have_been_worked_on_is_sent_again_if_it_is_idempotent() {
+    with_client(ClientOptions::default(), async |client, s| {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        s.spawn(async move {
+            while let Ok(accepted) = Context::current().run(listener.accept()).await {
+                let mut head = [0; 1024];
+                let mut socket = accepted?.0;
+                let _ = Context::current().run(socket.read(&mut head)).await?;
+            } // closed, whatever was asked
+            Ok(())
+        });
+        for (method, retries) in [("POST", 0), ("GET", 2), ("DELETE", 4)] {
+            let method = method.parse().unwrap();
+            let request = client.request(method, format!("http://{address}/")).send();
+            let error = request.await.unwrap_err();
+            assert!(matches!(error, ClientError::Http { .. }), "{error}");
+            assert_eq!(client.status().retries, retries);
+        }
     })
     .await;
 }
