@@ -4,6 +4,9 @@
 //! any [`tower_service::Service`]: an axum router, or a function ([`handler`]). The engine is
 //! hyper; what hyper leaves open has an end here.
 //!
+//! A `Client` (feature `client`) asks others: given up in every phase, with a bound on whatever it
+//! reads, and an account of the bodies that nobody read.
+//!
 //! # What holds
 //! 1. A head or body that is too large or too slow, a peer that stops reading or says no more: all
 //!    end in an error, never in a wait without end.
@@ -11,10 +14,14 @@
 //! 3. A server that is asked to stop finishes the answers in the making, and no others, until the
 //!    drain deadline of its listener.
 
+#[cfg(feature = "client")]
+mod client;
 mod error;
 mod limits;
 mod server;
 
+#[cfg(feature = "client")]
+pub use crate::client::*;
 pub use crate::{
     error::ServeHttpError,
     limits::HttpLimits,

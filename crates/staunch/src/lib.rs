@@ -36,7 +36,7 @@
 //!
 //! # Features
 //! `http`: a server for HTTP/1.1 and HTTP/2, `http::Server`, on which an axum router runs; and a
-//! manager for [`pool`]. `postgres`, `redis`, `tcp`: managers too. `testing`: the test helpers; switch
+//! manager for [`pool`]. `http-client`: `http::Client`. `postgres`, `redis`, `tcp`: managers too. `testing`: the test helpers; switch
 //! it on in `[dev-dependencies]` only.
 
 #[cfg(feature = "http")]

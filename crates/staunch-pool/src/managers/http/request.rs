@@ -50,8 +50,8 @@ impl RequestBody {
         RequestBody(Kind::Stream(body.map_err(Into::into).boxed_unsync()))
     }
 
-    /// The same again, if it can be had.
-    fn again(&self) -> Option<RequestBody> {
+    /// The same again, if it can be had: one that is a stream cannot.
+    pub fn again(&self) -> Option<RequestBody> {
         match &self.0 {
             Kind::Empty => Some(RequestBody::default()),
             Kind::Full(bytes) => Some(RequestBody(Kind::Full(bytes.clone()))),

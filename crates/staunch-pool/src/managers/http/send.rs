@@ -80,8 +80,24 @@ impl<K: Key> KeyedPool<K, Http> {
         key: &K,
         request: Request<B>,
     ) -> impl Future<Output = Result<Response<PooledBody>, HttpError>> + Send + use<'_, K, B> {
-        let (born_at, key) = (Location::caller(), key.clone());
-        let request = request.map(Into::into);
+        self.send_at(Location::caller(), key, request)
+    }
+
+    /// [`send`](Self::send) on behalf of somebody else's line: for clients, whose own line would
+    /// say nothing.
+    ///
+    /// # Errors
+    /// [`HttpError`]
+    ///
+    /// # Cancel safety
+    /// As [`Pool::send`].
+    pub fn send_at<B: Into<RequestBody>>(
+        &self,
+        born_at: &'static Location<'static>,
+        key: &K,
+        request: Request<B>,
+    ) -> impl Future<Output = Result<Response<PooledBody>, HttpError>> + Send + use<'_, K, B> {
+        let (key, request) = (key.clone(), request.map(Into::into));
         send(FromKey { pool: self, key, born_at }, self.options().per_key.max_idle, request)
     }
 }

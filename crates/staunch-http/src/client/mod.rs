@@ -1,0 +1,169 @@
+//! A client that leaves nothing behind.
+//!
+//! [`request`] is what is asked for; [`exchange`] gets the answer of it, following [`redirect`]s
+//! and sending again what [`retry`] allows; [`answer`] and [`body`] are what is read, once it is [`decode`]d. A body that
+//! is not goes to the [`drain`].
+
+mod answer;
+mod body;
+mod decode;
+mod drain;
+mod error;
+mod exchange;
+mod options;
+mod origin;
+mod redirect;
+mod request;
+mod retry;
+mod save;
+mod status;
+
+use std::{fmt, panic::Location, sync::Arc};
+
+use hyper::Method;
+use staunch_net::{LoadTlsError, TlsTrust};
+use staunch_pool::{Http, KeyedPool};
+use staunch_scope::Scope;
+
+pub use self::{
+    answer::{Answer, AnswerLines, StatusError},
+    body::AnswerBody,
+    error::{ClientError, ClientOptionsError, ReadAnswerError},
+    options::{ClientOptions, DrainOptions, RetryOptions},
+    request::ClientRequest,
+    save::Progress,
+    status::{Bodies, ClientStatus},
+};
+use self::{drain::Drain, origin::Origin, retry::Budget};
+pub use staunch_pool::RequestBody as SentBody;
+
+/// An HTTP client; clones are the same client.
+///
+/// Its connections, and whatever drives them, belong to the scope it was made in. A request can be
+/// given up in every phase: by dropping it, by its [`Context`](staunch_scope::Context), or by the
+/// handle of [`ClientRequest::cancellable`].
+///
+/// # Examples
+/// ```no_run
+/// use staunch_http::{Client, ClientOptions};
+/// use staunch_scope::{BoxError, Context, scope};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// scope(&Context::current(), |s| async move {
+///     let client = Client::new(&s, ClientOptions::default())?;
+///     let answer = client.get("http://upstream:8080/health").send().await?;
+///     println!("{}: {}", answer.status(), answer.text(64 << 10).await?);
+///     Ok::<_, BoxError>(())
+/// })
+/// .await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    pool: KeyedPool<Origin, Http>,
+    trust: Result<TlsTrust, Arc<LoadTlsError>>,
+    drain: Arc<Drain>,
+    budget: Budget,
+    counts: exchange::Counts,
+    options: ClientOptions,
+}
+
+impl Client {
+    /// A client that belongs to `scope`. If nobody is named to trust it reads the system's roots,
+    /// a file, and so blocks for a moment.
+    ///
+    /// # Errors
+    /// [`ClientOptionsError`]
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with time enabled.
+    #[track_caller]
+    pub fn new<E: Send + 'static>(
+        scope: &Scope<E>,
+        options: ClientOptions,
+    ) -> Result<Client, ClientOptionsError> {
+        let trust = match &options.trust {
+            Some(trust) => Ok(trust.clone()),
+            None => TlsTrust::system(&["h2", "http/1.1"]).map_err(Arc::new),
+        };
+        let (owner, http, trusted) = (scope.clone(), options.http.clone(), trust.clone().ok());
+        let make = move |origin: &Origin| {
+            let address = origin.address();
+            let to = match (&trusted, origin.is_secure) {
+                (Some(trust), true) => {
+                    Http::tls(&owner, address, origin.server_name(), trust.clone())
+                }
+                _ => Http::tcp(&owner, address), // without trust no secure one is asked for
+            };
+            to.options(http.clone())
+        };
+        let pool = KeyedPool::new(scope, make, options.pool.clone())?;
+        let name = options.pool.per_key.name;
+        let drain = Drain::start(scope, Location::caller(), name, options.drain);
+        Ok(Client(Arc::new(Inner {
+            pool,
+            trust,
+            drain: Arc::new(drain),
+            budget: Budget::new(options.retry),
+            counts: exchange::Counts::default(),
+            options,
+        })))
+    }
+
+    /// A request, which is sent by [`ClientRequest::send`]. The caller's line is the one that
+    /// its connection and its body are known by.
+    #[track_caller]
+    pub fn request(&self, method: Method, url: impl AsRef<str>) -> ClientRequest {
+        ClientRequest::new(self.clone(), Location::caller(), method, url.as_ref())
+    }
+
+    /// A `GET` request.
+    #[track_caller]
+    pub fn get(&self, url: impl AsRef<str>) -> ClientRequest {
+        self.request(Method::GET, url)
+    }
+
+    /// A `HEAD` request.
+    #[track_caller]
+    pub fn head(&self, url: impl AsRef<str>) -> ClientRequest {
+        self.request(Method::HEAD, url)
+    }
+
+    /// A `POST` request.
+    #[track_caller]
+    pub fn post(&self, url: impl AsRef<str>) -> ClientRequest {
+        self.request(Method::POST, url)
+    }
+
+    /// A `PUT` request.
+    #[track_caller]
+    pub fn put(&self, url: impl AsRef<str>) -> ClientRequest {
+        self.request(Method::PUT, url)
+    }
+
+    /// A `DELETE` request.
+    #[track_caller]
+    pub fn delete(&self, url: impl AsRef<str>) -> ClientRequest {
+        self.request(Method::DELETE, url)
+    }
+
+    /// What it holds, and has done.
+    pub fn status(&self) -> ClientStatus {
+        let (pool, bodies) = (self.0.pool.status(), self.0.drain.status());
+        self.0.counts.status(pool, bodies)
+    }
+
+    /// Its options.
+    pub fn options(&self) -> &ClientOptions {
+        &self.0.options
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("status", &self.status()).finish()
+    }
+}

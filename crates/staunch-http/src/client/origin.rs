@@ -1,0 +1,108 @@
+//! Where a request goes.
+
+use std::fmt;
+
+use hyper::Uri;
+use url::Url;
+
+use super::error::ClientError;
+
+/// Scheme, host and port: what connections are pooled by, and what credentials belong to
+/// (RFC 6454).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Origin {
+    pub(super) is_secure: bool,
+    /// An IPv6 address has brackets.
+    pub(super) host: String,
+    pub(super) port: u16,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.is_secure { "https" } else { "http" };
+        write!(f, "{scheme}://{}:{}", self.host, self.port)
+    }
+}
+
+impl Origin {
+    pub(super) fn of(url: &Url) -> Result<Origin, ClientError> {
+        let refuse =
+            |reason: &str| Err(ClientError::Url { url: shown(url), reason: reason.to_owned() });
+        let is_secure = match url.scheme() {
+            "http" => false,
+            "https" => true,
+            _ => return refuse("only http and https can be requested"),
+        };
+        if !url.username().is_empty() || url.password().is_some() {
+            return refuse(
+                "a URL ends in logs: send name and password in the header `authorization`",
+            );
+        }
+        match (url.host_str(), url.port_or_known_default()) {
+            (Some(host), Some(port)) => Ok(Origin { is_secure, host: host.to_owned(), port }),
+            _ => refuse("it names no host"),
+        }
+    }
+
+    pub(super) fn address(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
+    /// What its certificate must be for.
+    pub(super) fn server_name(&self) -> &str {
+        self.host.trim_start_matches('[').trim_end_matches(']')
+    }
+}
+
+pub(super) fn parse(text: &str) -> Result<Url, ClientError> {
+    let refused = |reason: String| ClientError::Url { url: text.to_owned(), reason };
+    let url = Url::parse(text).map_err(|error| refused(error.to_string()))?;
+    Origin::of(&url)?;
+    Ok(url)
+}
+
+/// What is sent of it: a fragment is the client's own.
+pub(super) fn uri(url: &Url) -> Result<Uri, ClientError> {
+    let mut sent = url.clone();
+    sent.set_fragment(None);
+    sent.as_str().parse().map_err(|error: hyper::http::uri::InvalidUri| ClientError::Url {
+        url: shown(url),
+        reason: error.to_string(),
+    })
+}
+
+/// The URL without what may be a secret.
+pub(super) fn shown(url: &Url) -> String {
+    let mut shown = url.clone();
+    shown.set_query(None);
+    shown.set_fragment(None);
+    let _ = shown.set_username(""); // some have none
+    let _ = shown.set_password(None);
+    shown.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(url: &str, expected: Result<(&str, &str), &str>) {
+        let origin = parse(url).and_then(|url| Origin::of(&url));
+        match (origin, expected) {
+            (Ok(origin), Ok((shown, name))) => {
+                assert_eq!((origin.to_string().as_str(), origin.server_name()), (shown, name));
+            }
+            (Err(error), Err(says)) => assert!(error.to_string().contains(says), "{error}"),
+            (found, _) => panic!("{url}: {found:?}"),
+        }
+    }
+
+    #[test]
+    fn an_origin_is_scheme_host_and_port() {
+        check("http://A.example/x?y", Ok(("http://a.example:80", "a.example")));
+        check("https://[::1]:8443/", Ok(("https://[::1]:8443", "::1")));
+        check("ftp://a.example/", Err("only http"));
+        check("http://me:secret@a.example/", Err("authorization"));
+        check("/relative", Err("relative URL without a base"));
+        assert!(!parse("http://me:secret@a.example/").unwrap_err().to_string().contains("secret"));
+    }
+}

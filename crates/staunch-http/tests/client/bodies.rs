@@ -1,0 +1,248 @@
+//! Bodies that are read, and bodies that are not.
+
+use std::time::Duration;
+
+use async_compression::tokio::write::{GzipEncoder, ZstdEncoder};
+use staunch::{Kind, Ledger};
+use staunch_harness::{eventually, live};
+use staunch_http::{Client, ClientOptions, DrainOptions, ReadAnswerError};
+
+use tokio::io::AsyncWriteExt;
+
+use crate::support::{nothing_left, says, text, with_client, with_server};
+
+/// Read, drained, destroyed, reset.
+fn counts(client: &Client) -> [u64; 4] {
+    let bodies = client.status().bodies;
+    [bodies.read, bodies.drained, bodies.destroyed, bodies.reset]
+}
+
+#[staunch::test]
+async fn one_that_is_read_gives_its_connection_back() {
+    let answer = |request: &hyper::Request<_>| text(request.uri().path().repeat(3));
+    with_server(ClientOptions::default(), answer, async |client, address| {
+        for _ in 0..10 {
+            let answer = client.get(format!("http://{address}/ab")).send().await.unwrap();
+            assert_eq!(answer.text(9).await.unwrap(), "/ab/ab/ab");
+        }
+        assert_eq!((counts(client), live(Kind::CONNECTION)), ([10, 0, 0, 0], 2)); // one, two ends
+        assert_eq!(client.status().pool.keys[0].status.created, 1);
+    })
+    .await;
+}
+
+#[staunch::test]
+async fn nothing_is_read_beyond_its_bound() {
+    let answer = |_: &hyper::Request<_>| text("one\r\ntwo\nlonger\n{\"a\":1}");
+    with_server(ClientOptions::default(), answer, async |client, address| {
+        let get = async || client.get(format!("http://{address}/")).send().await.unwrap();
+        let error = get().await.bytes(22).await.unwrap_err();
+        assert!(matches!(error, ReadAnswerError::TooLarge { limit: 22, .. }), "{error}");
+        assert_eq!(get().await.bytes(23).await.unwrap().len(), 23);
+        let mut lines = get().await.lines(5);
+        assert_eq!(lines.next().await.unwrap().as_deref(), Some("one"));
+        assert_eq!(lines.next().await.unwrap().as_deref(), Some("two"));
+        let error = lines.next().await.unwrap_err();
+        assert!(matches!(error, ReadAnswerError::LineTooLong { limit: 5, .. }), "{error}");
+        let error = get().await.json::<serde_json::Value>(100).await.unwrap_err();
+        assert!(matches!(error, ReadAnswerError::Json { .. }), "{error}");
+        let request = client.get(format!("http://{address}/")).max_body(10);
+        let error = request.send().await.unwrap().into_body().chunk().await.unwrap_err();
+        assert!(matches!(error, ReadAnswerError::TooLarge { limit: 10, .. }), "{error}");
+    })
+    .await;
+}
+
+#[staunch::test]
+async fn an_error_has_a_body_too() {
+    let answer = |_: &hyper::Request<_>| {
+        let mut answer = text("{\"why\":\"because\"}");
+        *answer.status_mut() = hyper::StatusCode::BAD_REQUEST;
+        answer
+    };
+    with_server(ClientOptions::default(), answer, async |client, address| {
+        let request = client.post(format!("http://{address}/?secret")).json(&[1, 2]);
+        let error = request.send().await.unwrap().success().unwrap_err();
+        assert_eq!(error.to_string(), format!("http://{address}/: 400 Bad Request"));
+        let why: serde_json::Value = error.answer.json(100).await.unwrap();
+        assert_eq!(why["why"], "because");
+    })
+    .await;
+}
+
+/// Drops the body of an answer, `length` bytes of which `come`.
+async fn check(length: usize, come: usize, expected: [u64; 4]) {
+    let max_time = Duration::from_millis(100);
+    let drain = DrainOptions { max_bytes: 1000, max_time, ..DrainOptions::default() };
+    with_client(ClientOptions { drain, ..ClientOptions::default() }, async |client, s| {
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+        let server = says(s, head + &"x".repeat(come)).await;
+        drop(client.get(format!("http://{server}/")).send().await.unwrap());
+        eventually("it has ended", async || client.status().bodies.draining == 0).await;
+        assert_eq!(counts(client), expected, "{length} {come}");
+        if expected[2] == 1 {
+            nothing_left("its connection is closed", client, server.port()).await;
+        } else {
+            let again = client.get(format!("http://{server}/")).send().await.unwrap();
+            assert_eq!(again.bytes(1000).await.unwrap().len(), length);
+            assert_eq!(client.status().pool.keys[0].status.created, 1);
+        }
+    })
+    .await;
+}
+
+#[staunch::test]
+async fn one_that_is_dropped_is_drained_or_its_connection_closed() {
+    check(0, 0, [0, 0, 0, 0]).await;
+    check(1000, 1000, [0, 1, 0, 0]).await;
+    check(1001, 0, [0, 0, 1, 0]).await; // too large
+    check(1000, 999, [0, 0, 1, 0]).await; // too slow
+}
+
+#[staunch::test]
+async fn one_without_a_length_is_drained_up_to_the_bound() {
+    let drain = DrainOptions { max_bytes: 1000, ..DrainOptions::default() };
+    with_client(ClientOptions { drain, ..ClientOptions::default() }, async |client, s| {
+        let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+        let chunk = format!("1f4\r\n{}\r\n", "x".repeat(500));
+        for (chunks, expected) in [(2, [0, 1, 0, 0]), (3, [0, 1, 1, 0])] {
+            let server = says(s, format!("{head}{}0\r\n\r\n", chunk.repeat(chunks))).await;
+            drop(client.get(format!("http://{server}/")).send().await.unwrap());
+            eventually("it has ended", async || client.status().bodies.draining == 0).await;
+            assert_eq!(counts(client), expected, "{chunks}");
+        }
+    })
+    .await;
+}
+
+#[staunch::test]
+async fn a_full_drain_takes_no_more() {
+    let max_time = Duration::from_secs(3);
+    let drain = DrainOptions { max_bodies: 2, max_time, ..DrainOptions::default() };
+    with_client(ClientOptions { drain, ..ClientOptions::default() }, async |client, s| {
+        let server = says(s, "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf").await;
+        for _ in 0..5 {
+            drop(client.get(format!("http://{server}/")).send().await.unwrap());
+        }
+        assert_eq!((counts(client), client.status().bodies.draining), ([0, 0, 3, 0], 2));
+        // The scope ends now, long before they do.
+    })
+    .await;
+}
+
+#[staunch::test]
+async fn a_line_that_keeps_dropping_bodies_is_a_finding() {
+    let answer = |_: &hyper::Request<_>| text("unread");
+    with_server(ClientOptions::default(), answer, async |client, address| {
+        let line = line!() + 2;
+        for _ in 0..10 {
+            drop(client.get(format!("http://{address}/")).send().await.unwrap());
+        }
+        let dropped = client.status().bodies.dropped_by;
+        assert_eq!((dropped[0].0.line(), dropped[0].1, dropped.len()), (line, 10, 1));
+        let seen = Ledger::current().observations();
+        let found = seen.iter().find(|seen| seen.rule == "dropped-bodies").unwrap();
+        assert_eq!((found.born_at.line(), found.born_at.file()), (line, file!()));
+    })
+    .await;
+}
+
+/// A text as the encoder has it.
+macro_rules! coded {
+    ($encoder:ident, $text:expr) => {{
+        let mut encoder = $encoder::new(Vec::new());
+        encoder.write_all($text).await.unwrap();
+        encoder.shutdown().await.unwrap();
+        encoder.into_inner()
+    }};
+}
+
+/// `hello hello hello hello\n`, by brotli, whose encoder needs more stack than a test has.
+const BROTLI: [u8; 23] = [
+    27, 23, 0, 248, 141, 148, 110, 222, 68, 85, 134, 214, 10, 32, 108, 111, 74, 17, 121, 226, 128,
+    174, 22,
+];
+
+/// 10 MiB of zeros.
+const BOMB: [u8; 27] = [
+    203, 255, 255, 63, 248, 39, 0, 226, 177, 64, 32, 247, 254, 47, 255, 255, 63, 240, 79, 0, 196,
+    97, 17, 128, 238, 253, 7,
+];
+
+#[staunch::test]
+async fn what_came_compressed_is_decoded_within_the_limit() {
+    let hello = b"hello hello hello hello\n";
+    let (gzip, zstd) = (coded!(GzipEncoder, hello), coded!(ZstdEncoder, hello));
+    let answer = move |request: &hyper::Request<_>| {
+        let (coding, body) = match request.uri().path() {
+            "/gzip" => ("gzip", gzip.clone()),
+            "/br" => ("br", BROTLI.to_vec()),
+            "/zstd" => ("zstd", zstd.clone()),
+            "/bomb" => ("br", BOMB.to_vec()),
+            "/cut" => ("gzip", gzip[..20].to_vec()),
+            "/more" => ("gzip", [&gzip[..], b"more"].concat()),
+            _ => ("rot13", b"uryyb".to_vec()),
+        };
+        let asked = request.headers().get("accept-encoding");
+        assert_eq!(asked.unwrap(), "gzip, br, zstd");
+        let mut answer = text(body);
+        answer.headers_mut().insert("content-encoding", coding.parse().unwrap());
+        answer
+    };
+    with_server(ClientOptions::default(), answer, async |client, address| {
+        let get = |path: &str| client.get(format!("http://{address}{path}"));
+        for path in ["/gzip", "/br", "/zstd"] {
+            let answer = get(path).send().await.unwrap();
+            let headers = ["content-encoding", "content-length"];
+            assert_eq!(headers.map(|name| answer.headers().contains_key(name)), [false; 2]);
+            assert_eq!(answer.text(24).await.unwrap(), "hello hello hello hello\n", "{path}");
+        }
+        assert_eq!((counts(client), live(Kind::CONNECTION)), ([3, 0, 0, 0], 2));
+        let error = get("/bomb").send().await.unwrap().bytes(1 << 20).await.unwrap_err();
+        assert!(matches!(error, ReadAnswerError::TooLarge { .. }), "{error}");
+        for path in ["/cut", "/more"] {
+            let error = get(path).send().await.unwrap().bytes(100).await.unwrap_err();
+            assert!(matches!(error, ReadAnswerError::Coding { coding: "gzip", .. }), "{error}");
+        }
+        assert_eq!(get("/other").send().await.unwrap().text(9).await.unwrap(), "uryyb");
+    })
+    .await;
+}
+
+#[staunch::test(flavor = "multi_thread")]
+async fn a_file_is_saved_whole_or_not_at_all() {
+    let answer = |request: &hyper::Request<_>| match request.uri().path() {
+        "/large" => text(vec![b'x'; 1 << 20]),
+        _ => text("small"),
+    };
+    with_server(ClientOptions::default(), answer, async |client, address| {
+        let get =
+            async |path: &str| client.get(format!("http://{address}{path}")).send().await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("saved");
+        let files = || std::fs::read_dir(folder.path()).unwrap().count();
+        let mut told = Vec::new();
+        let saved = get("/large").await.save_to(&path, 1 << 20, |at| told.push(at)).await.unwrap();
+        assert_eq!((saved, std::fs::read(&path).unwrap()), (1 << 20, vec![b'x'; 1 << 20]));
+        let last = told.last().unwrap();
+        assert_eq!((last.bytes, last.total), (1 << 20, Some(1 << 20)));
+
+        let error = get("/large").await.save_to(&path, 1000, |_| {}).await.unwrap_err();
+        assert!(matches!(error, ReadAnswerError::TooLarge { limit: 1000, .. }), "{error}");
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let mut stop = Some(stop);
+        let begun = move |_| drop(stop.take());
+        tokio::select! {
+            biased;
+            _ = stopped => {}
+            saved = get("/large").await.save_to(&path, 1 << 20, begun) => panic!("{saved:?}"),
+        }
+        assert_eq!((std::fs::read(&path).unwrap().len(), files()), (1 << 20, 1));
+
+        get("/").await.save_to(&path, 5, |_| {}).await.unwrap();
+        assert_eq!((std::fs::read(&path).unwrap(), files()), (b"small".to_vec(), 1));
+        let error = get("/").await.save_to(folder.path().join("no/where"), 5, |_| {}).await;
+        assert!(error.unwrap_err().to_string().contains("no/where"));
+    })
+    .await;
+}

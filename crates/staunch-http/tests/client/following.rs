@@ -1,0 +1,121 @@
+//! Redirects, and requests that are sent again.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use hyper::{Request, StatusCode, header::LOCATION};
+use staunch::Context;
+use staunch_http::{ClientError, ClientOptions, RetryOptions, SentBody};
+
+use tokio::io::AsyncReadExt;
+
+use crate::support::{Answer, text, with_client, with_server};
+
+fn redirect(status: StatusCode, to: &str) -> Answer {
+    let mut answer = text("elsewhere");
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(LOCATION, to.parse().unwrap());
+    answer
+}
+
+#[staunch::test]
+async fn a_redirect_is_followed_and_its_connection_used_again() {
+    let answer = |request: &Request<_>| match request.uri().path() {
+        "/loop" => redirect(StatusCode::FOUND, "/loop"),
+        "/see" => redirect(StatusCode::SEE_OTHER, "/end"),
+        "/same" => redirect(StatusCode::TEMPORARY_REDIRECT, "/end"),
+        _ => text(request.method().to_string()),
+    };
+    with_server(ClientOptions::default(), answer, async |client, address| {
+        let post = |path: &str| client.post(format!("http://{address}{path}")).body("body");
+        let see = post("/see").send().await.unwrap();
+        assert_eq!(see.url(), format!("http://{address}/end"));
+        assert_eq!(see.text(10).await.unwrap(), "GET");
+        assert_eq!(post("/same").send().await.unwrap().text(10).await.unwrap(), "POST");
+        let stream = SentBody::stream(http_body_util::Full::new("once".into()));
+        let once = post("/same").body(stream).send().await.unwrap();
+        assert_eq!(once.status(), StatusCode::TEMPORARY_REDIRECT);
+        assert_eq!(once.text(10).await.unwrap(), "elsewhere");
+        let error = post("/loop").send().await.unwrap_err();
+        assert!(matches!(error, ClientError::TooManyRedirects { limit: 10, .. }), "{error}");
+        let status = client.status();
+        assert_eq!(status.redirects, 12);
+        assert_eq!(status.bodies.dropped_by, [], "the client's own bodies are nobody's fault");
+    })
+    .await;
+}
+
+/// Sends a request of `method` to a server that has trouble `times`; how often it was asked.
+async fn check(method: &str, times: u64, options: RetryOptions, expected: (u16, u64)) {
+    let asked = Arc::<AtomicU64>::default();
+    let count = Arc::clone(&asked);
+    let answer = move |_: &Request<_>| {
+        let mut answer = text("answer");
+        if count.fetch_add(1, Ordering::SeqCst) < times {
+            *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        }
+        answer
+    };
+    with_server(
+        ClientOptions { retry: options, ..ClientOptions::default() },
+        answer,
+        async |client, address| {
+            let method = method.parse().unwrap();
+            let answer = client.request(method, format!("http://{address}/")).send().await.unwrap();
+            let found = (answer.status().as_u16(), asked.load(Ordering::SeqCst));
+            assert_eq!(found, expected);
+            assert_eq!(answer.text(10).await.unwrap(), "answer");
+        },
+    )
+    .await;
+}
+
+#[staunch::test]
+async fn what_is_safe_is_sent_again_within_the_budget() {
+    let some = RetryOptions::default();
+    check("GET", 1, some, (200, 2)).await;
+    check("PUT", 2, some, (200, 3)).await;
+    check("GET", 9, some, (503, 3)).await;
+    check("POST", 1, some, (503, 1)).await;
+    check("GET", 9, RetryOptions { reserve: 1, ..some }, (503, 2)).await;
+    check("GET", 9, RetryOptions { max_retries: 0, ..some }, (503, 1)).await;
+}
+
+#[staunch::test]
+async fn what_was_never_sent_is_sent_again() {
+    with_client(ClientOptions::default(), async |client, _| {
+        let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let error = client.post(format!("http://{address}/")).body("x").send().await.unwrap_err();
+        assert!(matches!(error, ClientError::Http { .. }), "{error}");
+        assert_eq!(client.status().retries, 2);
+    })
+    .await;
+}
+
+#[staunch::test]
+async fn what_may_have_been_worked_on_is_sent_again_if_it_is_idempotent() {
+    with_client(ClientOptions::default(), async |client, s| {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        s.spawn(async move {
+            while let Ok(accepted) = Context::current().run(listener.accept()).await {
+                let mut head = [0; 1024];
+                let mut socket = accepted?.0;
+                let _ = Context::current().run(socket.read(&mut head)).await?;
+            } // closed, whatever was asked
+            Ok(())
+        });
+        for (method, retries) in [("POST", 0), ("GET", 2), ("DELETE", 4)] {
+            let method = method.parse().unwrap();
+            let request = client.request(method, format!("http://{address}/")).send();
+            let error = request.await.unwrap_err();
+            assert!(matches!(error, ClientError::Http { .. }), "{error}");
+            assert_eq!(client.status().retries, retries);
+        }
+    })
+    .await;
+}

@@ -1,0 +1,9 @@
+//! The client, against our own server, nginx, and servers that say nothing.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of tests may fail as tests do")]
+
+mod bodies;
+mod cancelling;
+mod following;
+mod nginx;
+mod support;
