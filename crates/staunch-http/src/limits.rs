@@ -23,6 +23,9 @@ pub struct HttpLimits {
     /// Bytes of a request head. Default 16 KiB: browsers stay below 8 KiB, and one buffer of
     /// the listener holds it. At least 8 KiB, which hyper needs to read at all.
     pub head_bytes: usize,
+    /// Bytes of a request's path and query. Default 8 KiB, as RFC 9110, 4.1, recommends everybody to
+    /// take.
+    pub uri_bytes: usize,
     /// Headers of a request. Default 64: twice what a browser behind two proxies sends.
     pub headers: usize,
     /// Bytes of a request body. Default 1 MiB.
@@ -30,6 +33,14 @@ pub struct HttpLimits {
     /// Time for a whole request body, from when its handler first waits for it. Default 60 s:
     /// the largest at 17 KiB a second, which every mobile link does.
     pub body_time: Duration,
+    /// Bytes of a request body a second, on average, 5 s after its handler first waits for it.
+    /// Default 240, as in Kestrel: whoever sends less holds a handler for the sake of it. 0 takes any.
+    pub body_rate: u32,
+    /// Time for a handler to answer, its wait for the request's body included; then it is dropped,
+    /// and the client is told 503. It is the deadline of the request's
+    /// [`Context`](staunch_scope::Context). Default 2 min: what the largest body may take, and as
+    /// much again. Making an answer's body takes as long as it takes.
+    pub request_time: Duration,
     /// Requests of one HTTP/2 connection at a time. Default 100, as browsers expect (RFC 9113,
     /// 6.5.2); beyond it a client waits.
     pub streams: u32,
@@ -44,9 +55,12 @@ impl Default for HttpLimits {
             head_time: Duration::from_secs(20),
             park_after: Duration::from_secs(1),
             head_bytes: 16 << 10,
+            uri_bytes: 8 << 10,
             headers: 64,
             body_bytes: 1 << 20,
             body_time: Duration::from_mins(1),
+            body_rate: 240,
+            request_time: Duration::from_mins(2),
             streams: 100,
             stream_buffer: 64 << 10,
         }

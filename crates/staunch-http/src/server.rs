@@ -11,11 +11,13 @@ pub(crate) mod exchange;
 pub(crate) mod handler;
 mod http1;
 mod http2;
+mod refusal;
+mod request;
 mod sniff;
 pub(crate) mod socket;
 pub(crate) mod upgrade;
 
-use std::{convert::Infallible, future::Future, sync::Arc};
+use std::{convert::Infallible, future::Future, panic::Location, sync::Arc};
 
 use bytes::Bytes;
 use hyper::{Request, Response, body::Body};
@@ -26,6 +28,7 @@ use tower_service::Service;
 use self::{
     body::RequestBody,
     exchange::Exchange,
+    request::Requests,
     sniff::Version,
     socket::{Socket, Transport},
 };
@@ -76,10 +79,10 @@ impl Server {
         S::Future: Send + 'static,
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        let limits = Arc::clone(&self.limits);
+        let (limits, born_at) = (Arc::clone(&self.limits), Location::caller());
         listener.serve(context, move |connection| {
             let (limits, service) = (Arc::clone(&limits), service.clone());
-            async move { serve(connection, &limits, service).await }
+            async move { serve_at(born_at, connection, &limits, service).await }
         })
     }
 
@@ -102,10 +105,10 @@ impl Server {
         S::Future: Send + 'static,
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        let limits = Arc::clone(&self.limits);
+        let (limits, born_at) = (Arc::clone(&self.limits), Location::caller());
         listener.serve_tls(context, tls, move |connection| {
             let (limits, service) = (Arc::clone(&limits), service.clone());
-            async move { serve(connection, &limits, service).await }
+            async move { serve_at(born_at, connection, &limits, service).await }
         })
     }
 }
@@ -127,24 +130,43 @@ impl Server {
 ///
 /// # Cancel safety
 /// Dropping it closes the connection, in the middle of an answer if there is one.
-pub async fn serve<S, B>(
+#[track_caller]
+pub fn serve<T, S, B>(
+    transport: T,
+    limits: &HttpLimits,
+    service: S,
+) -> impl Future<Output = Result<(), ServeHttpError>> + Send + use<'_, T, S, B>
+where
+    T: Transport,
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+    S: Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    serve_at(Location::caller(), transport, limits, service)
+}
+
+/// [`serve`], for the requests of somebody else's line.
+async fn serve_at<S, B>(
+    born_at: &'static Location<'static>,
     transport: impl Transport,
     limits: &HttpLimits,
     service: S,
 ) -> Result<(), ServeHttpError>
 where
     S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
-    S: Clone + Send + 'static,
+    S: Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
+    let requests = Requests::new(born_at, transport.account(), limits);
     let exchange = Exchange::default();
     let mut socket = Socket::new(transport, exchange.clone(), limits.head_time);
     // Boxed: while nobody asks anything, the task holds the socket and no more.
     let ended = match sniff::version(&mut socket).await {
         None => Ok(()),
         Some(Version::Http1) => loop {
-            match Box::pin(http1::serve(socket, limits, &exchange, &service)).await {
+            match Box::pin(http1::serve(socket, &requests, &exchange, &service)).await {
                 Ok(Some(parked)) => socket = parked,
                 ended => break ended.map(drop),
             }
@@ -152,7 +174,7 @@ where
                 break Ok(());
             }
         },
-        Some(Version::Http2) => Box::pin(http2::serve(socket, limits, &exchange, service)).await,
+        Some(Version::Http2) => Box::pin(http2::serve(socket, &requests, &exchange, service)).await,
     };
     ended.map_err(|error| ServeHttpError::new(error, limits, &exchange))
 }

@@ -21,7 +21,7 @@ pub struct Kind(pub(crate) u8);
 pub(crate) const MAX_KINDS: usize = 64;
 
 /// Names of our own kinds, in the order of their numbers.
-const BUILT_IN: [&str; 12] = [
+const BUILT_IN: [&str; 13] = [
     "listener",
     "connection",
     "task",
@@ -34,6 +34,7 @@ const BUILT_IN: [&str; 12] = [
     "scope",
     "channel",
     "other",
+    "request",
 ];
 
 static USER: RwLock<Vec<&'static str>> = RwLock::new(Vec::new());
@@ -63,6 +64,8 @@ impl Kind {
     pub const CHANNEL: Kind = Kind(10);
     /// Anything else.
     pub const OTHER: Kind = Kind(11);
+    /// A request that is being answered, until all of its answer is made.
+    pub const REQUEST: Kind = Kind(12);
 
     /// The kind called `name`, registered on first use.
     ///

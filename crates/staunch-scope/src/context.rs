@@ -95,9 +95,10 @@ impl Context {
         frame::current_context().unwrap_or_else(Context::background)
     }
 
+    /// One that is cancelled with this one, and only then.
     fn derive(&self, change: impl FnOnce(&mut Node)) -> Context {
         let mut node = Node {
-            token: self.0.token.child_token(),
+            token: self.0.token.clone(),
             deadline: self.0.deadline,
             trace: self.0.trace,
             values: self.0.values.clone(),
@@ -108,7 +109,7 @@ impl Context {
 
     /// A child that is cancelled when the returned guard is dropped.
     pub fn with_cancel(&self) -> (Context, Canceller) {
-        let child = self.derive(|_| {});
+        let child = self.for_scope();
         let canceller = Canceller(child.0.token.clone());
         (child, canceller)
     }
@@ -268,7 +269,7 @@ impl Context {
 
     /// A child that only its scope cancels.
     pub(crate) fn for_scope(&self) -> Context {
-        self.derive(|_| {})
+        self.derive(|node| node.token = node.token.child_token())
     }
 }
 

@@ -192,20 +192,32 @@ impl std::fmt::Debug for Frame {
 /// What this thread is polling.
 struct Current {
     frame: RefCell<Option<Arc<Frame>>>,
-    /// Inside [`shield`](crate::shield): the task does not hear that it was asked.
-    shielded: Cell<bool>,
+    /// Inside how many [`shield`](crate::shield)s: the task does not hear that it was asked.
+    shields: Cell<u32>,
+    /// The piece of the task's work.
+    piece: RefCell<Option<OfPiece>>,
+}
+
+/// What a [`Piece`](crate::Piece) is known by while it is polled.
+pub(crate) struct OfPiece {
+    context: Context,
+    entry: EntryId,
+    /// The shields around it: they are not its own.
+    shields: u32,
 }
 
 thread_local! {
-    static CURRENT: Current =
-        const { Current { frame: RefCell::new(None), shielded: Cell::new(false) } };
+    static CURRENT: Current = const {
+        Current { frame: RefCell::new(None), shields: Cell::new(0), piece: RefCell::new(None) }
+    };
 }
 
 /// Makes a frame the current one for the time of a poll; see [`enter`].
 pub(crate) struct Polling<'a> {
     home: &'a mut Option<Arc<Frame>>,
     outer: Option<Arc<Frame>>,
-    outer_shielded: bool,
+    outer_shields: u32,
+    outer_piece: Option<OfPiece>,
     _ledger: Entered,
 }
 
@@ -214,32 +226,54 @@ pub(crate) struct Polling<'a> {
 pub(crate) fn enter(home: &mut Option<Arc<Frame>>) -> Option<Polling<'_>> {
     let frame = home.take()?;
     let ledger = frame.account.ledger().enter();
-    let (outer, outer_shielded) =
-        CURRENT.with(|current| (current.frame.replace(Some(frame)), current.shielded.take()));
-    Some(Polling { home, outer, outer_shielded, _ledger: ledger })
+    let (outer, outer_shields, outer_piece) = CURRENT.with(|current| {
+        (current.frame.replace(Some(frame)), current.shields.take(), current.piece.take())
+    });
+    Some(Polling { home, outer, outer_shields, outer_piece, _ledger: ledger })
 }
 
 impl Drop for Polling<'_> {
     fn drop(&mut self) {
         CURRENT.with(|current| {
             *self.home = current.frame.replace(self.outer.take());
-            current.shielded.set(self.outer_shielded);
+            current.shields.set(self.outer_shields);
+            current.piece.replace(self.outer_piece.take());
         });
     }
 }
 
 /// Shields what is polled until the guard is dropped.
 pub(crate) struct Shielded {
-    before: bool,
+    before: u32,
 }
 
 pub(crate) fn enter_shield() -> Shielded {
-    Shielded { before: CURRENT.with(|current| current.shielded.replace(true)) }
+    Shielded { before: CURRENT.with(|current| current.shields.replace(current.shields.get() + 1)) }
 }
 
 impl Drop for Shielded {
     fn drop(&mut self) {
-        CURRENT.with(|current| current.shielded.set(self.before));
+        CURRENT.with(|current| current.shields.set(self.before));
+    }
+}
+
+/// Makes a piece of the task's work the current one until the guard is dropped.
+pub(crate) struct InPiece {
+    before: Option<OfPiece>,
+}
+
+pub(crate) fn enter_piece(context: &Context, entry: EntryId) -> InPiece {
+    let before = CURRENT.with(|current| {
+        let shields = current.shields.get();
+        current.piece.replace(Some(OfPiece { context: context.clone(), entry, shields }))
+    });
+    InPiece { before }
+}
+
+impl Drop for InPiece {
+    fn drop(&mut self) {
+        let ended = CURRENT.with(|current| current.piece.replace(self.before.take()));
+        drop(ended); // not while it is borrowed: a context may hold values that look at it
     }
 }
 
@@ -251,7 +285,7 @@ pub(crate) fn with_current<R>(f: impl FnOnce(&Arc<Frame>) -> R) -> Option<R> {
 /// Runs `f` on the frame of the running task, unless the task is shielded.
 pub(crate) fn with_current_unshielded<R>(f: impl FnOnce(&Arc<Frame>) -> R) -> Option<R> {
     let found = CURRENT.try_with(|current| {
-        if current.shielded.get() {
+        if current.shields.get() > 0 {
             return None;
         }
         current.frame.borrow().as_ref().map(f)
@@ -259,11 +293,19 @@ pub(crate) fn with_current_unshielded<R>(f: impl FnOnce(&Arc<Frame>) -> R) -> Op
     found.ok().flatten()
 }
 
-/// The context of the running task; inside a shield, one that nobody cancels.
+/// The context of the running task, or of the piece of its work; inside a shield, one that nobody
+/// cancels.
 pub(crate) fn current_context() -> Option<Context> {
-    let context = with_current(|frame| frame.members().context().clone())?;
-    let shielded = CURRENT.try_with(|current| current.shielded.get()).unwrap_or(false);
-    Some(if shielded { context.without_cancel() } else { context })
+    let found = CURRENT.try_with(|current| {
+        let shields = current.shields.get();
+        if let Some(piece) = &*current.piece.borrow() {
+            return Some((piece.context.clone(), shields > piece.shields));
+        }
+        let frame = current.frame.borrow();
+        frame.as_ref().map(|frame| (frame.members().context().clone(), shields > 0))
+    });
+    let (context, is_shielded) = found.ok().flatten()?;
+    Some(if is_shielded { context.without_cancel() } else { context })
 }
 
 /// Runs `f` on the running task's account, for instance to label it or to say what the task
@@ -272,9 +314,10 @@ pub fn with_current_account<R>(f: impl FnOnce(&Account) -> R) -> Option<R> {
     with_current(|frame| f(&frame.account))
 }
 
-/// The ledger entry of the running task.
+/// The ledger entry of the running task, or of the piece of its work: the owner of what is opened.
 pub fn current_task() -> Option<EntryId> {
-    with_current(|frame| frame.account.id())
+    let piece = CURRENT.try_with(|current| current.piece.borrow().as_ref().map(|it| it.entry));
+    piece.ok().flatten().or_else(|| with_current(|frame| frame.account.id()))
 }
 
 #[cfg(test)]

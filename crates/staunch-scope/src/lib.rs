@@ -46,6 +46,7 @@ mod frame;
 mod log;
 mod members;
 mod patrol;
+mod piece;
 mod policy;
 mod run;
 mod scope;
@@ -72,6 +73,7 @@ pub use crate::{
     log::{LogFields, log_fields, serve_subject},
     members::Forced,
     patrol::patrol,
+    piece::Piece,
     policy::{ChildEnd, CollectAll, FailFast, FirstSuccess, Isolate, Policy, Verdict},
     scope::{DEFAULT_GRACE, DEFAULT_MAX_CHILDREN, Ended, Scope, ScopeBuilder, scope},
     sleep::{sleep, sleep_until, timeout},

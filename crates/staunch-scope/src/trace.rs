@@ -32,6 +32,43 @@ impl TraceId {
         TraceId((u128::from(high) << 64 | u128::from(low)).max(1))
     }
 
+    /// The id that a `traceparent` header names
+    /// (<https://www.w3.org/TR/trace-context/#traceparent-header>); `None` if it is not as it
+    /// should be, which the standard wants ignored.
+    ///
+    /// # Examples
+    /// ```
+    /// use staunch_scope::TraceId;
+    /// let header = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    /// let trace = TraceId::from_traceparent(header).unwrap();
+    /// assert_eq!(trace.to_string(), "0af7651916cd43dd8448eb211c80319c");
+    /// ```
+    pub fn from_traceparent(header: &[u8]) -> Option<TraceId> {
+        let (version, rest) = header.split_at_checked(2)?;
+        let (trace, rest) = rest.strip_prefix(b"-")?.split_at_checked(32)?;
+        let (parent, rest) = rest.strip_prefix(b"-")?.split_at_checked(16)?;
+        let (flags, more) = rest.strip_prefix(b"-")?.split_at_checked(2)?;
+        let version = hex(version).filter(|version| *version != 0xff)?;
+        // Later versions may say more, after another dash.
+        let ends_well = more.is_empty() || (version > 0 && more.starts_with(b"-"));
+        hex(flags).filter(|_| ends_well)?;
+        hex(parent).filter(|parent| *parent != 0)?;
+        hex(trace).filter(|trace| *trace != 0).map(TraceId)
+    }
+
+    /// A `traceparent` header that hands the trace on, as from a span of its own.
+    ///
+    /// # Examples
+    /// ```
+    /// use staunch_scope::TraceId;
+    /// let trace = TraceId::random();
+    /// assert_eq!(TraceId::from_traceparent(trace.to_traceparent().as_bytes()), Some(trace));
+    /// ```
+    pub fn to_traceparent(self) -> String {
+        let span = (TraceId::random().0 as u64).max(1);
+        format!("00-{self}-{span:016x}-01")
+    }
+
     /// The id with these bytes; `None` if all are zero, which W3C forbids.
     pub fn from_bytes(bytes: [u8; 16]) -> Option<TraceId> {
         let number = u128::from_be_bytes(bytes);
@@ -44,6 +81,18 @@ impl TraceId {
     }
 }
 
+/// Lower-case digits only, as the standard has them.
+fn hex(digits: &[u8]) -> Option<u128> {
+    digits.iter().try_fold(0, |number, digit| {
+        let value = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            _ => return None,
+        };
+        Some(number << 4 | u128::from(value))
+    })
+}
+
 impl fmt::Display for TraceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", self.0)
@@ -53,5 +102,35 @@ impl fmt::Display for TraceId {
 impl fmt::Debug for TraceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+
+    #[track_caller]
+    fn check(header: &str, is_known: bool) {
+        let trace = TraceId::from_traceparent(header.as_bytes()).map(|trace| trace.to_string());
+        assert_eq!(trace.as_deref(), is_known.then_some(TRACE), "{header}");
+    }
+
+    #[test]
+    fn a_traceparent_is_known_or_ignored() {
+        let parent = "b7ad6b7169203331";
+        check(&format!("00-{TRACE}-{parent}-01"), true);
+        check(&format!("01-{TRACE}-{parent}-00"), true);
+        check(&format!("01-{TRACE}-{parent}-00-more"), true);
+        check(&format!("00-{TRACE}-{parent}-01-more"), false);
+        check(&format!("01-{TRACE}-{parent}-00more"), false);
+        check(&format!("ff-{TRACE}-{parent}-01"), false);
+        check(&format!("00-{}-{parent}-01", TRACE.to_uppercase()), false);
+        check(&format!("00-{TRACE}-0000000000000000-01"), false);
+        check(&format!("00-{}-{parent}-01", "0".repeat(32)), false);
+        check(&format!("00-{TRACE}-{parent}"), false);
+        check("00-é", false);
+        check("", false);
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use hyper::{
     HeaderMap, Method, Request,
     body::Body,
-    header::{ACCEPT_ENCODING, HeaderValue, RANGE},
+    header::{ACCEPT_ENCODING, Entry, HeaderValue, RANGE},
 };
 use staunch_pool::{AcquireError, HttpError, KeyedAcquireError, KeyedStatus, RequestBody};
 use staunch_scope::{Cancelled, Context, sleep};
@@ -173,6 +173,10 @@ impl Exchange<'_> {
         let is_asked = options.decode && !has_own;
         if is_asked {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED));
+        }
+        let trace = self.wanted.context.trace_id().to_traceparent();
+        if let (Entry::Vacant(own), Ok(trace)) = (headers.entry("traceparent"), trace.parse()) {
+            own.insert(trace);
         }
         match pool.send_at(self.born_at, &origin, request).await {
             Err(error) => Err(match cause_of(&error) {

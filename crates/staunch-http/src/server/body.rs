@@ -2,17 +2,17 @@
 
 use std::{
     pin::Pin,
-    task::{Context as Poller, Poll},
+    task::{Context as Poller, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
-use http_body_util::Limited;
+use http_body_util::{LengthLimitError, Limited};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use staunch_scope::BoxError;
-use tokio::time::{Sleep, sleep};
+use staunch_scope::{BoxError, Piece};
+use tokio::time::{Instant, Sleep, sleep};
 
-use super::exchange::Exchange;
+use super::exchange::{Breach, Exchange};
 use crate::limits::HttpLimits;
 
 /// The body of a request; ends in an error beyond [`HttpLimits::body_bytes`], and in a
@@ -22,28 +22,83 @@ pub struct RequestBody {
     body: Limited<Incoming>,
     exchange: Exchange,
     time: Duration,
+    /// Bytes a second, on average; 0: any.
+    rate: u32,
+    received: u64,
     /// From the first wait.
-    due: Option<Pin<Box<Sleep>>>,
+    wait: Option<Waiting>,
+}
+
+/// A body is waited for.
+#[derive(Debug)]
+struct Waiting {
+    since: Instant,
+    due: Pin<Box<Sleep>>,
 }
 
 /// A request's body took too long to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it did not arrive within {limit:?}")]
-pub struct SlowBodyError {
-    limit: Duration,
+#[non_exhaustive]
+pub enum SlowBodyError {
+    /// All of it.
+    #[error("it did not arrive within {limit:?} (`body_time`)")]
+    Time {
+        /// The limit that was passed.
+        limit: Duration,
+    },
+    /// What came of it.
+    #[error(
+        "of it came {received} bytes in {took:?}; at least {limit} a second must (`body_rate`)"
+    )]
+    Rate {
+        /// Bytes that came.
+        received: u64,
+        /// Since it was first waited for.
+        took: Duration,
+        /// Bytes a second.
+        limit: u32,
+    },
 }
+
+/// A body that has just begun may be slower than its least rate for so long, as Kestrel has it: a
+/// lost packet or two.
+const RATE_GRACE: Duration = Duration::from_secs(5);
 
 impl RequestBody {
     pub(super) fn new(body: Incoming, limits: &HttpLimits, exchange: Exchange) -> RequestBody {
         exchange.set_receiving(!body.is_end_stream());
         let body = Limited::new(body, limits.body_bytes);
-        RequestBody { body, exchange, time: limits.body_time, due: None }
+        let (time, rate) = (limits.body_time, limits.body_rate);
+        RequestBody { body, exchange, time, rate, received: 0, wait: None }
+    }
+
+    /// How long what has come so far may have taken.
+    fn allowed(&self) -> Duration {
+        let millis = (self.received * 1000).checked_div(u64::from(self.rate));
+        millis
+            .map_or(self.time, |millis| (RATE_GRACE + Duration::from_millis(millis)).min(self.time))
     }
 
     fn poll_due(&mut self, cx: &mut Poller<'_>) -> Poll<SlowBodyError> {
-        let limit = self.time;
-        let due = self.due.get_or_insert_with(|| Box::pin(sleep(limit)));
-        due.as_mut().poll(cx).map(|()| SlowBodyError { limit })
+        let allowed = self.allowed();
+        let wait = self.wait.get_or_insert_with(|| {
+            let since = Instant::now();
+            Waiting { since, due: Box::pin(sleep(allowed)) }
+        });
+        // The timer is set again only when it rings: bytes that come move its end all the time.
+        loop {
+            ready!(wait.due.as_mut().poll(cx));
+            let end = wait.since + allowed;
+            if end <= Instant::now() {
+                break;
+            }
+            wait.due.as_mut().reset(end);
+        }
+        if allowed == self.time {
+            return Poll::Ready(SlowBodyError::Time { limit: self.time });
+        }
+        let (received, took) = (self.received, wait.since.elapsed());
+        Poll::Ready(SlowBodyError::Rate { received, took, limit: self.rate })
     }
 }
 
@@ -57,8 +112,19 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
         let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else {
-            return this.poll_due(cx).map(|slow| Some(Err(slow.into())));
+            let slow = ready!(this.poll_due(cx));
+            this.exchange.set_breach(Breach::Slow);
+            return Poll::Ready(Some(Err(slow.into())));
         };
+        match &frame {
+            Some(Ok(frame)) => {
+                this.received += frame.data_ref().map_or(0, |data| data.len() as u64);
+            }
+            Some(Err(error)) if error.is::<LengthLimitError>() => {
+                this.exchange.set_breach(Breach::Large);
+            }
+            _ => {}
+        }
         this.exchange.set_receiving(!this.body.is_end_stream() && matches!(frame, Some(Ok(_))));
         Poll::Ready(frame)
     }
@@ -79,17 +145,19 @@ impl Drop for RequestBody {
 }
 
 pin_project_lite::pin_project! {
-    /// The body of an answer, which keeps `guard` until all of it is made or it is dropped.
+    /// The body of an answer, which keeps `guard` until all of it is made or it is dropped. Making it
+    /// is part of its request.
     pub(super) struct AnswerBody<B, G> {
         #[pin]
         body: B,
         _guard: G,
+        piece: Piece,
     }
 }
 
 impl<B, G> AnswerBody<B, G> {
-    pub(super) fn new(body: B, guard: G) -> AnswerBody<B, G> {
-        AnswerBody { body, _guard: guard }
+    pub(super) fn new(body: B, guard: G, piece: Piece) -> AnswerBody<B, G> {
+        AnswerBody { body, _guard: guard, piece }
     }
 }
 
@@ -101,7 +169,8 @@ impl<B: Body, G> Body for AnswerBody<B, G> {
         self: Pin<&mut Self>,
         cx: &mut Poller<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        self.project().body.poll_frame(cx)
+        let this = self.project();
+        this.piece.poll(|| this.body.poll_frame(cx))
     }
 
     fn is_end_stream(&self) -> bool {

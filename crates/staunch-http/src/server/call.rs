@@ -1,44 +1,56 @@
-//! One request: its body limited, its service called.
+//! One request: its body limited, its service called, its time limited.
 
 use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
     task::{Context as Poller, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::{
-    Request, Response, StatusCode, Version,
+    Request, Response, Version,
     body::{Body, Incoming},
-    header::{CONNECTION, CONTENT_TYPE, HeaderValue},
 };
 use pin_project_lite::pin_project;
-use staunch_scope::{Shield, shield};
+use staunch_ledger::Obligation;
+use staunch_scope::{Piece, Shield, shield};
+use tokio::time::{Sleep, sleep};
 use tower_service::Service;
 
 use super::{
     body::{AnswerBody, RequestBody},
     exchange::Exchange,
+    refusal,
+    request::Requests,
 };
 use crate::limits::HttpLimits;
 
-/// Has `service` answer a request whose body is limited; or says why not.
+/// Has `service` answer a request; or says why not.
 pub(super) fn answer<S, B>(
     service: S,
-    request: Result<Request<RequestBody>, Box<Response<Full<Bytes>>>>,
+    request: Request<Incoming>,
+    requests: &Requests<'_>,
+    exchange: Exchange,
 ) -> Answering<S>
 where
     S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
 {
-    match request {
+    let (piece, limits) = (requests.begin(&request), requests.limits());
+    match within(limits, request, exchange.clone()) {
         Ok(request) => {
-            Answering::Called { called: shield(Call::Waits { service, request: Some(request) }) }
+            let (call, piece) = (Call::Waits { service, request: Some(request) }, Some(piece));
+            let limit = limits.request_time;
+            let working = Working { call, piece, exchange, limit, due: None };
+            Answering::Called { called: shield(working) }
         }
-        Err(refusal) => Answering::Refused { refusal: Some(refusal) },
+        Err(refusal) => Answering::Refused { refused: Some((refusal, piece)) },
     }
 }
+
+type Refusal = Response<Full<Bytes>>;
 
 pin_project! {
     /// An answer in the making. By hand, like [`Call`]: an `async` block has room for the request
@@ -48,8 +60,8 @@ pin_project! {
     where
         S: Service<Request<RequestBody>>,
     {
-        Called { #[pin] called: Shield<Call<S>> },
-        Refused { refusal: Option<Box<Response<Full<Bytes>>>> },
+        Called { #[pin] called: Shield<Working<S>> },
+        Refused { refused: Option<(Box<Refusal>, Piece)> },
     }
 }
 
@@ -57,17 +69,54 @@ impl<S, B> Future for Answering<S>
 where
     S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
 {
-    type Output = Response<Either<B, Full<Bytes>>>;
+    type Output = (Response<Either<B, Full<Bytes>>>, Piece);
 
     fn poll(self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<Self::Output> {
         match self.project() {
-            AnsweringProjection::Called { called } => {
-                called.poll(cx).map(|Ok(answer)| answer.map(Either::Left))
-            }
-            AnsweringProjection::Refused { refusal } => {
-                Poll::Ready((*refusal.take().expect(ONCE)).map(Either::Right))
+            AnsweringProjection::Called { called } => called.poll(cx),
+            AnsweringProjection::Refused { refused } => {
+                let (refusal, piece) = refused.take().expect(ONCE);
+                Poll::Ready((refusal.map(Either::Right), piece))
             }
         }
+    }
+}
+
+pin_project! {
+    /// A handler at work, within its time.
+    pub(super) struct Working<S>
+    where
+        S: Service<Request<RequestBody>>,
+    {
+        #[pin]
+        call: Call<S>,
+        piece: Option<Piece>,
+        exchange: Exchange,
+        limit: Duration,
+        // From the first wait: an answer at once needs no timer.
+        due: Option<Pin<Box<Sleep>>>,
+    }
+}
+
+impl<S, B> Future for Working<S>
+where
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+{
+    type Output = (Response<Either<B, Full<Bytes>>>, Piece);
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let piece = this.piece.as_ref().expect(ONCE);
+        let answer = match piece.poll(|| this.call.poll(cx)) {
+            Poll::Ready(Ok(answer)) => refusal::amended(answer, this.exchange.breach()),
+            Poll::Pending => {
+                let limit = *this.limit;
+                let due = this.due.get_or_insert_with(|| Box::pin(sleep(limit)));
+                ready!(due.as_mut().poll(cx));
+                refusal::late(piece.account(), limit).map(Either::Right)
+            }
+        };
+        Poll::Ready((answer, this.piece.take().expect(ONCE)))
     }
 }
 
@@ -88,16 +137,17 @@ impl<F, G> Answered<F, G> {
 
 impl<F, G, B> Future for Answered<F, G>
 where
-    F: Future<Output = Response<B>>,
+    F: Future<Output = (Response<B>, Piece)>,
     G: Guard,
 {
     type Output = Result<Response<AnswerBody<B, G::OfBody>>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let answer = ready!(this.answering.poll(cx));
+        let (answer, piece) = ready!(this.answering.poll(cx));
+        piece.account().set_obligation(Obligation::EndsWithParent); // a body takes its time
         let guard = this.guard.take().expect(ONCE).answered();
-        Poll::Ready(Ok(answer.map(|body| AnswerBody::new(body, guard))))
+        Poll::Ready(Ok(answer.map(|body| AnswerBody::new(body, guard, piece))))
     }
 }
 
@@ -143,26 +193,20 @@ where
     }
 }
 
-/// The request with its body limited; a refusal when it announces more.
-pub(super) fn within(
+/// The request with its body limited; a refusal when its head says that it is over a limit.
+fn within(
     limits: &HttpLimits,
     request: Request<Incoming>,
     exchange: Exchange,
-) -> Result<Request<RequestBody>, Box<Response<Full<Bytes>>>> {
+) -> Result<Request<RequestBody>, Box<Refusal>> {
+    let is_http2 = request.version() == Version::HTTP_2;
+    let uri = request.uri().path_and_query().map_or(0, |uri| uri.as_str().len());
+    if uri > limits.uri_bytes {
+        return Err(Box::new(refusal::long_uri(uri, limits.uri_bytes, is_http2)));
+    }
     let announced = request.body().size_hint().lower();
-    if announced <= limits.body_bytes as u64 {
-        return Ok(request.map(|body| RequestBody::new(body, limits, exchange)));
+    if announced > limits.body_bytes as u64 {
+        return Err(Box::new(refusal::large(announced, limits.body_bytes, is_http2)));
     }
-    let text = format!(
-        "The request announces a body of {announced} bytes; at most {} are taken.\n",
-        limits.body_bytes
-    );
-    let mut refusal = Response::new(Full::new(Bytes::from(text)));
-    *refusal.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
-    let headers = refusal.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    if request.version() != Version::HTTP_2 {
-        headers.insert(CONNECTION, HeaderValue::from_static("close")); // its body was not read
-    }
-    Err(Box::new(refusal))
+    Ok(request.map(|body| RequestBody::new(body, limits, exchange)))
 }

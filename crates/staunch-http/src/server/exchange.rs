@@ -18,6 +18,8 @@ struct Flags {
     step: AtomicU8,
     /// Some of the request's body has not been read.
     receiving: AtomicBool,
+    /// How the request's body went over a limit.
+    breach: AtomicU8,
     /// Exchanges of an HTTP/2 connection; those of an HTTP/1 connection since it began, which may
     /// wrap around.
     streams: AtomicU32,
@@ -47,6 +49,14 @@ enum Step {
     Upgraded,
     /// Instead of all these: it is an HTTP/2 connection.
     Multiplexed,
+}
+
+/// How a request's body can go over a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Breach {
+    Large = 1,
+    Slow = 2,
 }
 
 impl Exchange {
@@ -102,6 +112,7 @@ impl Exchange {
     pub(super) fn begin(&self) -> Handling {
         self.0.step.store(Step::Handling as u8, Ordering::Relaxed);
         self.0.streams.fetch_add(1, Ordering::Relaxed);
+        self.0.breach.store(0, Ordering::Relaxed);
         Handling(self.clone())
     }
 
@@ -120,6 +131,19 @@ impl Exchange {
 
     pub(super) fn set_receiving(&self, receiving: bool) {
         self.0.receiving.store(receiving, Ordering::Relaxed);
+    }
+
+    /// The request's body is over a limit.
+    pub(super) fn set_breach(&self, breach: Breach) {
+        self.0.breach.store(breach as u8, Ordering::Relaxed);
+    }
+
+    pub(super) fn breach(&self) -> Option<Breach> {
+        match self.0.breach.load(Ordering::Relaxed) {
+            0 => None,
+            1 => Some(Breach::Large),
+            _ => Some(Breach::Slow),
+        }
     }
 
     /// All that was made has been sent; whether the client is to speak next.

@@ -27,8 +27,9 @@ use tower_service::Service;
 
 use super::{
     body::RequestBody,
-    call::{Answered, answer, within},
+    call::{Answered, answer},
     exchange::Exchange,
+    request::Requests,
     socket::{Socket, Transport},
     upgrade::{Finding, Next},
 };
@@ -41,7 +42,7 @@ const HEAD_BYTES_MIN: usize = 8 << 10;
 /// its socket comes back.
 pub(super) async fn serve<T, S, B>(
     socket: Socket<T>,
-    limits: &HttpLimits,
+    requests: &Requests<'_>,
     exchange: &Exchange,
     service: &S,
 ) -> Result<Option<Socket<T>>, hyper::Error>
@@ -50,11 +51,12 @@ where
     S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone,
     B: Body<Data = Bytes, Error: Into<BoxError>> + 'static,
 {
+    let limits = requests.limits();
     let (context, next) = (Context::current(), Next::default());
     let service = service_fn(|request| {
         let handling = exchange.begin();
-        let answer = answer(service.clone(), within(limits, request, exchange.clone()));
-        Answered::new(Finding::new(answer, &next), handling)
+        let answer = answer(service.clone(), request, requests, exchange.clone());
+        Finding::new(Answered::new(answer, handling), &next)
     });
     let mut connection =
         builder(limits).serve_connection(TokioIo::new(socket), service).with_upgrades();

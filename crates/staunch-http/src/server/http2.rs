@@ -19,8 +19,9 @@ use tower_service::Service;
 
 use super::{
     body::RequestBody,
-    call::{Answered, answer, within},
+    call::{Answered, answer},
     exchange::Exchange,
+    request::Requests,
     socket::{Socket, Transport},
 };
 use crate::limits::HttpLimits;
@@ -36,7 +37,7 @@ const RESETS: usize = 20;
 
 pub(super) async fn serve<S, B>(
     socket: Socket<impl Transport>,
-    limits: &HttpLimits,
+    requests: &Requests<'_>,
     exchange: &Exchange,
     service: S,
 ) -> Result<(), hyper::Error>
@@ -54,11 +55,10 @@ where
     let ended = scope.run(async |scope| {
         let service = service_fn(|request| {
             let stream = exchange.open_stream();
-            let request = within(limits, request, Exchange::default());
-            let answer = answer(service.clone(), request);
+            let answer = answer(service.clone(), request, requests, Exchange::default());
             Answered::new(answer, stream)
         });
-        let builder = builder(limits, Children(scope.clone()));
+        let builder = builder(requests.limits(), Children(scope.clone()));
         let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,

@@ -113,13 +113,15 @@ impl<'n, F> Finding<'n, F> {
     }
 }
 
-impl<F: Future<Output = Response<B>>, B> Future for Finding<'_, F> {
-    type Output = Response<B>;
+impl<F: Future<Output = Result<Response<B>, E>>, B, E> Future for Finding<'_, F> {
+    type Output = Result<Response<B>, E>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<Response<B>> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut answer = ready!(this.answering.poll(cx));
-        this.next.find_in(&mut answer);
+        if let Ok(answer) = &mut answer {
+            this.next.find_in(answer);
+        }
         Poll::Ready(answer)
     }
 }

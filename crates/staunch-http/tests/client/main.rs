@@ -7,3 +7,4 @@ mod cancelling;
 mod following;
 mod nginx;
 mod support;
+mod tracing;

@@ -6,6 +6,7 @@ mod abuse;
 mod draining;
 mod leaving;
 mod parking;
+mod requests;
 mod support;
 mod upgrading;
 mod versions;

@@ -28,16 +28,17 @@ pub(crate) const SOON: Duration = Duration::from_millis(300);
 pub(crate) type Answer = Response<Full<Bytes>>;
 
 /// Runs a server while `client` does; how many connections it accepted, and how many it cut.
-pub(crate) async fn with_server<S>(
+pub(crate) async fn with_server<S, B>(
     http: HttpLimits,
     limits: Limits,
     service: S,
     client: impl AsyncFnOnce(SocketAddr, &Scope<BoxError>),
 ) -> (u64, usize)
 where
-    S: Service<Request<RequestBody>, Response = Answer, Error = Infallible>,
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
     S: Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
+    B: hyper::body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     let any = Endpoint::Tcp("127.0.0.1:0".parse().unwrap());
     let listener = Listener::bind(&any, &SocketOptions::default(), limits).unwrap();

@@ -1,0 +1,82 @@
+//! The answers to requests that are over a limit.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{Either, Full};
+use hyper::{
+    Response, StatusCode,
+    header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
+};
+use staunch_ledger::{Account, Observation};
+
+use super::exchange::Breach;
+
+type Refusal = Response<Full<Bytes>>;
+
+fn refusal(status: StatusCode, text: String) -> Refusal {
+    let mut refusal = Response::new(Full::new(Bytes::from(text)));
+    *refusal.status_mut() = status;
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    refusal.headers_mut().insert(CONTENT_TYPE, plain);
+    refusal
+}
+
+/// Has the connection end, whose request was not read to its end.
+fn last<B>(mut answer: Response<B>, is_http2: bool) -> Response<B> {
+    if !is_http2 {
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
+}
+
+/// The body announced is too large.
+pub(super) fn large(announced: u64, most: usize, is_http2: bool) -> Refusal {
+    let text =
+        format!("The request announces a body of {announced} bytes; at most {most} are taken.\n");
+    last(refusal(StatusCode::PAYLOAD_TOO_LARGE, text), is_http2)
+}
+
+/// Path and query are too long.
+pub(super) fn long_uri(bytes: usize, most: usize, is_http2: bool) -> Refusal {
+    let text = format!("The path has {bytes} bytes; at most {most} are taken.\n");
+    last(refusal(StatusCode::URI_TOO_LONG, text), is_http2)
+}
+
+/// The handler has not answered in time. That is ours to mend, so the ledger notes it.
+pub(super) fn late(request: &Account, limit: Duration) -> Refusal {
+    let ledger = request.ledger();
+    if let Some(entry) = ledger.entry(request.id()) {
+        let of = entry.label();
+        tracing::warn!(request = %of, ?limit, "a handler did not answer in time and was dropped");
+        ledger.observe(Observation {
+            rule: "request-time",
+            kind: entry.kind(),
+            born_at: entry.born_at(),
+            text: format!("{of}: the handler did not answer within {limit:?} (`request_time`)"),
+            at: ledger.now(),
+        });
+    }
+    let text = format!("There was no answer within {limit:?}.\n");
+    let mut refusal = refusal(StatusCode::SERVICE_UNAVAILABLE, text);
+    refusal.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    refusal
+}
+
+/// The handler's answer. If it failed for want of a body that is over a limit, the client is told so:
+/// few handlers tell one error of a body from another.
+pub(super) fn amended<B>(
+    answer: Response<B>,
+    breach: Option<Breach>,
+) -> Response<Either<B, Full<Bytes>>> {
+    let (status, text) = match breach {
+        Some(breach) if answer.status().is_client_error() || answer.status().is_server_error() => {
+            match breach {
+                Breach::Large => (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large.\n"),
+                Breach::Slow => (StatusCode::REQUEST_TIMEOUT, "The body came too slowly.\n"),
+            }
+        }
+        _ => return answer.map(Either::Left),
+    };
+    refusal(status, text.to_owned()).map(Either::Right) // hyper closes what was not read to its end
+}

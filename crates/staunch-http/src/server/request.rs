@@ -1,0 +1,67 @@
+//! What every request begins with: an account below its connection's, and a context with a deadline
+//! and a trace id.
+
+use std::panic::Location;
+
+use hyper::Request;
+use staunch_ledger::{Account, Deadline, EntryId, Kind, Ledger, Obligation};
+use staunch_scope::{Context, Piece, TraceId};
+
+use crate::limits::HttpLimits;
+
+/// The header of W3C Trace Context.
+const TRACEPARENT: &str = "traceparent";
+
+/// The requests of one connection.
+pub(super) struct Requests<'l> {
+    born_at: &'static Location<'static>,
+    connection: EntryId,
+    ledger: Ledger,
+    /// Nobody cancels it: a request in the making is finished.
+    context: Context,
+    limits: &'l HttpLimits,
+}
+
+impl<'l> Requests<'l> {
+    pub(super) fn new(
+        born_at: &'static Location<'static>,
+        connection: &Account,
+        limits: &'l HttpLimits,
+    ) -> Requests<'l> {
+        let (connection, ledger) = (connection.id(), connection.ledger());
+        Requests {
+            born_at,
+            connection,
+            ledger,
+            context: Context::current().without_cancel(),
+            limits,
+        }
+    }
+
+    pub(super) fn limits(&self) -> &'l HttpLimits {
+        self.limits
+    }
+
+    /// Opens the account of a request: until all of its answer is made, or it is given up.
+    pub(super) fn begin<B>(&self, request: &Request<B>) -> Piece {
+        let limit = self.limits.request_time;
+        let obligation = Obligation::EndsBy(Deadline::after(limit));
+        let parent = Some(self.connection);
+        let account = self.ledger.open_at(self.born_at, Kind::REQUEST, obligation, parent);
+        label(&account, request);
+        let given = request.headers().get(TRACEPARENT);
+        let trace = given.and_then(|header| TraceId::from_traceparent(header.as_bytes()));
+        let trace = trace.unwrap_or_else(|| TraceId::derived(account.id().number()));
+        Piece::new(account, self.context.with_trace_id(trace).with_timeout(limit))
+    }
+}
+
+/// Method and path. Not the query, in which secrets are sent.
+fn label<B>(account: &Account, request: &Request<B>) {
+    let (method, path) = (request.method().as_str(), request.uri().path());
+    let mut text = String::with_capacity(method.len() + 1 + path.len());
+    text.push_str(method);
+    text.push(' ');
+    text.push_str(path);
+    account.label(&text);
+}
