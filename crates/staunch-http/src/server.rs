@@ -176,5 +176,10 @@ where
         },
         Some(Version::Http2) => Box::pin(http2::serve(socket, &requests, &exchange, service)).await,
     };
+    if exchange.was_late() {
+        let limit = limits.head_time;
+        requests
+            .observe("head-time", format!("no whole request head within {limit:?} (`head_time`)"));
+    }
     ended.map_err(|error| ServeHttpError::new(error, limits, &exchange))
 }

@@ -108,7 +108,9 @@ where
         let this = self.project();
         let piece = this.piece.as_ref().expect(ONCE);
         let answer = match piece.poll(|| this.call.poll(cx)) {
-            Poll::Ready(Ok(answer)) => refusal::amended(answer, this.exchange.breach()),
+            Poll::Ready(Ok(answer)) => {
+                refusal::amended(piece.account(), answer, this.exchange.breach())
+            }
             Poll::Pending => {
                 let limit = *this.limit;
                 let due = this.due.get_or_insert_with(|| Box::pin(sleep(limit)));

@@ -43,20 +43,20 @@ pub(super) fn long_uri(bytes: usize, most: usize, is_http2: bool) -> Refusal {
     last(refusal(StatusCode::URI_TOO_LONG, text), is_http2)
 }
 
-/// The handler has not answered in time. That is ours to mend, so the ledger notes it.
-pub(super) fn late(request: &Account, limit: Duration) -> Refusal {
+/// Notes on the ledger that a request was over a limit, which is for somebody to look at.
+fn observe(request: &Account, rule: &'static str, what: &str) {
     let ledger = request.ledger();
     if let Some(entry) = ledger.entry(request.id()) {
-        let of = entry.label();
-        tracing::warn!(request = %of, ?limit, "a handler did not answer in time and was dropped");
-        ledger.observe(Observation {
-            rule: "request-time",
-            kind: entry.kind(),
-            born_at: entry.born_at(),
-            text: format!("{of}: the handler did not answer within {limit:?} (`request_time`)"),
-            at: ledger.now(),
-        });
+        let text = format!("{}: {what}", entry.label());
+        let (kind, born_at) = (entry.kind(), entry.born_at());
+        ledger.observe(Observation { rule, kind, born_at, text, at: ledger.now() });
     }
+}
+
+/// The handler has not answered in time.
+pub(super) fn late(request: &Account, limit: Duration) -> Refusal {
+    let what = format!("the handler did not answer within {limit:?} (`request_time`)");
+    observe(request, "request-time", &what);
     let text = format!("There was no answer within {limit:?}.\n");
     let mut refusal = refusal(StatusCode::SERVICE_UNAVAILABLE, text);
     refusal.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
@@ -66,9 +66,13 @@ pub(super) fn late(request: &Account, limit: Duration) -> Refusal {
 /// The handler's answer. If it failed for want of a body that is over a limit, the client is told so:
 /// few handlers tell one error of a body from another.
 pub(super) fn amended<B>(
+    request: &Account,
     answer: Response<B>,
     breach: Option<Breach>,
 ) -> Response<Either<B, Full<Bytes>>> {
+    if breach == Some(Breach::Slow) {
+        observe(request, "body-time", "its body came too slowly (`body_time`, `body_rate`)");
+    }
     let (status, text) = match breach {
         Some(breach) if answer.status().is_client_error() || answer.status().is_server_error() => {
             match breach {

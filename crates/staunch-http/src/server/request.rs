@@ -4,7 +4,7 @@
 use std::panic::Location;
 
 use hyper::Request;
-use staunch_ledger::{Account, Deadline, EntryId, Kind, Ledger, Obligation};
+use staunch_ledger::{Account, Deadline, EntryId, Kind, Ledger, Obligation, Observation};
 use staunch_scope::{Context, Piece, TraceId};
 
 use crate::limits::HttpLimits;
@@ -40,6 +40,13 @@ impl<'l> Requests<'l> {
 
     pub(super) fn limits(&self) -> &'l HttpLimits {
         self.limits
+    }
+
+    /// Notes on the ledger what became of the connection.
+    pub(super) fn observe(&self, rule: &'static str, text: String) {
+        let at = self.ledger.now();
+        let (kind, born_at) = (Kind::CONNECTION, self.born_at);
+        self.ledger.observe(Observation { rule, kind, born_at, text, at });
     }
 
     /// Opens the account of a request: until all of its answer is made, or it is given up.

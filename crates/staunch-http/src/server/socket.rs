@@ -60,6 +60,10 @@ impl Transport for TlsConnection {
     }
 }
 
+/// What a client is told whose head takes too long (RFC 9110, 15.5.9).
+const LATE: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
 pub(super) struct Socket<T> {
     transport: T,
     exchange: Exchange,
@@ -143,6 +147,9 @@ impl<T: Transport> Socket<T> {
             let due = self.head_due.get_or_insert_with(|| Box::pin(sleep(head_time)));
             ready!(due.as_mut().poll(cx));
             self.exchange.head_is_late();
+            // As far as it goes: hyper ends at once. Nothing else is being written.
+            let _ = Pin::new(&mut self.transport).poll_write(cx, LATE);
+            let _ = Pin::new(&mut self.transport).poll_flush(cx);
             return Poll::Ready(io::ErrorKind::TimedOut.into());
         }
         Poll::Pending

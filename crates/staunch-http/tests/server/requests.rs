@@ -138,12 +138,17 @@ async fn a_handler_that_takes_too_long_is_dropped() {
         let answer = client.send_request(get("/slow")).await.unwrap();
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(at_work.count(), 0);
-        let observed = Ledger::current().observations();
-        let late = observed.iter().filter(|it| it.rule == "request-time").collect::<Vec<_>>();
+        let late = observed("request-time");
         assert_eq!(late.len(), 2);
-        assert!(late[0].text.starts_with("GET /slow"), "{}", late[0].text);
+        assert!(late[0].starts_with("GET /slow"), "{}", late[0]);
     })
     .await;
+}
+
+/// What the ledger was told under this name.
+fn observed(rule: &str) -> Vec<String> {
+    let all = Ledger::current().observations();
+    all.into_iter().filter(|it| it.rule == rule).map(|it| it.text).collect()
 }
 
 /// What the server says to this, until it closes the connection or the text has come.
@@ -176,6 +181,7 @@ async fn what_is_over_a_limit_gets_its_status() {
     let limits = HttpLimits {
         uri_bytes: 20,
         body_bytes: 10,
+        head_time: SOON,
         body_time: SOON,
         body_rate: 1,
         ..HttpLimits::default()
