@@ -1,6 +1,6 @@
-//! Holds idle connections to a line echo server.
+//! Holds idle connections to a line echo server, or an HTTP server.
 //!
-//! Opens them one after the other, sends one line on each and checks its answer, so that every
+//! Opens them one after the other, sends one line or request on each and checks its answer, so that every
 //! connection has been in use once. Then it prints `ready` and holds them until standard input
 //! ends. They are closed by a reset, which leaves no `TIME_WAIT` behind: the next round finds all
 //! ports free.
@@ -28,13 +28,16 @@ struct Args {
     /// Connections to hold.
     #[arg(long, default_value_t = 10_000)]
     connections: usize,
+    /// It speaks HTTP.
+    #[arg(long)]
+    http: bool,
 }
 
 fn main() -> anyhow::Result<()> {
-    let Args { server, connections } = Args::parse();
+    let Args { server, connections, http } = Args::parse();
     fd_limit::raise_for(connections)?;
     let held = (0..connections)
-        .map(|number| open(server, number).with_context(|| format!("connection {number}")))
+        .map(|number| open(server, number, http).with_context(|| format!("connection {number}")))
         .collect::<anyhow::Result<Vec<TcpStream>>>()?;
     println!("ready");
     std::io::stdin().read_to_end(&mut Vec::new())?;
@@ -43,18 +46,44 @@ fn main() -> anyhow::Result<()> {
 }
 
 /// A connection that has been answered once.
-fn open(server: SocketAddrV4, number: usize) -> anyhow::Result<TcpStream> {
+fn open(server: SocketAddrV4, number: usize, http: bool) -> anyhow::Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.set_linger(Some(Duration::ZERO))?;
     socket.bind(&SocketAddr::from((source(number), 0)).into())?;
     socket.connect(&SocketAddr::V4(server).into())?;
     socket.set_read_timeout(Some(ANSWER_TIME_MAX))?;
     let mut stream = TcpStream::from(socket);
+    if http {
+        ask(&mut stream).context("no answer")?;
+        return Ok(stream);
+    }
     stream.write_all(REQUEST)?;
     let mut answer = [0; ANSWER.len()];
     stream.read_exact(&mut answer).context("no answer")?;
     ensure!(answer == ANSWER, "wrong answer {:?}", String::from_utf8_lossy(&answer));
     Ok(stream)
+}
+
+/// Asks for `/`, and reads all of the answer.
+fn ask(stream: &mut TcpStream) -> anyhow::Result<()> {
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+    let mut answer = Vec::new();
+    while !is_whole(&answer) {
+        let mut bytes = [0; 1024];
+        let count = stream.read(&mut bytes)?;
+        ensure!(count > 0, "it ends after {:?}", String::from_utf8_lossy(&answer));
+        answer.extend_from_slice(&bytes[..count]);
+    }
+    Ok(())
+}
+
+/// Whether an answer that says how long it is has come.
+fn is_whole(answer: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(answer).to_ascii_lowercase();
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let length = length.and_then(|length| length.parse().ok());
+    head.starts_with("http/1.1 200") && length.is_some_and(|length: usize| body.len() >= length)
 }
 
 /// Source addresses are used up one after the other: 127.0.0.1, 127.0.0.2, ...

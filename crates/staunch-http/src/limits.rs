@@ -41,6 +41,10 @@ pub struct HttpLimits {
     /// [`Context`](staunch_scope::Context). Default 2 min: what the largest body may take, and as
     /// much again. Making an answer's body takes as long as it takes.
     pub request_time: Duration,
+    /// Requests of one connection, one after the other or side by side; then it is ended in good order
+    /// (`Connection: close`, GOAWAY), and the client opens another, perhaps to another server.
+    /// Default 10 000: what opening one costs is 1 % of what they do.
+    pub requests: u32,
     /// Requests of one HTTP/2 connection at a time. Default 100, as browsers expect (RFC 9113,
     /// 6.5.2); beyond it a client waits.
     pub streams: u32,
@@ -61,6 +65,7 @@ impl Default for HttpLimits {
             body_time: Duration::from_mins(1),
             body_rate: 240,
             request_time: Duration::from_mins(2),
+            requests: 10_000,
             streams: 100,
             stream_buffer: 64 << 10,
         }

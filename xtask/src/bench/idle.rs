@@ -2,12 +2,14 @@
 //!
 //! Every measurement has a server of its own, because an allocator seldom gives back what an
 //! earlier round made it take. Memory is read before the first client and again when each of the
-//! connections has been answered once and all are idle.
+//! connections has been answered once and all are idle: line echo servers (`idle`), and HTTP servers
+//! whose connections are kept alive (`parked`).
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use rustix::process::{Resource, getrlimit};
@@ -23,10 +25,34 @@ const RESERVE: u64 = 100;
 
 const MEMORY: Metric = Metric { name: "rss_per_connection", unit: "B" };
 
+/// How long a server may take to notice that a connection is idle: Staunch parks one after a second.
+const GRACE: Duration = Duration::from_secs(3);
+
 pub(super) fn run(args: &Args, record: &mut Record) -> anyhow::Result<()> {
+    measure_all(args, record, subject::ECHO, Load { is_http: false, grace: Duration::ZERO })
+}
+
+pub(super) fn run_parked(args: &Args, record: &mut Record) -> anyhow::Result<()> {
+    measure_all(args, record, subject::PARKED, Load { is_http: true, grace: GRACE })
+}
+
+/// What the connections have done before they are idle, and for how long they are before memory is
+/// read.
+#[derive(Clone, Copy)]
+struct Load {
+    is_http: bool,
+    grace: Duration,
+}
+
+fn measure_all(
+    args: &Args,
+    record: &mut Record,
+    recipes: &[subject::Recipe],
+    load: Load,
+) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    let load = cargo::build_bin("staunch-bench", "idle_load")?;
-    let subjects = subject::build(args, subject::ECHO, folder.path())?;
+    let program = cargo::build_bin("staunch-bench", "idle_load")?;
+    let subjects = subject::build(args, recipes, folder.path())?;
     let counts = feasible(getrlimit(Resource::Nofile).maximum);
     for round in 1..=args.rounds {
         for connections in &counts {
@@ -34,7 +60,7 @@ pub(super) fn run(args: &Args, record: &mut Record) -> anyhow::Result<()> {
             for subject in rotated(&subjects, round - 1) {
                 let sample = Sample { case: &case, subject: subject.name, round };
                 record.announce(sample, args.rounds);
-                let memory = measure(subject, &load, *connections, folder.path())
+                let memory = measure(subject, &program, load, *connections, folder.path())
                     .with_context(|| format!("{case} to {}", subject.name))?;
                 record.add(sample, MEMORY, memory);
             }
@@ -55,10 +81,17 @@ fn feasible(limit: Option<u64>) -> Vec<u32> {
     feasible
 }
 
-fn measure(subject: &Subject, load: &Path, connections: u32, folder: &Path) -> anyhow::Result<f64> {
+fn measure(
+    subject: &Subject,
+    program: &Path,
+    load: Load,
+    connections: u32,
+    folder: &Path,
+) -> anyhow::Result<f64> {
     let server = subject.start(folder, connections)?;
     let before = server.settled_resident()?;
-    let held = hold(load, server.address(), connections)?;
+    let held = hold(program, load, server.address(), connections)?;
+    std::thread::sleep(load.grace);
     let after = server.settled_resident()?;
     release(held)?;
     server.stop()?;
@@ -67,9 +100,12 @@ fn measure(subject: &Subject, load: &Path, connections: u32, folder: &Path) -> a
 
 /// Starts the load and waits until it holds its connections. It does so until its standard input
 /// ends, which dropping the child brings about too.
-fn hold(load: &Path, server: SocketAddr, connections: u32) -> anyhow::Result<Child> {
-    let mut command = Command::new(load);
-    command.arg(server.to_string()).args(["--connections", &connections.to_string()]);
+fn hold(program: &Path, load: Load, server: SocketAddr, count: u32) -> anyhow::Result<Child> {
+    let mut command = Command::new(program);
+    command.arg(server.to_string()).args(["--connections", &count.to_string()]);
+    if load.is_http {
+        command.arg("--http");
+    }
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

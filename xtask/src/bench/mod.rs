@@ -48,6 +48,8 @@ enum Name {
     Idle,
     /// Birth and death of a ledger entry, and a snapshot.
     Ledger,
+    /// Memory held for each idle HTTP connection that is kept alive.
+    Parked,
     /// Acquire and release on a pool of trivial connections.
     Pool,
     /// `SELECT 1` on a pool of PostgreSQL connections: throughput, CPU, latency.
@@ -60,6 +62,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         Name::Http => ("http", http::run),
         Name::Idle => ("idle", idle::run),
         Name::Ledger => ("ledger", ledger::run),
+        Name::Parked => ("parked", idle::run_parked),
         Name::Pool => ("pool", pool::run),
         Name::Postgres => ("postgres", postgres::run),
     };

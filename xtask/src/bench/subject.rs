@@ -25,8 +25,10 @@ enum Arguments {
     Address,
     /// `PROGRAM SUBJECT ADDRESS`
     Subject(&'static str),
-    /// `PROGRAM run --config FILE`
-    Config,
+    /// `PROGRAM run --config FILE`, with a listener that speaks this.
+    Config(&'static str),
+    /// `PROGRAM -c FILE`, in the foreground.
+    Nginx,
 }
 
 /// Where a server runs, and for how many clients.
@@ -50,7 +52,7 @@ pub(super) const ECHO: &[Recipe] = &[
     Recipe {
         name: "staunch",
         build: |_| cargo::build_bin("staunch-cli", "staunch"),
-        arguments: Arguments::Config,
+        arguments: Arguments::Config("echo"),
     },
     Recipe {
         name: "tokio",
@@ -76,6 +78,29 @@ pub(super) const HTTP: &[Recipe] = &[
         arguments: Arguments::Address,
     },
 ];
+
+/// HTTP servers that hold idle connections. Staunch's is the program, since what an allocator gives
+/// back is part of what is measured.
+pub(super) const PARKED: &[Recipe] = &[
+    Recipe {
+        name: "staunch",
+        build: |_| cargo::build_bin("staunch-cli", "staunch"),
+        arguments: Arguments::Config("http"),
+    },
+    hello("hyper"),
+    Recipe {
+        name: "go",
+        build: |folder| build_go(folder, "go-http"),
+        arguments: Arguments::Address,
+    },
+    Recipe { name: "nginx", build: |_| find_nginx(), arguments: Arguments::Nginx },
+];
+
+fn find_nginx() -> anyhow::Result<PathBuf> {
+    let found = ["/usr/sbin/nginx", "/usr/bin/nginx"].map(PathBuf::from);
+    let found = found.into_iter().find(|path| path.exists());
+    found.context("there is no nginx (Debian's package `nginx-light`)")
+}
 
 const fn hello(name: &'static str) -> Recipe {
     let build: fn(&Path) -> anyhow::Result<PathBuf> =
@@ -114,21 +139,60 @@ impl Subject {
         match self.arguments {
             Arguments::Address => command.arg(place.address.to_string()),
             Arguments::Subject(subject) => command.args([subject, &place.address.to_string()]),
-            Arguments::Config => command.args(["run", "--config"]).arg(write_config(place)?),
+            Arguments::Config(protocol) => {
+                command.args(["run", "--config"]).arg(write_config(place, protocol)?)
+            }
+            Arguments::Nginx => {
+                command.arg("-p").arg(&place.folder).arg("-c").arg(write_nginx_config(place)?)
+            }
         };
         Ok(command)
     }
 }
 
-fn write_config(place: &Place) -> anyhow::Result<PathBuf> {
-    let file = place.folder.join(format!("staunch-{}.toml", place.address.port()));
-    fs::write(&file, config(place)).with_context(|| format!("cannot write {}", file.display()))?;
+fn write_config(place: &Place, protocol: &str) -> anyhow::Result<PathBuf> {
+    let name = format!("staunch-{}.toml", place.address.port());
+    write(place, &name, &config(place, protocol))
+}
+
+fn write(place: &Place, name: &str, text: &str) -> anyhow::Result<PathBuf> {
+    let file = place.folder.join(name);
+    fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
     Ok(file)
+}
+
+/// One worker with a slot for each connection and a few more, which is how the figure is told: with
+/// more slots than connections it pays for those too.
+fn write_nginx_config(place: &Place) -> anyhow::Result<PathBuf> {
+    let Place { folder, address, connections, .. } = place;
+    let (folder, slots) = (folder.display(), connections + 100);
+    let text = format!(
+        r#"daemon off;
+worker_processes 1;
+pid {folder}/nginx.pid;
+error_log stderr;
+events {{ worker_connections {slots}; }}
+http {{
+    access_log off;
+    keepalive_timeout 600s;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    server {{
+        listen {address};
+        location / {{ return 200 "Hello, world!\n"; }}
+    }}
+}}
+"#
+    );
+    write(place, &format!("nginx-{}.conf", address.port()), &text)
 }
 
 /// Most connections of a bench come from one address, so the limit per address is the total one.
 /// Both leave room for the probe that waits for the server to be ready.
-fn config(place: &Place) -> String {
+fn config(place: &Place, protocol: &str) -> String {
     let Place { address, admin, connections, .. } = place;
     let limit = connections + 10;
     format!(
@@ -136,8 +200,8 @@ fn config(place: &Place) -> String {
 listen = "{admin}"
 
 [[listener]]
-name = "echo"
-protocol = "echo"
+name = "subject"
+protocol = "{protocol}"
 listen = "{address}"
 
 [listener.limits]
@@ -165,7 +229,7 @@ mod tests {
     fn the_config_names_the_addresses_and_limits() {
         let [address, admin] = free_addresses().unwrap();
         let place = Place { folder: PathBuf::new(), address, admin, connections: 64 };
-        let config = config(&place);
+        let config = config(&place, "echo");
         assert!(config.starts_with(&format!("[admin]\nlisten = \"{admin}\"\n")), "{config}");
         assert!(config.contains(&format!("\nlisten = \"{address}\"\n")), "{config}");
         assert!(config.ends_with("connections = 74\nconnections_per_ip = 74\n"), "{config}");

@@ -11,6 +11,7 @@ use std::{
 use bytes::Bytes;
 use staunch_http::keep_until_sent;
 use staunch_ledger::{Account, Kind, Ledger, Obligation};
+use staunch_scope::current_task;
 
 /// How many more bytes bodies may take. Clones are the same.
 #[derive(Clone, Debug)]
@@ -30,8 +31,12 @@ impl Bodies {
     #[track_caller]
     pub(crate) fn open(&self, most: usize) -> HeldBody {
         let ledger = Ledger::current();
-        let account =
-            ledger.open_at(Location::caller(), Kind::BODY, Obligation::EndsWithParent, None);
+        let account = ledger.open_at(
+            Location::caller(),
+            Kind::BODY,
+            Obligation::EndsWithParent,
+            current_task(),
+        );
         let held = Held { bytes: 0, bodies: self.clone(), account };
         HeldBody { bytes: Vec::new(), most, held }
     }

@@ -175,7 +175,7 @@ async fn a_body_that_drips_is_refused() {
                 }
             }
         };
-        assert_eq!(parse(&answer[..count]).text(), "it did not arrive within 300ms");
+        assert_eq!(parse(&answer[..count]).text(), "it did not arrive within 300ms (`body_time`)");
         assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     };
     serving(limits, Limits::default(), client).await;

@@ -108,6 +108,11 @@ impl Exchange {
         self.is(Step::Late)
     }
 
+    /// How many requests of an HTTP/1 connection have begun.
+    pub(super) fn begun(&self) -> u32 {
+        self.0.streams.load(Ordering::Relaxed)
+    }
+
     /// A handler begins to work; it ends with the guard.
     pub(super) fn begin(&self) -> Handling {
         self.0.step.store(Step::Handling as u8, Ordering::Relaxed);

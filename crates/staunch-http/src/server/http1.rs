@@ -56,7 +56,8 @@ where
     let service = service_fn(|request| {
         let handling = exchange.begin();
         let answer = answer(service.clone(), request, requests, exchange.clone());
-        Finding::new(Answered::new(answer, handling), &next)
+        let is_last = exchange.begun() >= limits.requests;
+        Finding::new(Answered::new(answer, handling), &next, is_last)
     });
     let mut connection =
         builder(limits).serve_connection(TokioIo::new(socket), service).with_upgrades();

@@ -2,8 +2,9 @@
 
 use std::{
     convert::Infallible,
-    future::Future,
+    future::{Future, poll_fn},
     pin::{Pin, pin},
+    sync::atomic::{AtomicU32, Ordering},
     task::{Context as Poller, Poll},
     time::Duration,
 };
@@ -52,21 +53,32 @@ where
     let scope = ScopeBuilder::<Infallible>::new(&Context::current().without_cancel())
         .policy(Isolate)
         .grace(Duration::ZERO);
+    let begun = AtomicU32::new(0);
+    let is_full = || begun.load(Ordering::Relaxed) >= requests.limits().requests;
     let ended = scope.run(async |scope| {
         let service = service_fn(|request| {
+            begun.fetch_add(1, Ordering::Relaxed);
             let stream = exchange.open_stream();
             let answer = answer(service.clone(), request, requests, Exchange::default());
             Answered::new(answer, stream)
         });
         let builder = builder(requests.limits(), Children(scope.clone()));
         let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            _ = context.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+        let mut stop = pin!(context.cancelled());
+        let mut is_stopping = false;
+        let ended = poll_fn(|cx| {
+            let polled = connection.as_mut().poll(cx);
+            if is_stopping || polled.is_ready() {
+                return polled;
             }
-        };
+            if !is_full() && stop.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            is_stopping = true;
+            connection.as_mut().graceful_shutdown();
+            connection.as_mut().poll(cx)
+        })
+        .await;
         scope.stop(); // whose client has left
         Ok(ended)
     });

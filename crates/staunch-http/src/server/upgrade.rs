@@ -9,7 +9,11 @@ use std::{
     task::{Context as Poller, Poll, ready},
 };
 
-use hyper::{Request, Response, upgrade::OnUpgrade};
+use hyper::{
+    Request, Response, StatusCode,
+    header::{CONNECTION, HeaderValue},
+    upgrade::OnUpgrade,
+};
 use hyper_util::rt::TokioIo;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -99,17 +103,18 @@ impl Next {
 }
 
 pin_project! {
-    /// An answer in the making, after which the connection may find what follows.
+    /// An answer in the making, after which the connection may find what follows: perhaps its end.
     pub(super) struct Finding<'n, F> {
         #[pin]
         answering: F,
         next: &'n Next,
+        is_last: bool,
     }
 }
 
 impl<'n, F> Finding<'n, F> {
-    pub(super) fn new(answering: F, next: &'n Next) -> Finding<'n, F> {
-        Finding { answering, next }
+    pub(super) fn new(answering: F, next: &'n Next, is_last: bool) -> Finding<'n, F> {
+        Finding { answering, next, is_last }
     }
 }
 
@@ -121,6 +126,9 @@ impl<F: Future<Output = Result<Response<B>, E>>, B, E> Future for Finding<'_, F>
         let mut answer = ready!(this.answering.poll(cx));
         if let Ok(answer) = &mut answer {
             this.next.find_in(answer);
+            if *this.is_last && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
         }
         Poll::Ready(answer)
     }

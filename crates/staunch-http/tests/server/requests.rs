@@ -238,3 +238,26 @@ async fn a_body_below_its_rate_is_refused() {
     })
     .await;
 }
+
+#[staunch::test]
+async fn a_connection_has_so_many_requests() {
+    let limits = HttpLimits { requests: 2, ..HttpLimits::default() };
+    let service = handler(|_| async { text("hello") });
+    let served = with_server(limits, Limits::default(), service, async |address, scope| {
+        let mut client = http1(address, scope).await;
+        let first = client.send_request(get1("/")).await.unwrap();
+        assert!(!first.headers().contains_key("connection"));
+        let last = client.send_request(get1("/")).await.unwrap();
+        assert_eq!(last.headers()["connection"], "close");
+        assert_eq!(read(last).await.1, "hello");
+        eventually("it is closed", || client.is_closed()).await;
+        let mut client = http2(address, scope).await;
+        for _ in 0..2 {
+            let answer = client.send_request(get("/")).await.unwrap();
+            assert_eq!(read(answer).await.1, "hello");
+        }
+        eventually("it is closed, too", || client.is_closed()).await;
+    })
+    .await;
+    assert_eq!(served, (2, 0));
+}
