@@ -29,6 +29,8 @@ pub(crate) struct Server {
     pub(crate) is_busy: AtomicBool,
     /// Nothing answers, and nothing fails.
     pub(crate) is_silent: AtomicBool,
+    /// Connections are made, but none answers when it is validated.
+    pub(crate) is_mute: AtomicBool,
     pub(crate) panics: AtomicBool,
     /// How long each call takes, in milliseconds.
     pub(crate) delay: AtomicU64,
@@ -100,6 +102,9 @@ impl Manager for Scripted {
 
     async fn validate(&self, connection: &mut Connection) -> Result<(), Down> {
         self.0.validated.fetch_add(1, Ordering::SeqCst);
+        if self.0.is_mute.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
         self.work().await?;
         if connection.is_dead { Err(Down) } else { Ok(()) }
     }
