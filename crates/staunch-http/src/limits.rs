@@ -16,9 +16,9 @@ pub struct HttpLimits {
     /// two, which may be lost several times. A pause before it is the listener's
     /// `Limits::idle`.
     pub head_time: Duration,
-    /// A pause after which an HTTP/1 connection is parked: all it then holds is its socket and its
-    /// places on the ledger, about 1 KiB. Default 1 s: a page asks for what it needs within that, and
-    /// to be rebuilt costs a connection a few microseconds.
+    /// A pause after which an HTTP/1 connection is parked: all it then holds is its socket, its places
+    /// on the ledger and its task, about 2 KiB (`cargo xtask bench parked`), and over TLS the session.
+    /// Default 1 s: a page asks for what it needs within that.
     pub park_after: Duration,
     /// Bytes of a request head. Default 16 KiB: browsers stay below 8 KiB, and one buffer of
     /// the listener holds it. At least 8 KiB, which hyper needs to read at all.

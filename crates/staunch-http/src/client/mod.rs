@@ -1,8 +1,8 @@
 //! A client that leaves nothing behind.
 //!
 //! [`request`] is what is asked for; [`exchange`] gets the answer of it, following [`redirect`]s
-//! and sending again what [`retry`] allows; [`answer`] and [`body`] are what is read, once it is [`decode`]d. A body that
-//! is not goes to the [`drain`].
+//! and sending again what [`retry`] allows; [`answer`] and [`body`] are what is read, once it is
+//! [`decode`]d. A body that is not goes to the [`drain`].
 
 mod answer;
 mod body;
