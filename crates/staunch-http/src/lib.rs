@@ -19,6 +19,7 @@ mod client;
 mod error;
 mod limits;
 mod server;
+mod stream;
 
 #[cfg(feature = "client")]
 pub use crate::client::*;
@@ -29,8 +30,10 @@ pub use crate::{
         Server,
         body::{RequestBody, SlowBodyError, keep_until_sent},
         handler::{Handler, handler},
+        link::{draining, peer},
         serve,
         socket::Transport,
         upgrade::{NotUpgradable, Upgraded, upgrade},
     },
+    stream::*,
 };

@@ -11,6 +11,7 @@ pub(crate) mod exchange;
 pub(crate) mod handler;
 mod http1;
 mod http2;
+pub(crate) mod link;
 mod refusal;
 mod request;
 mod sniff;
@@ -28,7 +29,7 @@ use tower_service::Service;
 use self::{
     body::RequestBody,
     exchange::Exchange,
-    request::Requests,
+    request::Origin,
     sniff::Version,
     socket::{Socket, Transport},
 };
@@ -159,14 +160,14 @@ where
     S::Future: Send + 'static,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    let requests = Requests::new(born_at, transport.account(), limits);
+    let origin = Origin::new(born_at, transport.account().ledger(), limits);
     let exchange = Exchange::default();
     let mut socket = Socket::new(transport, exchange.clone(), limits.head_time);
     // Boxed: while nobody asks anything, the task holds the socket and no more.
     let ended = match sniff::version(&mut socket).await {
         None => Ok(()),
         Some(Version::Http1) => loop {
-            match Box::pin(http1::serve(socket, &requests, &exchange, &service)).await {
+            match Box::pin(http1::serve(socket, origin, &exchange, &service)).await {
                 Ok(Some(parked)) => socket = parked,
                 ended => break ended.map(drop),
             }
@@ -174,11 +175,11 @@ where
                 break Ok(());
             }
         },
-        Some(Version::Http2) => Box::pin(http2::serve(socket, &requests, &exchange, service)).await,
+        Some(Version::Http2) => Box::pin(http2::serve(socket, origin, &exchange, service)).await,
     };
     if exchange.was_late() {
         let limit = limits.head_time;
-        requests
+        origin
             .observe("head-time", format!("no whole request head within {limit:?} (`head_time`)"));
     }
     ended.map_err(|error| ServeHttpError::new(error, limits, &exchange))

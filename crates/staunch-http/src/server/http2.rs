@@ -22,7 +22,7 @@ use super::{
     body::RequestBody,
     call::{Answered, answer},
     exchange::Exchange,
-    request::Requests,
+    request::{Origin, Requests},
     socket::{Socket, Transport},
 };
 use crate::limits::HttpLimits;
@@ -38,7 +38,7 @@ const RESETS: usize = 20;
 
 pub(super) async fn serve<S, B>(
     socket: Socket<impl Transport>,
-    requests: &Requests<'_>,
+    origin: Origin<'_>,
     exchange: &Exchange,
     service: S,
 ) -> Result<(), hyper::Error>
@@ -48,6 +48,7 @@ where
     S::Future: Send + 'static,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
+    let requests = Requests::of(origin, socket.transport());
     let context = Context::current();
     exchange.multiplex();
     let scope = ScopeBuilder::<Infallible>::new(&Context::current().without_cancel())
@@ -59,7 +60,7 @@ where
         let service = service_fn(|request| {
             begun.fetch_add(1, Ordering::Relaxed);
             let stream = exchange.open_stream();
-            let answer = answer(service.clone(), request, requests, Exchange::default());
+            let answer = answer(service.clone(), request, &requests, Exchange::default());
             Answered::new(answer, stream)
         });
         let builder = builder(requests.limits(), Children(scope.clone()));

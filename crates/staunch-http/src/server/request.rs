@@ -7,54 +7,62 @@ use hyper::Request;
 use staunch_ledger::{Account, Deadline, EntryId, Kind, Ledger, Obligation, Observation};
 use staunch_scope::{Context, Piece, TraceId};
 
+use super::{link::Link, socket::Transport};
 use crate::limits::HttpLimits;
 
 /// The header of W3C Trace Context.
 const TRACEPARENT: &str = "traceparent";
 
-/// The requests of one connection.
-pub(super) struct Requests<'l> {
+/// Whose requests they are, and what they may cost: known before there is one.
+#[derive(Clone, Copy)]
+pub(super) struct Origin<'l> {
     born_at: &'static Location<'static>,
-    connection: EntryId,
     ledger: Ledger,
-    /// Nobody cancels it: a request in the making is finished.
-    context: Context,
     limits: &'l HttpLimits,
 }
 
-impl<'l> Requests<'l> {
+/// The requests of one connection, while there are any.
+pub(super) struct Requests<'l> {
+    origin: Origin<'l>,
+    connection: EntryId,
+    context: Context,
+}
+
+impl<'l> Origin<'l> {
     pub(super) fn new(
         born_at: &'static Location<'static>,
-        connection: &Account,
+        ledger: Ledger,
         limits: &'l HttpLimits,
-    ) -> Requests<'l> {
-        let (connection, ledger) = (connection.id(), connection.ledger());
-        Requests {
-            born_at,
-            connection,
-            ledger,
-            context: Context::current().without_cancel(),
-            limits,
-        }
+    ) -> Origin<'l> {
+        Origin { born_at, ledger, limits }
     }
 
-    pub(super) fn limits(&self) -> &'l HttpLimits {
-        self.limits
-    }
-
-    /// Notes on the ledger what became of the connection.
+    /// Notes on the ledger what became of a connection.
     pub(super) fn observe(&self, rule: &'static str, text: String) {
         let at = self.ledger.now();
         let (kind, born_at) = (Kind::CONNECTION, self.born_at);
         self.ledger.observe(Observation { rule, kind, born_at, text, at });
     }
+}
+
+impl<'l> Requests<'l> {
+    /// Those that come by a connection of the running task.
+    pub(super) fn of(origin: Origin<'l>, transport: &impl Transport) -> Requests<'l> {
+        let connection = transport.account().id();
+        Requests { origin, connection, context: Link::context(transport.peer()) }
+    }
+
+    pub(super) fn limits(&self) -> &'l HttpLimits {
+        self.origin.limits
+    }
 
     /// Opens the account of a request: until all of its answer is made, or it is given up.
     pub(super) fn begin<B>(&self, request: &Request<B>) -> Piece {
-        let limit = self.limits.request_time;
+        let Origin { born_at, ledger, limits } = self.origin;
+        let limit = limits.request_time;
         let obligation = Obligation::EndsBy(Deadline::after(limit));
         let parent = Some(self.connection);
-        let account = self.ledger.open_at(self.born_at, Kind::REQUEST, obligation, parent);
+        let account = ledger.open_at(born_at, Kind::REQUEST, obligation, parent);
         label(&account, request);
         let given = request.headers().get(TRACEPARENT);
         let trace = given.and_then(|header| TraceId::from_traceparent(header.as_bytes()));

@@ -9,6 +9,7 @@
 
 use std::{
     io::{self, IoSlice},
+    net::SocketAddr,
     pin::Pin,
     task::{Context as Poller, Poll, ready},
     time::Duration,
@@ -30,6 +31,9 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + sealed::Sealed + 's
     /// Its entry on the ledger.
     fn account(&self) -> &Account;
 
+    /// The peer's address, if it has one.
+    fn peer(&self) -> Option<SocketAddr>;
+
     /// Says what the read is for that has just been pending.
     fn reads_for(&self, what: ReadFor);
 }
@@ -45,6 +49,10 @@ impl Transport for Connection {
         self.account()
     }
 
+    fn peer(&self) -> Option<SocketAddr> {
+        self.peer().ok().flatten()
+    }
+
     fn reads_for(&self, what: ReadFor) {
         self.reads_for(what);
     }
@@ -53,6 +61,10 @@ impl Transport for Connection {
 impl Transport for TlsConnection {
     fn account(&self) -> &Account {
         self.account()
+    }
+
+    fn peer(&self) -> Option<SocketAddr> {
+        self.peer().ok().flatten()
     }
 
     fn reads_for(&self, what: ReadFor) {
@@ -127,7 +139,11 @@ impl<T: Transport> Socket<T> {
         polled
     }
 
-    fn transport(self: Pin<&mut Self>) -> Pin<&mut T> {
+    pub(super) fn transport(&self) -> &T {
+        &self.transport
+    }
+
+    fn io(self: Pin<&mut Self>) -> Pin<&mut T> {
         Pin::new(&mut self.get_mut().transport)
     }
 
@@ -181,7 +197,7 @@ impl<T: Transport> AsyncWrite for Socket<T> {
         cx: &mut Poller<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.transport().poll_write(cx, bytes)
+        self.io().poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -189,7 +205,7 @@ impl<T: Transport> AsyncWrite for Socket<T> {
         cx: &mut Poller<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.transport().poll_write_vectored(cx, parts)
+        self.io().poll_write_vectored(cx, parts)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -212,6 +228,6 @@ impl<T: Transport> AsyncWrite for Socket<T> {
         if self.exchange.is_parked() {
             return Poll::Ready(Ok(()));
         }
-        self.transport().poll_shutdown(cx)
+        self.io().poll_shutdown(cx)
     }
 }

@@ -7,6 +7,7 @@ mod draining;
 mod leaving;
 mod parking;
 mod requests;
+mod streams;
 mod support;
 mod upgrading;
 mod versions;

@@ -1,0 +1,49 @@
+//! What a handler can know of the connection that its request came by.
+
+use std::net::SocketAddr;
+
+use staunch_scope::Context;
+
+/// A value of the contexts of a connection's requests.
+pub(super) struct Link {
+    stopping: Context,
+    peer: Option<SocketAddr>,
+}
+
+impl Link {
+    /// The context of the requests of the connection whose task is running: nobody cancels it, since
+    /// a request in the making is finished.
+    pub(super) fn context(peer: Option<SocketAddr>) -> Context {
+        let stopping = Context::current();
+        stopping.without_cancel().with_value(Link { stopping, peer })
+    }
+}
+
+/// The address of the client whose request is being answered; `None` over a Unix socket, and outside
+/// of a handler. Tasks that a handler starts know it too. Behind a proxy it is the proxy's.
+///
+/// # Examples
+/// ```
+/// use bytes::Bytes;
+/// use http_body_util::Full;
+/// use hyper::Response;
+/// use staunch_http::{handler, peer};
+///
+/// let whoami = handler(|_| async {
+///     let who = peer().map_or("somebody".to_owned(), |peer| peer.ip().to_string());
+///     Response::new(Full::new(Bytes::from(who)))
+/// });
+/// # let _ = whoami;
+/// ```
+pub fn peer() -> Option<SocketAddr> {
+    Context::current().value::<Link>()?.peer
+}
+
+/// A context that is cancelled when the server of the request is asked to stop. A handler's own is
+/// not: what it has begun it may finish. For handlers that would not finish by themselves.
+///
+/// Outside of a handler it is [`Context::current`].
+pub fn draining() -> Context {
+    let context = Context::current();
+    context.value::<Link>().map_or(context, |link| link.stopping.clone())
+}
