@@ -20,7 +20,11 @@ mod hub;
 mod limits;
 mod pace;
 mod sender;
+#[cfg(feature = "websocket")]
+mod websocket;
 
+#[cfg(feature = "websocket")]
+pub use self::websocket::{Message, NotWebSocketError, WebSocket, WebSocketError};
 pub use self::{
     admission::{Admitted, StreamCounts, StreamRefused, Streams},
     body::{StreamBody, StreamError},

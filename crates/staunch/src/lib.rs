@@ -36,8 +36,8 @@
 //!
 //! # Features
 //! `http`: a server for HTTP/1.1 and HTTP/2, `http::Server`, on which an axum router runs; and a
-//! manager for [`pool`]. `http-client`: `http::Client`. `postgres`, `redis`, `tcp`: managers too. `testing`: the test helpers; switch
-//! it on in `[dev-dependencies]` only.
+//! manager for [`pool`]. `http-client`: `http::Client`. `websocket`: `http::WebSocket`. `postgres`,
+//! `redis`, `tcp`: managers too. `testing`: the test helpers; switch it on in `[dev-dependencies]` only.
 
 #[cfg(feature = "http")]
 pub use staunch_http as http;

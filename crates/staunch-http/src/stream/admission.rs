@@ -182,7 +182,8 @@ pub struct Admitted {
 pub(super) struct Held {
     route: Arc<Route>,
     client: u64,
-    ending: Ending,
+    /// How the stream ends; before it has begun `None`.
+    ending: Option<Ending>,
 }
 
 impl Streams {
@@ -212,8 +213,7 @@ impl Streams {
         let client = self.0.hasher.hash_one(client);
         match self.0.admit(client) {
             Ok(()) => {
-                self.0.counters.opened.fetch_add(1, Ordering::Relaxed);
-                let held = Held { route: Arc::clone(&self.0), client, ending: Ending::Left };
+                let held = Held { route: Arc::clone(&self.0), client, ending: None };
                 Ok(Admitted { held, born_at })
             }
             Err(refused) => {
@@ -286,9 +286,10 @@ fn take(count: &AtomicUsize, most: usize) -> Result<(), Enough> {
 }
 
 impl Admitted {
-    /// The stream's account, below the request's, and a context that ends with its lifetime rather
+    /// It begins: the stream's account, below the request's, and a context that ends with its lifetime rather
     /// than with the request's time.
-    pub(super) fn piece(&self) -> Piece {
+    pub(super) fn begin(&mut self) -> Piece {
+        self.held.begins();
         let limits = self.held.limits();
         let promise = Obligation::ProgressWithin(limits.idle.saturating_add(limits.heartbeat));
         let ledger = Ledger::current();
@@ -306,9 +307,14 @@ impl Held {
         &self.route.limits
     }
 
+    fn begins(&mut self) {
+        self.ending = Some(Ending::Left);
+        self.route.counters.opened.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// How it ends, unless its client leaves it.
     pub(super) fn ends(&mut self, ending: Ending) {
-        self.ending = ending;
+        self.ending = Some(ending);
     }
 }
 
@@ -323,7 +329,9 @@ impl Drop for Held {
         }
         self.route.open.fetch_sub(1, Ordering::Relaxed);
         IN_PROCESS.fetch_sub(1, Ordering::Relaxed);
-        self.route.counters.ended[self.ending as usize].fetch_add(1, Ordering::Relaxed);
+        if let Some(ending) = self.ending {
+            self.route.counters.ended[ending as usize].fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 

@@ -101,12 +101,12 @@ impl Admitted {
         answer
     }
 
-    fn body<F, Fut>(self, make: F, signs: Option<Signs>) -> StreamBody
+    fn body<F, Fut>(mut self, make: F, signs: Option<Signs>) -> StreamBody
     where
         F: FnOnce(Sender) -> Fut,
         Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
     {
-        let piece = self.piece();
+        let piece = self.begin();
         let (sender, receiver) = channel(self.held.limits().buffer);
         let made: Made = Box::pin(make(sender));
         StreamBody::made(made, receiver, signs, piece, self.held)

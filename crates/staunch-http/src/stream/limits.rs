@@ -17,6 +17,8 @@ pub struct StreamLimits {
     /// Bytes that are made before the connection takes them; then whoever makes them waits. One piece
     /// may be larger. Default 16 KiB: a write.
     pub buffer: usize,
+    /// Bytes of a WebSocket's message, either way. Default 64 KiB; for more there are requests.
+    pub message: usize,
     /// A pause after which a sign of life is sent: of events a comment, over a WebSocket a ping. What
     /// is made in pieces has none. Default 15 s, which HTML, 9.2.7, recommends: proxies
     /// drop what is silent for 30 s or 60 s.
@@ -43,6 +45,7 @@ impl Default for StreamLimits {
     fn default() -> StreamLimits {
         StreamLimits {
             buffer: 16 << 10,
+            message: 64 << 10,
             heartbeat: Duration::from_secs(15),
             idle: Duration::from_mins(5),
             lifetime: Duration::from_hours(1),

@@ -11,3 +11,5 @@ mod streams;
 mod support;
 mod upgrading;
 mod versions;
+#[cfg(feature = "websocket")]
+mod websockets;

@@ -133,7 +133,7 @@ fn events_every(pause: Duration, limits: StreamLimits) -> (Streams, AtWork, impl
     (streams, at_work, service)
 }
 
-trait Serves:
+pub(crate) trait Serves:
     tower_service::Service<
         Request<RequestBody>,
         Response = Response<StreamBody>,
