@@ -8,7 +8,9 @@
 pub(crate) mod body;
 mod call;
 pub(crate) mod exchange;
+mod framing;
 pub(crate) mod handler;
+mod head;
 mod http1;
 mod http2;
 mod refusal;
@@ -180,6 +182,9 @@ where
         let limit = limits.head_time;
         requests
             .observe("head-time", format!("no whole request head within {limit:?} (`head_time`)"));
+    }
+    if let Some(ambiguity) = exchange.ambiguity() {
+        requests.observe("ambiguous-request", format!("refused: {}", ambiguity.text()));
     }
     ended.map_err(|error| ServeHttpError::new(error, limits, &exchange))
 }

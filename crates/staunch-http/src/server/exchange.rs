@@ -7,7 +7,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
 };
 
-use super::call::Guard;
+use super::{call::Guard, framing::Ambiguity};
 
 /// The state of the current exchange of one connection. Clones are the same.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +25,8 @@ struct Flags {
     streams: AtomicU32,
     /// One of them has ended since the last flush.
     stream_ended: AtomicBool,
+    /// What of the bytes could be read in two ways.
+    ambiguity: AtomicU8,
 }
 
 /// One after the other, and then from the beginning.
@@ -149,6 +151,15 @@ impl Exchange {
             1 => Some(Breach::Large),
             _ => Some(Breach::Slow),
         }
+    }
+
+    /// The client said what could be read in two ways, and is not listened to any more.
+    pub(super) fn set_ambiguity(&self, ambiguity: Ambiguity) {
+        self.0.ambiguity.store(ambiguity as u8, Ordering::Relaxed);
+    }
+
+    pub(super) fn ambiguity(&self) -> Option<Ambiguity> {
+        Ambiguity::from_code(self.0.ambiguity.load(Ordering::Relaxed))
     }
 
     /// All that was made has been sent; whether the client is to speak next.

@@ -37,7 +37,7 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 const RESETS: usize = 20;
 
 pub(super) async fn serve<S, B>(
-    socket: Socket<impl Transport>,
+    mut socket: Socket<impl Transport>,
     requests: &Requests<'_>,
     exchange: &Exchange,
     service: S,
@@ -49,7 +49,7 @@ where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     let context = Context::current();
-    exchange.multiplex();
+    socket.multiplex();
     let scope = ScopeBuilder::<Infallible>::new(&Context::current().without_cancel())
         .policy(Isolate)
         .grace(Duration::ZERO);

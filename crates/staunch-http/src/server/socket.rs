@@ -5,7 +5,7 @@
 //! client can only wait for its answer this socket says so; and when it waits in the middle of a
 //! request, where a pause is a stall. It also has the clock of a request's head,
 //! since hyper's begins when the answer before ends: a pause between two requests is no slow
-//! head.
+//! head. And it looks at each byte of the client once, before hyper does ([`framing`](super::framing)).
 
 use std::{
     io::{self, IoSlice},
@@ -23,7 +23,11 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::{exchange::Exchange, sniff::PREFACE};
+use super::{
+    exchange::Exchange,
+    framing::{Framing, SPOILED},
+    sniff::PREFACE,
+};
 
 /// What HTTP is spoken over: a [`Connection`] or a [`TlsConnection`].
 pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + sealed::Sealed + 'static {
@@ -72,16 +76,33 @@ pub(super) struct Socket<T> {
     head_due: Option<Pin<Box<Sleep>>>,
     /// What was heard before it was clear who is to read it.
     said: Bytes,
+    watch: Watch,
+}
+
+/// What the bytes of the client are looked at for.
+enum Watch {
+    Http1(Framing),
+    /// Nothing: it is HTTP/2.
+    Nothing,
+    /// It is over, but for these bytes.
+    Spoiled(&'static [u8]),
 }
 
 impl<T: Transport> Socket<T> {
     pub(super) fn new(transport: T, exchange: Exchange, head_time: Duration) -> Socket<T> {
-        Socket { transport, exchange, head_time, head_due: None, said: Bytes::new() }
+        let watch = Watch::Http1(Framing::default());
+        Socket { transport, exchange, head_time, head_due: None, said: Bytes::new(), watch }
     }
 
     /// What the client has said that nobody has read.
     pub(super) fn said(&self) -> &[u8] {
         &self.said
+    }
+
+    /// The client speaks HTTP/2.
+    pub(super) fn multiplex(&mut self) {
+        self.exchange.multiplex();
+        self.watch = Watch::Nothing;
     }
 
     /// What was read, but not understood, is to be read again.
@@ -116,15 +137,39 @@ impl<T: Transport> Socket<T> {
         cx: &mut Poller<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Watch::Spoiled(rest) = &mut self.watch {
+            put(rest, buffer);
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.transport).poll_read(cx, buffer);
         if polled.is_pending() {
             return self.poll_late(cx).map(Err);
         }
-        if buffer.filled().len() > before && self.exchange.received() {
-            self.head_due = None;
+        if buffer.filled().len() > before {
+            let begins = self.exchange.received();
+            if begins {
+                self.head_due = None;
+            }
+            self.watch(buffer, before, begins);
         }
         polled
+    }
+
+    /// Looks at what has come; what two servers could read in two ways nobody reads.
+    fn watch(&mut self, buffer: &mut ReadBuf<'_>, before: usize, begins: bool) {
+        let Watch::Http1(framing) = &mut self.watch else { return };
+        if begins {
+            framing.begins();
+        }
+        let new = buffer.filled().get(before..).unwrap_or_default();
+        if let Err((passed, ambiguity)) = framing.walk(new) {
+            self.exchange.set_ambiguity(ambiguity);
+            buffer.set_filled(before + passed);
+            let mut rest = SPOILED;
+            put(&mut rest, buffer);
+            self.watch = Watch::Spoiled(rest);
+        }
     }
 
     fn transport(self: Pin<&mut Self>) -> Pin<&mut T> {
@@ -154,6 +199,13 @@ impl<T: Transport> Socket<T> {
         }
         Poll::Pending
     }
+}
+
+/// As much of `rest` as there is room for.
+fn put(rest: &mut &'static [u8], buffer: &mut ReadBuf<'_>) {
+    let (now, later) = rest.split_at(rest.len().min(buffer.remaining()));
+    buffer.put_slice(now);
+    *rest = later;
 }
 
 impl<T: Transport> AsyncRead for Socket<T> {
