@@ -8,6 +8,7 @@
 pub(crate) mod body;
 mod call;
 pub(crate) mod exchange;
+mod frames;
 mod framing;
 pub(crate) mod handler;
 mod head;
@@ -17,6 +18,7 @@ mod refusal;
 mod request;
 mod sniff;
 pub(crate) mod socket;
+mod taking;
 pub(crate) mod upgrade;
 
 use std::{convert::Infallible, future::Future, panic::Location, sync::Arc};
@@ -30,7 +32,7 @@ use tower_service::Service;
 use self::{
     body::RequestBody,
     exchange::Exchange,
-    request::Requests,
+    request::{Notes, Requests},
     sniff::Version,
     socket::{Socket, Transport},
 };
@@ -178,13 +180,24 @@ where
         },
         Some(Version::Http2) => Box::pin(http2::serve(socket, &requests, &exchange, service)).await,
     };
+    note(&requests.notes(), limits, &exchange, ended.as_ref().err());
+    ended.map_err(|error| ServeHttpError::new(error, limits, &exchange))
+}
+
+/// Notes what the connection had to be ended for, if it had.
+fn note(notes: &Notes, limits: &HttpLimits, exchange: &Exchange, error: Option<&hyper::Error>) {
     if exchange.was_late() {
         let limit = limits.head_time;
-        requests
-            .observe("head-time", format!("no whole request head within {limit:?} (`head_time`)"));
+        notes.observe("head-time", format!("no whole request head within {limit:?} (`head_time`)"));
     }
     if let Some(ambiguity) = exchange.ambiguity() {
-        requests.observe("ambiguous-request", format!("refused: {}", ambiguity.text()));
+        notes.observe("ambiguous-request", format!("refused: {}", ambiguity.text()));
     }
-    ended.map_err(|error| ServeHttpError::new(error, limits, &exchange))
+    if exchange.is_flooded() {
+        let limit = limits.control_frames;
+        let what = "more frames that bring nothing than";
+        notes.observe("http2-flood", format!("{what} {limit} a second (`control_frames`)"));
+    } else if let Some(error) = error.and_then(http2::excess) {
+        notes.observe("http2-flood", error.to_string());
+    }
 }

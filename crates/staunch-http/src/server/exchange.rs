@@ -27,6 +27,10 @@ struct Flags {
     stream_ended: AtomicBool,
     /// What of the bytes could be read in two ways.
     ambiguity: AtomicU8,
+    /// An HTTP/2 client sent too many frames that bring nothing.
+    is_flooded: AtomicBool,
+    /// How often the socket began to take nothing more, and took something again: odd in between.
+    blocked: AtomicU32,
 }
 
 /// One after the other, and then from the beginning.
@@ -160,6 +164,28 @@ impl Exchange {
 
     pub(super) fn ambiguity(&self) -> Option<Ambiguity> {
         Ambiguity::from_code(self.0.ambiguity.load(Ordering::Relaxed))
+    }
+
+    /// The client sent too many frames that bring nothing, and is not listened to any more.
+    pub(super) fn set_flooded(&self) {
+        self.0.is_flooded.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_flooded(&self) -> bool {
+        self.0.is_flooded.load(Ordering::Relaxed)
+    }
+
+    /// Whether the socket of an HTTP/2 connection takes nothing more.
+    pub(super) fn set_blocked(&self, is_blocked: bool) {
+        let blocked = self.0.blocked.load(Ordering::Relaxed); // its connection alone writes it
+        if (blocked % 2 == 1) != is_blocked {
+            self.0.blocked.store(blocked.wrapping_add(1), Ordering::Relaxed);
+        }
+    }
+
+    /// How often that was so; `None` while it is.
+    pub(super) fn blocked(&self) -> Option<u32> {
+        Some(self.0.blocked.load(Ordering::Relaxed)).filter(|blocked| blocked % 2 == 0)
     }
 
     /// All that was made has been sent; whether the client is to speak next.

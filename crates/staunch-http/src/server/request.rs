@@ -1,7 +1,7 @@
 //! What every request begins with: an account below its connection's, and a context with a deadline
 //! and a trace id.
 
-use std::panic::Location;
+use std::{panic::Location, time::Duration};
 
 use hyper::Request;
 use staunch_ledger::{Account, Deadline, EntryId, Kind, Ledger, Obligation, Observation};
@@ -42,11 +42,9 @@ impl<'l> Requests<'l> {
         self.limits
     }
 
-    /// Notes on the ledger what became of the connection.
-    pub(super) fn observe(&self, rule: &'static str, text: String) {
-        let at = self.ledger.now();
-        let (kind, born_at) = (Kind::CONNECTION, self.born_at);
-        self.ledger.observe(Observation { rule, kind, born_at, text, at });
+    /// Where it is noted what became of the connection.
+    pub(super) fn notes(&self) -> Notes {
+        Notes { born_at: self.born_at, ledger: self.ledger }
     }
 
     /// Opens the account of a request: until all of its answer is made, or it is given up.
@@ -60,6 +58,27 @@ impl<'l> Requests<'l> {
         let trace = given.and_then(|header| TraceId::from_traceparent(header.as_bytes()));
         let trace = trace.unwrap_or_else(|| TraceId::derived(account.id().number()));
         Piece::new(account, self.context.with_trace_id(trace).with_timeout(limit))
+    }
+}
+
+/// What became of a connection, on the ledger.
+#[derive(Clone, Copy)]
+pub(super) struct Notes {
+    born_at: &'static Location<'static>,
+    ledger: Ledger,
+}
+
+impl Notes {
+    pub(super) fn observe(&self, rule: &'static str, text: String) {
+        let at = self.ledger.now();
+        let (kind, born_at) = (Kind::CONNECTION, self.born_at);
+        self.ledger.observe(Observation { rule, kind, born_at, text, at });
+    }
+
+    /// The client did not take what there was for it.
+    pub(super) fn stalled(&self, limit: Duration, what: &str) {
+        let text = format!("nothing of an answer was taken for {limit:?} (`stream_stall`): {what}");
+        self.observe("stream-stall", text);
     }
 }
 

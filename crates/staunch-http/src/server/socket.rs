@@ -25,9 +25,11 @@ use tokio::{
 
 use super::{
     exchange::Exchange,
+    frames::{Frames, endless_head},
     framing::{Framing, SPOILED},
     sniff::PREFACE,
 };
+use crate::limits::HttpLimits;
 
 /// What HTTP is spoken over: a [`Connection`] or a [`TlsConnection`].
 pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + sealed::Sealed + 'static {
@@ -79,13 +81,15 @@ pub(super) struct Socket<T> {
     watch: Watch,
 }
 
+/// The most that a head may have.
+type HeadBytes = usize;
+
 /// What the bytes of the client are looked at for.
 enum Watch {
     Http1(Framing),
-    /// Nothing: it is HTTP/2.
-    Nothing,
+    Http2(Box<Frames>, HeadBytes),
     /// It is over, but for these bytes.
-    Spoiled(&'static [u8]),
+    Spoiled(Bytes),
 }
 
 impl<T: Transport> Socket<T> {
@@ -100,9 +104,10 @@ impl<T: Transport> Socket<T> {
     }
 
     /// The client speaks HTTP/2.
-    pub(super) fn multiplex(&mut self) {
+    pub(super) fn multiplex(&mut self, limits: &HttpLimits) {
         self.exchange.multiplex();
-        self.watch = Watch::Nothing;
+        let frames = Box::new(Frames::new(limits.control_frames));
+        self.watch = Watch::Http2(frames, limits.head_bytes);
     }
 
     /// What was read, but not understood, is to be read again.
@@ -156,20 +161,39 @@ impl<T: Transport> Socket<T> {
         polled
     }
 
-    /// Looks at what has come; what two servers could read in two ways nobody reads.
+    /// Looks at what has come; from what is too much on nobody reads it.
     fn watch(&mut self, buffer: &mut ReadBuf<'_>, before: usize, begins: bool) {
-        let Watch::Http1(framing) = &mut self.watch else { return };
-        if begins {
-            framing.begins();
-        }
         let new = buffer.filled().get(before..).unwrap_or_default();
-        if let Err((passed, ambiguity)) = framing.walk(new) {
-            self.exchange.set_ambiguity(ambiguity);
-            buffer.set_filled(before + passed);
-            let mut rest = SPOILED;
-            put(&mut rest, buffer);
-            self.watch = Watch::Spoiled(rest);
+        let (passed, mut instead) = match &mut self.watch {
+            Watch::Http1(framing) => {
+                if begins {
+                    framing.begins();
+                }
+                let Err((passed, ambiguity)) = framing.walk(new) else { return };
+                self.exchange.set_ambiguity(ambiguity);
+                (passed, Bytes::from_static(SPOILED))
+            }
+            Watch::Http2(frames, head_bytes) => {
+                let Some(passed) = frames.walk(new) else { return };
+                self.exchange.set_flooded();
+                (passed, endless_head(*head_bytes))
+            }
+            Watch::Spoiled(_) => return,
+        };
+        buffer.set_filled(before + passed);
+        put(&mut instead, buffer);
+        self.watch = Watch::Spoiled(instead);
+    }
+
+    /// What has become of a write.
+    fn wrote(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Watch::Http2(frames, _) = &mut self.watch {
+            self.exchange.set_blocked(written.is_pending());
+            if let Poll::Ready(Ok(bytes)) = &written {
+                frames.sent(*bytes);
+            }
         }
+        written
     }
 
     fn transport(self: Pin<&mut Self>) -> Pin<&mut T> {
@@ -202,10 +226,8 @@ impl<T: Transport> Socket<T> {
 }
 
 /// As much of `rest` as there is room for.
-fn put(rest: &mut &'static [u8], buffer: &mut ReadBuf<'_>) {
-    let (now, later) = rest.split_at(rest.len().min(buffer.remaining()));
-    buffer.put_slice(now);
-    *rest = later;
+fn put(rest: &mut Bytes, buffer: &mut ReadBuf<'_>) {
+    buffer.put_slice(&rest.split_to(rest.len().min(buffer.remaining())));
 }
 
 impl<T: Transport> AsyncRead for Socket<T> {
@@ -233,7 +255,9 @@ impl<T: Transport> AsyncWrite for Socket<T> {
         cx: &mut Poller<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.transport().poll_write(cx, bytes)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.transport).poll_write(cx, bytes);
+        this.wrote(written)
     }
 
     fn poll_write_vectored(
@@ -241,7 +265,9 @@ impl<T: Transport> AsyncWrite for Socket<T> {
         cx: &mut Poller<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.transport().poll_write_vectored(cx, parts)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.transport).poll_write_vectored(cx, parts);
+        this.wrote(written)
     }
 
     fn is_write_vectored(&self) -> bool {

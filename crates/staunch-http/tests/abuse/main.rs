@@ -5,7 +5,10 @@
 
 mod ambiguous;
 mod corpus;
+mod flooding;
+mod frames;
 mod raw;
+mod stalling;
 #[path = "../server/support.rs"]
 #[allow(dead_code, reason = "the tests of the server use the rest of it")]
 mod support;
