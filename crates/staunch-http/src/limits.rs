@@ -45,12 +45,34 @@ pub struct HttpLimits {
     /// (`Connection: close`, GOAWAY), and the client opens another, perhaps to another server.
     /// Default 10 000: what opening one costs is 1 % of what they do.
     pub requests: u32,
-    /// Requests of one HTTP/2 connection at a time. Default 100, as browsers expect (RFC 9113,
+    /// Requests of one HTTP/2 connection at a time (SETTINGS_MAX_CONCURRENT_STREAMS). Default 100, as browsers expect (RFC 9113,
     /// 6.5.2); beyond it a client waits.
     pub streams: u32,
-    /// Bytes of an answer that one HTTP/2 stream holds for a client that does not take them.
+    /// Bytes of an answer that one HTTP/2 stream holds for a client that does not take them, and of a
+    /// piece in which it is handed over: at most both.
     /// Default 64 KiB: the window that clients begin with.
     pub stream_buffer: usize,
+    /// Time in which an HTTP/2 client must take so much of an answer: its windows may be shut for so
+    /// long. Then, within twice the time, the stream is reset; if all of its answer was made the
+    /// connection is cut, within three times. Default 30 s, as the listener's `Limits::write_stall`.
+    pub stream_stall: Duration,
+    /// Frames of an HTTP/2 client a second that bring nothing: PING, SETTINGS, RST_STREAM, PRIORITY,
+    /// DATA without data, WINDOW_UPDATE for more than it was sent. Beyond it the connection is ended
+    /// (GOAWAY, ENHANCE_YOUR_CALM). Default 1000: who cancels each request, or measures each round
+    /// trip, needs less. 0 takes any.
+    pub control_frames: u32,
+    /// Streams that an HTTP/2 client has reset before they were taken up, or that it was refused, at a
+    /// time. Beyond it the connection is ended (rapid reset, CVE-2023-44487). Default 20, as in h2.
+    pub resets: usize,
+    /// Bytes that an HTTP/2 client may send on one stream before they are read
+    /// (SETTINGS_INITIAL_WINDOW_SIZE). Default 256 KiB: what a link of 100 Mbit/s holds at 20 ms.
+    pub stream_window: u32,
+    /// Bytes that an HTTP/2 client may send on all streams before they are read. Default 1 MiB: four
+    /// streams at full speed.
+    pub connection_window: u32,
+    /// Bytes of a frame that an HTTP/2 client may send (SETTINGS_MAX_FRAME_SIZE), from 16 KiB to 16 MiB.
+    /// Default 16 KiB, the least there is: larger ones hold up the other streams.
+    pub frame_bytes: u32,
 }
 
 impl Default for HttpLimits {
@@ -68,6 +90,12 @@ impl Default for HttpLimits {
             requests: 10_000,
             streams: 100,
             stream_buffer: 64 << 10,
+            stream_stall: Duration::from_secs(30),
+            control_frames: 1000,
+            resets: 20,
+            stream_window: 256 << 10,
+            connection_window: 1 << 20,
+            frame_bytes: 16 << 10,
         }
     }
 }

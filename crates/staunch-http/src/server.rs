@@ -8,7 +8,10 @@
 pub(crate) mod body;
 mod call;
 pub(crate) mod exchange;
+mod frames;
+mod framing;
 pub(crate) mod handler;
+mod head;
 mod http1;
 mod http2;
 pub(crate) mod link;
@@ -16,6 +19,7 @@ mod refusal;
 mod request;
 mod sniff;
 pub(crate) mod socket;
+mod taking;
 pub(crate) mod upgrade;
 
 use std::{convert::Infallible, future::Future, panic::Location, sync::Arc};
@@ -29,7 +33,7 @@ use tower_service::Service;
 use self::{
     body::RequestBody,
     exchange::Exchange,
-    request::Origin,
+    request::{Notes, Origin},
     sniff::Version,
     socket::{Socket, Transport},
 };
@@ -177,10 +181,24 @@ where
         },
         Some(Version::Http2) => Box::pin(http2::serve(socket, origin, &exchange, service)).await,
     };
+    note(&origin.notes, limits, &exchange, ended.as_ref().err());
+    ended.map_err(|error| ServeHttpError::new(error, limits, &exchange))
+}
+
+/// Notes what the connection had to be ended for, if it had.
+fn note(notes: &Notes, limits: &HttpLimits, exchange: &Exchange, error: Option<&hyper::Error>) {
     if exchange.was_late() {
         let limit = limits.head_time;
-        origin
-            .observe("head-time", format!("no whole request head within {limit:?} (`head_time`)"));
+        notes.observe("head-time", format!("no whole request head within {limit:?} (`head_time`)"));
     }
-    ended.map_err(|error| ServeHttpError::new(error, limits, &exchange))
+    if let Some(ambiguity) = exchange.ambiguity() {
+        notes.observe("ambiguous-request", format!("refused: {}", ambiguity.text()));
+    }
+    if exchange.is_flooded() {
+        let limit = limits.control_frames;
+        let what = "more frames that bring nothing than";
+        notes.observe("http2-flood", format!("{what} {limit} a second (`control_frames`)"));
+    } else if let Some(error) = error.and_then(http2::excess) {
+        notes.observe("http2-flood", error.to_string());
+    }
 }

@@ -23,7 +23,7 @@ use tower_service::Service;
 use super::{
     body::{AnswerBody, RequestBody},
     exchange::Exchange,
-    refusal,
+    head, refusal,
     request::Requests,
 };
 use crate::limits::HttpLimits;
@@ -195,13 +195,16 @@ where
     }
 }
 
-/// The request with its body limited; a refusal when its head says that it is over a limit.
+/// The request with its body limited; a refusal when its head is unfit or says that it is over a limit.
 fn within(
     limits: &HttpLimits,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     exchange: Exchange,
 ) -> Result<Request<RequestBody>, Box<Refusal>> {
     let is_http2 = request.version() == Version::HTTP_2;
+    if let Err(unfit) = head::check(&mut request) {
+        return Err(Box::new(refusal::unfit(unfit, is_http2)));
+    }
     let uri = request.uri().path_and_query().map_or(0, |uri| uri.as_str().len());
     if uri > limits.uri_bytes {
         return Err(Box::new(refusal::long_uri(uri, limits.uri_bytes, is_http2)));

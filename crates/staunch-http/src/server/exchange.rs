@@ -7,7 +7,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
 };
 
-use super::call::Guard;
+use super::{call::Guard, framing::Ambiguity};
 
 /// The state of the current exchange of one connection. Clones are the same.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +25,12 @@ struct Flags {
     streams: AtomicU32,
     /// One of them has ended since the last flush.
     stream_ended: AtomicBool,
+    /// What of the bytes could be read in two ways.
+    ambiguity: AtomicU8,
+    /// An HTTP/2 client sent too many frames that bring nothing.
+    is_flooded: AtomicBool,
+    /// How often the socket began to take nothing more, and took something again: odd in between.
+    blocked: AtomicU32,
 }
 
 /// One after the other, and then from the beginning.
@@ -149,6 +155,37 @@ impl Exchange {
             1 => Some(Breach::Large),
             _ => Some(Breach::Slow),
         }
+    }
+
+    /// The client said what could be read in two ways, and is not listened to any more.
+    pub(super) fn set_ambiguity(&self, ambiguity: Ambiguity) {
+        self.0.ambiguity.store(ambiguity as u8, Ordering::Relaxed);
+    }
+
+    pub(super) fn ambiguity(&self) -> Option<Ambiguity> {
+        Ambiguity::from_code(self.0.ambiguity.load(Ordering::Relaxed))
+    }
+
+    /// The client sent too many frames that bring nothing, and is not listened to any more.
+    pub(super) fn set_flooded(&self) {
+        self.0.is_flooded.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_flooded(&self) -> bool {
+        self.0.is_flooded.load(Ordering::Relaxed)
+    }
+
+    /// Whether the socket of an HTTP/2 connection takes nothing more.
+    pub(super) fn set_blocked(&self, is_blocked: bool) {
+        let blocked = self.0.blocked.load(Ordering::Relaxed); // its connection alone writes it
+        if (blocked % 2 == 1) != is_blocked {
+            self.0.blocked.store(blocked.wrapping_add(1), Ordering::Relaxed);
+        }
+    }
+
+    /// How often that was so; `None` while it is.
+    pub(super) fn blocked(&self) -> Option<u32> {
+        Some(self.0.blocked.load(Ordering::Relaxed)).filter(|blocked| blocked % 2 == 0)
     }
 
     /// All that was made has been sent; whether the client is to speak next.

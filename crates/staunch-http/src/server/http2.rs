@@ -2,10 +2,12 @@
 
 use std::{
     convert::Infallible,
+    error::Error,
     future::{Future, poll_fn},
+    ops::RangeInclusive,
     pin::{Pin, pin},
     sync::atomic::{AtomicU32, Ordering},
-    task::{Context as Poller, Poll},
+    task::{Context as Poller, Poll, ready},
     time::Duration,
 };
 
@@ -22,22 +24,14 @@ use super::{
     body::RequestBody,
     call::{Answered, answer},
     exchange::Exchange,
-    request::{Origin, Requests},
+    request::{Notes, Origin, Requests},
     socket::{Socket, Transport},
+    taking::{Lookout, Taking, Watched},
 };
 use crate::limits::HttpLimits;
 
-/// Bytes that a client may send on one stream, and on all together, before they are read: what a
-/// link of 100 Mbit/s holds at 20 ms, and four streams of it.
-const STREAM_WINDOW: u32 = 256 << 10;
-const CONNECTION_WINDOW: u32 = 1 << 20;
-
-/// Streams that a client has reset before they were taken up. Beyond it the connection ends (rapid
-/// reset, CVE-2023-44487).
-const RESETS: usize = 20;
-
 pub(super) async fn serve<S, B>(
-    socket: Socket<impl Transport>,
+    mut socket: Socket<impl Transport>,
     origin: Origin<'_>,
     exchange: &Exchange,
     service: S,
@@ -50,25 +44,33 @@ where
 {
     let requests = Requests::of(origin, socket.transport());
     let context = Context::current();
-    exchange.multiplex();
+    socket.multiplex(requests.limits());
     let scope = ScopeBuilder::<Infallible>::new(&Context::current().without_cancel())
         .policy(Isolate)
         .grace(Duration::ZERO);
+    let limits = requests.limits();
+    let taking = Taking::new(exchange.clone(), limits.stream_stall, limits.stream_buffer);
     let begun = AtomicU32::new(0);
-    let is_full = || begun.load(Ordering::Relaxed) >= requests.limits().requests;
+    let is_full = || begun.load(Ordering::Relaxed) >= limits.requests;
     let ended = scope.run(async |scope| {
         let service = service_fn(|request| {
             begun.fetch_add(1, Ordering::Relaxed);
             let stream = exchange.open_stream();
             let answer = answer(service.clone(), request, &requests, Exchange::default());
-            Answered::new(answer, stream)
+            taking.taken(Answered::new(answer, stream))
         });
-        let builder = builder(requests.limits(), Children(scope.clone()));
+        let children =
+            Children { scope: scope.clone(), taking: taking.clone(), notes: requests.notes() };
+        let builder = builder(limits, children);
         let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
         let mut stop = pin!(context.cancelled());
-        let mut is_stopping = false;
+        let (mut is_stopping, mut lookout) = (false, Lookout::default());
         let ended = poll_fn(|cx| {
             let polled = connection.as_mut().poll(cx);
+            if polled.is_pending() && lookout.poll(&taking, cx).is_ready() {
+                requests.notes().stalled(limits.stream_stall, "the connection was cut");
+                return Poll::Ready(Ok(()));
+            }
             if is_stopping || polled.is_ready() {
                 return polled;
             }
@@ -87,30 +89,46 @@ where
     shield(ended).await.result.unwrap_or(Ok(()))
 }
 
+/// No PING is sent to see whether the client is there: a request has its time, what is sent to it the
+/// watchdog, and what waits for it `idle`.
 fn builder(limits: &HttpLimits, children: Children) -> http2::Builder<Children> {
+    const FRAME_BYTES: RangeInclusive<u32> = 16 << 10..=(1 << 24) - 1; // RFC 9113, 4.2
     let mut builder = http2::Builder::new(children);
     let head_bytes = u32::try_from(limits.head_bytes).unwrap_or(u32::MAX);
     builder
         .max_concurrent_streams(limits.streams)
         .max_header_list_size(head_bytes)
         .max_send_buf_size(limits.stream_buffer)
-        .max_pending_accept_reset_streams(RESETS)
-        .max_local_error_reset_streams(RESETS)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW);
+        .max_pending_accept_reset_streams(limits.resets)
+        .max_local_error_reset_streams(limits.resets)
+        .initial_stream_window_size(limits.stream_window)
+        .initial_connection_window_size(limits.connection_window)
+        .max_frame_size(limits.frame_bytes.clamp(*FRAME_BYTES.start(), *FRAME_BYTES.end()));
     builder
+}
+
+/// What h2 had enough of, if that is why the connection ended: resets, or a head that did not end.
+pub(super) fn excess(error: &hyper::Error) -> Option<&h2::Error> {
+    let error = error.source()?.downcast_ref::<h2::Error>()?;
+    let is_ours = error.is_library() && error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM);
+    is_ours.then_some(error)
 }
 
 /// Starts what hyper would spawn as a child of the connection.
 #[derive(Clone)]
-struct Children(Scope<Infallible>);
+struct Children {
+    scope: Scope<Infallible>,
+    taking: Taking,
+    notes: Notes,
+}
 
 impl<F> Executor<F> for Children
 where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        self.0.spawn_named("request", Child { stream });
+        let (stream, notes) = (self.taking.watched(stream), self.notes);
+        self.scope.spawn_named("request", Child { stream, notes });
     }
 }
 
@@ -118,7 +136,8 @@ pin_project! {
     /// What hyper would spawn. By hand: an `async` block would hold it twice.
     struct Child<F> {
         #[pin]
-        stream: F,
+        stream: Watched<F>,
+        notes: Notes,
     }
 }
 
@@ -126,6 +145,10 @@ impl<F: Future<Output = ()>> Future for Child<F> {
     type Output = Result<(), Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<Self::Output> {
-        self.project().stream.poll(cx).map(Ok)
+        let mut this = self.project();
+        if !ready!(this.stream.as_mut().poll(cx)) {
+            this.notes.stalled(this.stream.limit(), "the stream was reset");
+        }
+        Poll::Ready(Ok(()))
     }
 }

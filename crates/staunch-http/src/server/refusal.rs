@@ -10,7 +10,7 @@ use hyper::{
 };
 use staunch_ledger::{Account, Observation};
 
-use super::exchange::Breach;
+use super::{exchange::Breach, head::Unfit};
 
 type Refusal = Response<Full<Bytes>>;
 
@@ -35,6 +35,11 @@ pub(super) fn large(announced: u64, most: usize, is_http2: bool) -> Refusal {
     let text =
         format!("The request announces a body of {announced} bytes; at most {most} are taken.\n");
     last(refusal(StatusCode::PAYLOAD_TOO_LARGE, text), is_http2)
+}
+
+/// The head is not what a head may be.
+pub(super) fn unfit(unfit: Unfit, is_http2: bool) -> Refusal {
+    last(refusal(unfit.status(), format!("{}.\n", unfit.text())), is_http2)
 }
 
 /// Path and query are too long.

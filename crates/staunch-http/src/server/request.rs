@@ -1,7 +1,7 @@
 //! What every request begins with: an account below its connection's, and a context with a deadline
 //! and a trace id.
 
-use std::panic::Location;
+use std::{panic::Location, time::Duration};
 
 use hyper::Request;
 use staunch_ledger::{Account, Deadline, EntryId, Kind, Ledger, Obligation, Observation};
@@ -16,8 +16,8 @@ const TRACEPARENT: &str = "traceparent";
 /// Whose requests they are, and what they may cost: known before there is one.
 #[derive(Clone, Copy)]
 pub(super) struct Origin<'l> {
-    born_at: &'static Location<'static>,
-    ledger: Ledger,
+    /// Where it is noted what became of the connection.
+    pub(super) notes: Notes,
     limits: &'l HttpLimits,
 }
 
@@ -34,14 +34,7 @@ impl<'l> Origin<'l> {
         ledger: Ledger,
         limits: &'l HttpLimits,
     ) -> Origin<'l> {
-        Origin { born_at, ledger, limits }
-    }
-
-    /// Notes on the ledger what became of a connection.
-    pub(super) fn observe(&self, rule: &'static str, text: String) {
-        let at = self.ledger.now();
-        let (kind, born_at) = (Kind::CONNECTION, self.born_at);
-        self.ledger.observe(Observation { rule, kind, born_at, text, at });
+        Origin { notes: Notes { born_at, ledger }, limits }
     }
 }
 
@@ -56,9 +49,13 @@ impl<'l> Requests<'l> {
         self.origin.limits
     }
 
+    pub(super) fn notes(&self) -> Notes {
+        self.origin.notes
+    }
+
     /// Opens the account of a request: until all of its answer is made, or it is given up.
     pub(super) fn begin<B>(&self, request: &Request<B>) -> Piece {
-        let Origin { born_at, ledger, limits } = self.origin;
+        let Origin { notes: Notes { born_at, ledger }, limits } = self.origin;
         let limit = limits.request_time;
         let obligation = Obligation::EndsBy(Deadline::after(limit));
         let parent = Some(self.connection);
@@ -68,6 +65,27 @@ impl<'l> Requests<'l> {
         let trace = given.and_then(|header| TraceId::from_traceparent(header.as_bytes()));
         let trace = trace.unwrap_or_else(|| TraceId::derived(account.id().number()));
         Piece::new(account, self.context.with_trace_id(trace).with_timeout(limit))
+    }
+}
+
+/// What became of a connection, on the ledger.
+#[derive(Clone, Copy)]
+pub(super) struct Notes {
+    born_at: &'static Location<'static>,
+    ledger: Ledger,
+}
+
+impl Notes {
+    pub(super) fn observe(&self, rule: &'static str, text: String) {
+        let at = self.ledger.now();
+        let (kind, born_at) = (Kind::CONNECTION, self.born_at);
+        self.ledger.observe(Observation { rule, kind, born_at, text, at });
+    }
+
+    /// The client did not take what there was for it.
+    pub(super) fn stalled(&self, limit: Duration, what: &str) {
+        let text = format!("nothing of an answer was taken for {limit:?} (`stream_stall`): {what}");
+        self.observe("stream-stall", text);
     }
 }
 

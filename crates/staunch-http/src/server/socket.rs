@@ -5,7 +5,7 @@
 //! client can only wait for its answer this socket says so; and when it waits in the middle of a
 //! request, where a pause is a stall. It also has the clock of a request's head,
 //! since hyper's begins when the answer before ends: a pause between two requests is no slow
-//! head.
+//! head. And it looks at each byte of the client once, before hyper does ([`framing`](super::framing)).
 
 use std::{
     io::{self, IoSlice},
@@ -24,7 +24,13 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::{exchange::Exchange, sniff::PREFACE};
+use super::{
+    exchange::Exchange,
+    frames::{Frames, endless_head},
+    framing::{Framing, SPOILED},
+    sniff::PREFACE,
+};
+use crate::limits::HttpLimits;
 
 /// What HTTP is spoken over: a [`Connection`] or a [`TlsConnection`].
 pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + sealed::Sealed + 'static {
@@ -84,16 +90,36 @@ pub(super) struct Socket<T> {
     head_due: Option<Pin<Box<Sleep>>>,
     /// What was heard before it was clear who is to read it.
     said: Bytes,
+    watch: Watch,
+}
+
+/// The most that a head may have.
+type HeadBytes = usize;
+
+/// What the bytes of the client are looked at for.
+enum Watch {
+    Http1(Framing),
+    Http2(Box<Frames>, HeadBytes),
+    /// It is over, but for these bytes.
+    Spoiled(Bytes),
 }
 
 impl<T: Transport> Socket<T> {
     pub(super) fn new(transport: T, exchange: Exchange, head_time: Duration) -> Socket<T> {
-        Socket { transport, exchange, head_time, head_due: None, said: Bytes::new() }
+        let watch = Watch::Http1(Framing::default());
+        Socket { transport, exchange, head_time, head_due: None, said: Bytes::new(), watch }
     }
 
     /// What the client has said that nobody has read.
     pub(super) fn said(&self) -> &[u8] {
         &self.said
+    }
+
+    /// The client speaks HTTP/2.
+    pub(super) fn multiplex(&mut self, limits: &HttpLimits) {
+        self.exchange.multiplex();
+        let frames = Box::new(Frames::new(limits.control_frames));
+        self.watch = Watch::Http2(frames, limits.head_bytes);
     }
 
     /// What was read, but not understood, is to be read again.
@@ -128,19 +154,62 @@ impl<T: Transport> Socket<T> {
         cx: &mut Poller<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Watch::Spoiled(rest) = &mut self.watch {
+            put(rest, buffer);
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.transport).poll_read(cx, buffer);
         if polled.is_pending() {
             return self.poll_late(cx).map(Err);
         }
-        if buffer.filled().len() > before && self.exchange.received() {
-            self.head_due = None;
+        if buffer.filled().len() > before {
+            let begins = self.exchange.received();
+            if begins {
+                self.head_due = None;
+            }
+            self.watch(buffer, before, begins);
         }
         polled
     }
 
     pub(super) fn transport(&self) -> &T {
         &self.transport
+    }
+
+    /// Looks at what has come; from what is too much on nobody reads it.
+    fn watch(&mut self, buffer: &mut ReadBuf<'_>, before: usize, begins: bool) {
+        let new = buffer.filled().get(before..).unwrap_or_default();
+        let (passed, mut instead) = match &mut self.watch {
+            Watch::Http1(framing) => {
+                if begins {
+                    framing.begins();
+                }
+                let Err((passed, ambiguity)) = framing.walk(new) else { return };
+                self.exchange.set_ambiguity(ambiguity);
+                (passed, Bytes::from_static(SPOILED))
+            }
+            Watch::Http2(frames, head_bytes) => {
+                let Some(passed) = frames.walk(new) else { return };
+                self.exchange.set_flooded();
+                (passed, endless_head(*head_bytes))
+            }
+            Watch::Spoiled(_) => return,
+        };
+        buffer.set_filled(before + passed);
+        put(&mut instead, buffer);
+        self.watch = Watch::Spoiled(instead);
+    }
+
+    /// What has become of a write.
+    fn wrote(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Watch::Http2(frames, _) = &mut self.watch {
+            self.exchange.set_blocked(written.is_pending());
+            if let Poll::Ready(Ok(bytes)) = &written {
+                frames.sent(*bytes);
+            }
+        }
+        written
     }
 
     fn io(self: Pin<&mut Self>) -> Pin<&mut T> {
@@ -172,6 +241,11 @@ impl<T: Transport> Socket<T> {
     }
 }
 
+/// As much of `rest` as there is room for.
+fn put(rest: &mut Bytes, buffer: &mut ReadBuf<'_>) {
+    buffer.put_slice(&rest.split_to(rest.len().min(buffer.remaining())));
+}
+
 impl<T: Transport> AsyncRead for Socket<T> {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -197,7 +271,9 @@ impl<T: Transport> AsyncWrite for Socket<T> {
         cx: &mut Poller<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.io().poll_write(cx, bytes)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.transport).poll_write(cx, bytes);
+        this.wrote(written)
     }
 
     fn poll_write_vectored(
@@ -205,7 +281,9 @@ impl<T: Transport> AsyncWrite for Socket<T> {
         cx: &mut Poller<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.io().poll_write_vectored(cx, parts)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.transport).poll_write_vectored(cx, parts);
+        this.wrote(written)
     }
 
     fn is_write_vectored(&self) -> bool {
