@@ -18,6 +18,8 @@
 mod client;
 mod error;
 mod limits;
+#[cfg(feature = "files")]
+mod saving;
 mod server;
 mod stream;
 
@@ -25,7 +27,7 @@ mod stream;
 pub use crate::client::*;
 pub use crate::{
     error::ServeHttpError,
-    limits::HttpLimits,
+    limits::{BodyLimits, HttpLimits},
     server::{
         Server,
         body::{RequestBody, SlowBodyError, keep_until_sent},
@@ -37,3 +39,5 @@ pub use crate::{
     },
     stream::*,
 };
+#[cfg(feature = "files")]
+pub use crate::{saving::Progress, server::files::SaveBodyError};

@@ -1,6 +1,6 @@
 //! What a request may cost.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 /// What a request may cost before it is understood.
 ///
@@ -28,7 +28,7 @@ pub struct HttpLimits {
     pub uri_bytes: usize,
     /// Headers of a request. Default 64: twice what a browser behind two proxies sends.
     pub headers: usize,
-    /// Bytes of a request body. Default 1 MiB.
+    /// Bytes of a request body. Default 1 MiB; for paths that take more there is `bodies`.
     pub body_bytes: usize,
     /// Time for a whole request body, from when its handler first waits for it. Default 60 s:
     /// the largest at 17 KiB a second, which every mobile link does.
@@ -45,12 +45,12 @@ pub struct HttpLimits {
     /// (`Connection: close`, GOAWAY), and the client opens another, perhaps to another server.
     /// Default 10 000: what opening one costs is 1 % of what they do.
     pub requests: u32,
-    /// Requests of one HTTP/2 connection at a time (SETTINGS_MAX_CONCURRENT_STREAMS). Default 100, as browsers expect (RFC 9113,
-    /// 6.5.2); beyond it a client waits.
+    /// Requests of one HTTP/2 connection at a time (SETTINGS_MAX_CONCURRENT_STREAMS). Default 100, as
+    /// browsers expect (RFC 9113, 6.5.2); beyond it a client waits.
     pub streams: u32,
     /// Bytes of an answer that one HTTP/2 stream holds for a client that does not take them, and of a
-    /// piece in which it is handed over: at most both.
-    /// Default 64 KiB: the window that clients begin with.
+    /// piece in which it is handed over: at most both. Default 64 KiB: the window that clients begin
+    /// with.
     pub stream_buffer: usize,
     /// Time in which an HTTP/2 client must take so much of an answer: its windows may be shut for so
     /// long. Then, within twice the time, the stream is reset; if all of its answer was made the
@@ -73,6 +73,58 @@ pub struct HttpLimits {
     /// Bytes of a frame that an HTTP/2 client may send (SETTINGS_MAX_FRAME_SIZE), from 16 KiB to 16 MiB.
     /// Default 16 KiB, the least there is: larger ones hold up the other streams.
     pub frame_bytes: u32,
+    /// What the bodies of requests for certain paths may cost instead. Default: none.
+    pub bodies: Vec<BodyLimits>,
+}
+
+/// What the body of a request for one path may cost: an upload's, for instance.
+///
+/// # Examples
+/// ```
+/// use staunch_http::{BodyLimits, HttpLimits};
+/// use std::time::Duration;
+///
+/// let upload = BodyLimits { bytes: 4 << 30, ..BodyLimits::of("/upload") };
+/// let limits = HttpLimits { bodies: vec![upload], ..HttpLimits::default() };
+/// assert_eq!(limits.bodies[0].time, Duration::from_hours(1));
+/// ```
+#[derive(Clone, Debug)]
+pub struct BodyLimits {
+    /// The path, all of it.
+    pub path: Cow<'static, str>,
+    /// Instead of [`HttpLimits::body_bytes`]. Default 1 GiB.
+    pub bytes: usize,
+    /// Instead of [`HttpLimits::body_time`]; its handler has as much more to answer. Default 1 h: 1 GiB
+    /// at 300 KiB a second.
+    pub time: Duration,
+}
+
+impl BodyLimits {
+    /// Those of `path`, at their defaults.
+    pub fn of(path: impl Into<Cow<'static, str>>) -> BodyLimits {
+        BodyLimits { path: path.into(), bytes: 1 << 30, time: Duration::from_hours(1) }
+    }
+}
+
+/// What one request may cost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Allowance {
+    pub(crate) body_bytes: usize,
+    pub(crate) body_time: Duration,
+    pub(crate) body_rate: u32,
+    pub(crate) time: Duration,
+}
+
+impl HttpLimits {
+    /// What a request for `path` may cost.
+    pub(crate) fn allowance(&self, path: &str) -> Allowance {
+        let own = self.bodies.iter().find(|limits| limits.path == path);
+        let (body_bytes, body_time, time) = match own {
+            Some(own) => (own.bytes, own.time, self.request_time.saturating_add(own.time)),
+            None => (self.body_bytes, self.body_time, self.request_time),
+        };
+        Allowance { body_bytes, body_time, body_rate: self.body_rate, time }
+    }
 }
 
 impl Default for HttpLimits {
@@ -96,6 +148,7 @@ impl Default for HttpLimits {
             stream_window: 256 << 10,
             connection_window: 1 << 20,
             frame_bytes: 16 << 10,
+            bodies: Vec::new(),
         }
     }
 }

@@ -8,6 +8,8 @@
 pub(crate) mod body;
 mod call;
 pub(crate) mod exchange;
+#[cfg(feature = "files")]
+pub(crate) mod files;
 mod frames;
 mod framing;
 pub(crate) mod handler;

@@ -1,31 +1,56 @@
 //! A small HTTP service: something to point a browser, a probe or a load generator at.
 
-use std::sync::Arc;
+mod body;
+mod query;
+mod streams;
+
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
 use hyper::{
     Method, Request, Response, StatusCode,
-    header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
+    header::{ALLOW, CONTENT_TYPE, HeaderValue},
 };
 use staunch_http::{
-    HttpLimits, RequestBody, ServeHttpError, SlowBodyError, Transport, handler, serve,
+    BodyLimits, HttpLimits, RequestBody, ServeHttpError, StreamBody, Transport, handler, serve,
 };
+use staunch_scope::sleep;
 
-use super::bodies::{Bodies, NoRoomError};
+use self::streams::Routes;
+use super::bodies::Bodies;
 
-const GREETING: &str = "Served by staunch. POST /echo answers your body.\n";
+const GREETING: &str = "\
+Served by staunch. There are:
+  /hello             a short answer
+  /echo              POST: your body
+  /sse               events: a tick a second, for half a minute
+  /ws                a WebSocket that says everything again
+  /upload            POST, PUT: counts your body, of up to 4 GiB
+  /download?bytes=N  N bytes, of up to 1 TiB
+  /slow?ms=N         an answer after N milliseconds, of up to a minute
+  /healthz           ok
+";
+
+/// What an upload may have: a large one, and an hour for it.
+fn upload() -> BodyLimits {
+    BodyLimits { bytes: 4 << 30, ..BodyLimits::of("/upload") }
+}
+
+/// The longest that `/slow` waits: less than the time of a request.
+const SLOWEST: Duration = Duration::from_mins(1);
 
 /// The service of one listener. Clones are the same.
 #[derive(Clone)]
 pub(crate) struct Http {
     limits: Arc<HttpLimits>,
     bodies: Bodies,
+    streams: Routes,
 }
 
 impl Http {
-    pub(crate) fn new(limits: HttpLimits, bodies: Bodies) -> Http {
-        Http { limits: Arc::new(limits), bodies }
+    pub(crate) fn new(mut limits: HttpLimits, bodies: Bodies) -> Http {
+        limits.bodies.push(upload());
+        Http { limits: Arc::new(limits), bodies, streams: Routes::default() }
     }
 
     pub(crate) async fn serve(self, transport: impl Transport) -> Result<(), ServeHttpError> {
@@ -35,67 +60,55 @@ impl Http {
     }
 }
 
-async fn answer(http: Http, request: Request<RequestBody>) -> Response<Full<Bytes>> {
-    match (request.method(), request.uri().path()) {
-        (&Method::GET | &Method::HEAD, "/") => text(StatusCode::OK, GREETING),
-        (&Method::GET | &Method::HEAD, "/healthz") => text(StatusCode::OK, "ok\n"),
-        (&Method::POST, "/echo") => echo(&http, request).await,
-        (_, "/" | "/healthz") => not_allowed("GET, HEAD"),
-        (_, "/echo") => not_allowed("POST"),
-        _ => text(StatusCode::NOT_FOUND, "Nothing here; there are /, /healthz and /echo.\n"),
-    }
-}
-
-/// The body goes back whole; its length and time are limited by the server.
-async fn echo(http: &Http, request: Request<RequestBody>) -> Response<Full<Bytes>> {
-    match receive(http, request.into_body()).await {
-        Ok(body) => {
-            let mut response = Response::new(Full::new(body));
-            let any = HeaderValue::from_static("application/octet-stream");
-            response.headers_mut().insert(CONTENT_TYPE, any);
-            response
-        }
-        Err(refused) => refused,
-    }
-}
-
-/// The whole body, or the answer that says why not.
-async fn receive(http: &Http, mut body: RequestBody) -> Result<Bytes, Response<Full<Bytes>>> {
-    let mut held = http.bodies.open(http.limits.body_bytes);
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| broken(&*error))?;
-        if let Some(piece) = frame.data_ref() {
-            held.push(piece).map_err(|NoRoomError| no_room())?;
-        }
-    }
-    Ok(held.into_answer())
-}
-
-fn broken(error: &(dyn std::error::Error + 'static)) -> Response<Full<Bytes>> {
-    let status = match error.downcast_ref::<SlowBodyError>() {
-        Some(_) => StatusCode::REQUEST_TIMEOUT,
-        None => StatusCode::BAD_REQUEST,
+async fn answer(http: Http, request: Request<RequestBody>) -> Response<StreamBody> {
+    const READ: &[Method] = &[Method::GET, Method::HEAD];
+    const WRITE: &[Method] = &[Method::POST, Method::PUT];
+    let allowed = match request.uri().path() {
+        "/" | "/hello" | "/healthz" | "/slow" => READ,
+        "/sse" | "/ws" | "/download" => &READ[..1],
+        "/echo" => &WRITE[..1],
+        "/upload" => WRITE,
+        _ => return text(StatusCode::NOT_FOUND, format!("Nothing here. {GREETING}")),
     };
-    text(status, format!("The body broke off: {error}\n"))
+    if !allowed.contains(request.method()) {
+        return not_allowed(allowed);
+    }
+    match request.uri().path() {
+        "/hello" => text(StatusCode::OK, "Hello.\n"),
+        "/healthz" => text(StatusCode::OK, "ok\n"),
+        "/slow" => slow(request.uri().query()).await,
+        "/sse" => http.streams.ticks(request.headers()),
+        "/ws" => http.streams.echo(request),
+        "/download" => http.streams.download(request.uri().query()),
+        "/echo" => body::echo(&http, request.into_body()).await,
+        "/upload" => body::count(request.into_body()).await,
+        _ => text(StatusCode::OK, GREETING),
+    }
 }
 
-fn no_room() -> Response<Full<Bytes>> {
-    let mut response = text(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "There is no room for another body now (`bodies` in [memory]).\n",
-    );
-    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    response
+async fn slow(query: Option<&str>) -> Response<StreamBody> {
+    let most = SLOWEST.as_millis() as u64;
+    match query::number(query, "ms", most) {
+        Err(error) => text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+        Ok(millis) => {
+            // Asked to stop it sleeps on: what is begun is finished.
+            let _ = sleep(Duration::from_millis(millis)).await;
+            text(StatusCode::OK, format!("That took {millis} ms.\n"))
+        }
+    }
 }
 
-fn not_allowed(allowed: &'static str) -> Response<Full<Bytes>> {
-    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, format!("Allowed: {allowed}.\n"));
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
-    response
+fn not_allowed(allowed: &[Method]) -> Response<StreamBody> {
+    let allowed = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+    let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, format!("Allowed: {allowed}.\n"));
+    if let Ok(allowed) = HeaderValue::try_from(allowed) {
+        answer.headers_mut().insert(ALLOW, allowed);
+    }
+    answer
 }
 
-fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(text.into()));
+fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<StreamBody> {
+    let mut response = Response::new(StreamBody::whole(text));
     *response.status_mut() = status;
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, plain);

@@ -12,6 +12,7 @@ mod drain;
 mod ending;
 mod holdings;
 mod process;
+mod routes;
 mod run;
 mod server;
 mod tls;

@@ -31,7 +31,6 @@ pub use self::{
     error::{ClientError, ClientOptionsError, ReadAnswerError},
     options::{ClientOptions, DrainOptions, RetryOptions},
     request::ClientRequest,
-    save::Progress,
     status::{Bodies, ClientStatus},
 };
 use self::{drain::Drain, origin::Origin, retry::Budget};

@@ -13,10 +13,10 @@ use staunch_scope::{BoxError, Piece};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::exchange::{Breach, Exchange};
-use crate::limits::HttpLimits;
+use crate::limits::Allowance;
 
-/// The body of a request; ends in an error beyond [`HttpLimits::body_bytes`], and in a
-/// [`SlowBodyError`] beyond [`HttpLimits::body_time`].
+/// The body of a request; ends in an error beyond [`HttpLimits::body_bytes`](crate::HttpLimits::body_bytes), and in a
+/// [`SlowBodyError`] beyond [`HttpLimits::body_time`](crate::HttpLimits::body_time).
 #[derive(Debug)]
 pub struct RequestBody {
     body: Limited<Incoming>,
@@ -65,10 +65,10 @@ pub enum SlowBodyError {
 const RATE_GRACE: Duration = Duration::from_secs(5);
 
 impl RequestBody {
-    pub(super) fn new(body: Incoming, limits: &HttpLimits, exchange: Exchange) -> RequestBody {
+    pub(super) fn new(body: Incoming, may: &Allowance, exchange: Exchange) -> RequestBody {
         exchange.set_receiving(!body.is_end_stream());
-        let body = Limited::new(body, limits.body_bytes);
-        let (time, rate) = (limits.body_time, limits.body_rate);
+        let body = Limited::new(body, may.body_bytes);
+        let (time, rate) = (may.body_time, may.body_rate);
         RequestBody { body, exchange, time, rate, received: 0, wait: None }
     }
 

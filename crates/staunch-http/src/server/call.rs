@@ -26,7 +26,7 @@ use super::{
     head, refusal,
     request::Requests,
 };
-use crate::limits::HttpLimits;
+use crate::limits::{Allowance, HttpLimits};
 
 /// Has `service` answer a request; or says why not.
 pub(super) fn answer<S, B>(
@@ -38,12 +38,13 @@ pub(super) fn answer<S, B>(
 where
     S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
 {
-    let (piece, limits) = (requests.begin(&request), requests.limits());
-    match within(limits, request, exchange.clone()) {
+    let limits = requests.limits();
+    let may = limits.allowance(request.uri().path());
+    let piece = requests.begin(&request, may.time);
+    match within(limits, &may, request, exchange.clone()) {
         Ok(request) => {
             let (call, piece) = (Call::Waits { service, request: Some(request) }, Some(piece));
-            let limit = limits.request_time;
-            let working = Working { call, piece, exchange, limit, due: None };
+            let working = Working { call, piece, exchange, limit: may.time, due: None };
             Answering::Called { called: shield(working) }
         }
         Err(refusal) => Answering::Refused { refused: Some((refusal, piece)) },
@@ -198,6 +199,7 @@ where
 /// The request with its body limited; a refusal when its head is unfit or says that it is over a limit.
 fn within(
     limits: &HttpLimits,
+    may: &Allowance,
     mut request: Request<Incoming>,
     exchange: Exchange,
 ) -> Result<Request<RequestBody>, Box<Refusal>> {
@@ -210,8 +212,8 @@ fn within(
         return Err(Box::new(refusal::long_uri(uri, limits.uri_bytes, is_http2)));
     }
     let announced = request.body().size_hint().lower();
-    if announced > limits.body_bytes as u64 {
-        return Err(Box::new(refusal::large(announced, limits.body_bytes, is_http2)));
+    if announced > may.body_bytes as u64 {
+        return Err(Box::new(refusal::large(announced, may.body_bytes, is_http2)));
     }
-    Ok(request.map(|body| RequestBody::new(body, limits, exchange)))
+    Ok(request.map(|body| RequestBody::new(body, may, exchange)))
 }

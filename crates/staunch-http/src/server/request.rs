@@ -53,10 +53,10 @@ impl<'l> Requests<'l> {
         self.origin.notes
     }
 
-    /// Opens the account of a request: until all of its answer is made, or it is given up.
-    pub(super) fn begin<B>(&self, request: &Request<B>) -> Piece {
-        let Origin { notes: Notes { born_at, ledger }, limits } = self.origin;
-        let limit = limits.request_time;
+    /// Opens the account of a request, whose handler may take until `limit`: until all of its answer is
+    /// made, or it is given up.
+    pub(super) fn begin<B>(&self, request: &Request<B>, limit: Duration) -> Piece {
+        let Notes { born_at, ledger } = self.origin.notes;
         let obligation = Obligation::EndsBy(Deadline::after(limit));
         let parent = Some(self.connection);
         let account = ledger.open_at(born_at, Kind::REQUEST, obligation, parent);

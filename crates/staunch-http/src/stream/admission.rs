@@ -175,7 +175,7 @@ impl StreamRefused {
 #[must_use = "dropping it gives the place back"]
 pub struct Admitted {
     pub(super) held: Held,
-    pub(super) born_at: &'static Location<'static>,
+    born_at: &'static Location<'static>,
 }
 
 /// The place of a stream.
@@ -286,6 +286,12 @@ fn take(count: &AtomicUsize, most: usize) -> Result<(), Enough> {
 }
 
 impl Admitted {
+    /// The line that it was admitted on.
+    #[cfg(feature = "files")]
+    pub(crate) fn born_at(&self) -> &'static Location<'static> {
+        self.born_at
+    }
+
     /// It begins: the stream's account, below the request's, and a context that ends with its lifetime rather
     /// than with the request's time.
     pub(super) fn begin(&mut self) -> Piece {

@@ -4,6 +4,8 @@
 
 mod abuse;
 mod draining;
+#[cfg(feature = "files")]
+mod files;
 mod leaving;
 mod parking;
 mod requests;
