@@ -148,12 +148,11 @@ impl<T, D: Ord> Stock<T, D> {
     /// An empty stock with a shelf for each processor.
     pub fn new(limits: Limits) -> Stock<T, D> {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let shelves = if cfg!(loom) { 2 } else { processors.min(MOST_SHELVES) };
-        Stock::with_shelves(limits, shelves)
+        Stock::with_shelves(limits, if cfg!(loom) { 2 } else { processors })
     }
 
     pub(crate) fn with_shelves(limits: Limits, shelves: usize) -> Stock<T, D> {
-        let shelves = if limits.order == Order::Fifo { 1 } else { shelves };
+        let shelves = if limits.order == Order::Fifo { 1 } else { shelves.min(MOST_SHELVES) };
         Stock {
             limits,
             shelves: (0..shelves).map(|_| Shelf::new()).collect(),
@@ -386,10 +385,11 @@ impl<T, D: Ord> Stock<T, D> {
     }
 
     /// All shelves at once: what is taken from one and put on another meanwhile must not be counted
-    /// twice, or one would be ended that is not too many.
+    /// twice, or one would be ended that is not too many. No memory is asked for under their locks.
     fn idle(&self) -> usize {
-        let contents: Vec<_> = self.shelves.iter().map(Shelf::lock).collect();
-        contents.iter().map(|content| content.items.len()).sum()
+        let contents: [_; MOST_SHELVES] =
+            std::array::from_fn(|nth| self.shelves.get(nth).map(Shelf::lock));
+        contents.iter().flatten().map(|content| content.items.len()).sum()
     }
 
     /// How much there is of everything. While others take and give it is a glimpse.

@@ -51,6 +51,16 @@ fn a_place_for_each_up_to_the_most() {
     assert_eq!((total_and_idle(&stock), stock.count().taken), ((2, 0), 1));
 }
 
+/// However many processors there are.
+#[test]
+fn what_is_idle_is_counted_on_every_shelf() {
+    let limits = Limits { most: 100, most_idle: 100, most_waiting: 2, order: Order::Lifo };
+    let stock: Stock<u32, u32> = Stock::with_shelves(limits, MOST_SHELVES + 1);
+    fill(&stock, MOST_SHELVES + 1);
+    stock.shelves.iter().for_each(|shelf| shelf.push(7));
+    assert_eq!(stock.count().idle, stock.shelves.len());
+}
+
 #[test]
 fn what_lies_on_another_threads_shelf_is_taken() {
     let stock = stock(2, 2);
