@@ -1,10 +1,10 @@
 //! A server that is killed, silent, or says no.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use staunch::BoxError;
-use staunch_harness::{PostgresServer, Swallow, destroyed, eventually, outlives_a_kill};
-use staunch_pool::{AcquireError, Destroyed, Pool, PoolOptions, Postgres};
+use staunch::{BoxError, Scope};
+use staunch_harness::{PostgresServer, eventually, outlives_a_kill, outlives_a_silence};
+use staunch_pool::{Pool, PoolOptions, Postgres};
 
 use crate::{sessions, with_pool};
 
@@ -32,32 +32,11 @@ async fn a_server_that_is_killed_under_load_comes_back() {
 #[staunch::test]
 async fn connections_whose_packets_are_lost_are_found_by_validation_within_its_timeout() {
     let server = PostgresServer::start(&[]).unwrap();
-    let network = Swallow::start(server.port()).unwrap();
-    let config = format!("host=127.0.0.1 port={} user=postgres", network.port());
-    let options = PoolOptions {
-        test_on_borrow: true,
-        max_total: 3,
-        connect_timeout: Duration::from_millis(500),
-        validation_timeout: Duration::from_millis(300),
-        ..PoolOptions::default()
+    let manager = |s: &Scope<BoxError>, port: u16| {
+        let config = format!("host=127.0.0.1 port={port} user=postgres").parse();
+        config.map(|config| Postgres::new(s, config))
     };
-    with_pool(&config, options, async |pool| {
-        let (first, second) = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
-        drop((first, second));
-        network.swallow(true);
-        let begun = Instant::now();
-        let error = pool.acquire().await.unwrap_err();
-        assert!(matches!(error, AcquireError::ConnectTimedOut { .. }), "{error}");
-        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
-        let status = pool.status();
-        assert_eq!((status.size, destroyed(&status, Destroyed::Invalid)), (1, 1));
-        assert!(pool.acquire().await.is_err(), "the other one is found, too");
-        let status = pool.status();
-        assert_eq!((status.size, destroyed(&status, Destroyed::Invalid)), (0, 2));
-        network.swallow(false);
-        eventually("it works again", async || pool.acquire().await.is_ok()).await;
-    })
-    .await;
+    outlives_a_silence(server.port(), manager, ask).await;
 }
 
 #[staunch::test]

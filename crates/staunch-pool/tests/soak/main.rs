@@ -1,7 +1,7 @@
 //! What takes long, or must be alone in its process: `cargo xtask test` runs it, one test
 //! at a time.
 
-#![allow(clippy::unwrap_used, reason = "a test may")]
+#![expect(clippy::unwrap_used, reason = "the helpers of tests may fail as tests do")]
 
 mod million;
 mod planted;
