@@ -321,8 +321,33 @@ impl<T, D: Ord> Stock<T, D> {
             self.uncount_place(&mut desk);
             return None;
         }
+        self.hand_place(&mut desk)
+    }
+
+    /// Gives a place back that cannot be filled now: who stands in line waits on, for what is lent. If
+    /// nothing is, nor any other place, the first in line has it all the same: nothing else will come.
+    pub fn keep_place_back(&self) -> Option<Waker> {
+        let mut desk = self.desk();
+        if desk.line.is_empty() || desk.total > 1 {
+            self.uncount_place(&mut desk);
+            return None;
+        }
+        self.hand_place(&mut desk)
+    }
+
+    /// Gives the first in line a place that was kept back, if there is one.
+    pub fn offer_place(&self) -> Option<Waker> {
+        let mut desk = self.desk();
+        if desk.line.is_empty() || !self.count_place(&mut desk) {
+            return None;
+        }
+        self.hand_place(&mut desk)
+    }
+
+    /// To the first in line; it is counted already.
+    fn hand_place(&self, desk: &mut Desk<T, D>) -> Option<Waker> {
         let waker = desk.line.answer_first(Answer::Granted(Grant::Place));
-        self.lower_sign(&desk);
+        self.lower_sign(desk);
         waker
     }
 

@@ -145,8 +145,11 @@ impl Model {
         }
     }
 
+    /// A place is of no use to those in line while nobody may connect, but to say that there is
+    /// nothing to wait for.
     fn give_place(&mut self) {
-        while let Some(next) = self.line.pop_front() {
+        while self.connecting != Connecting::Failed || self.size() == 0 {
+            let Some(next) = self.line.pop_front() else { return };
             if self.connect(next) {
                 return;
             }
@@ -165,8 +168,10 @@ impl Model {
     }
 
     fn time_out(&mut self) {
+        let is_refused = self.connecting != Connecting::Succeeds;
+        let why = if is_refused { Refused::Down } else { Refused::Exhausted };
         for who in self.line.drain(..) {
-            self.refused.insert(who, Refused::Exhausted);
+            self.refused.insert(who, why);
         }
     }
 }

@@ -102,6 +102,23 @@ fn who_leaves_the_line_gives_back_what_was_granted() {
 }
 
 #[test]
+fn a_place_that_is_kept_back_is_for_the_line_when_it_is_offered_or_nothing_else_will_come() {
+    let stock = stock(3, 3);
+    fill(&stock, 3);
+    let ((first, _), (second, _)) = (stand(&stock, 1), stand(&stock, 2));
+    assert!(stock.keep_place_back().is_none() && stock.keep_place_back().is_none());
+    assert_eq!((collect(&stock, &first), stock.count().total), (None, 1));
+    assert!(stock.offer_place().is_some());
+    assert_eq!(collect(&stock, &first), Some(Answer::Granted(Grant::Place)));
+    assert!(stock.keep_place_back().is_none(), "one is lent");
+    assert!(stock.keep_place_back().is_some(), "none is");
+    assert_eq!(collect(&stock, &second), Some(Answer::Granted(Grant::Place)));
+    assert!(stock.offer_place().is_none(), "nobody is in line");
+    assert!(stock.keep_place_back().is_none());
+    assert_eq!(total_and_idle(&stock), (0, 0));
+}
+
+#[test]
 fn more_idle_than_wanted_are_surplus_and_their_place_is_free() {
     let stock = stock(2, 1);
     fill(&stock, 2);
