@@ -14,3 +14,4 @@
 pub mod cpu;
 pub mod fd_limit;
 pub mod latency;
+pub mod tasks;

@@ -11,13 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
-use staunch_bench::cpu;
+use staunch_bench::{cpu, tasks};
 use staunch_scope::{BoxError, Context, scope};
 
 const CONNECTIONS: u32 = 10;
-const WORKERS: usize = 2;
 
 #[derive(Parser)]
 struct Args {
@@ -48,23 +46,18 @@ enum Subject {
 
 fn main() -> anyhow::Result<()> {
     let args = Arc::new(Args::parse());
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    let result = match args.subject {
-        Subject::Staunch => runtime.block_on(staunch(args)),
-        Subject::Deadpool => runtime.block_on(deadpool(args)),
-        Subject::Bb8 => runtime.block_on(bb8(args)),
-        Subject::Mobc => runtime.block_on(mobc(args)),
-        Subject::Nothing => runtime.block_on(nothing(args)),
-    };
-    result.map_err(|error| anyhow::anyhow!(error))
+    tasks::on_two_workers(async {
+        match args.subject {
+            Subject::Staunch => staunch(args).await,
+            Subject::Deadpool => deadpool(args).await,
+            Subject::Bb8 => bb8(args).await,
+            Subject::Mobc => mobc(args).await,
+            Subject::Nothing => nothing(args).await,
+        }
+    })
 }
 
-/// Runs `work` on each task, and prints what an operation of it cost. The tasks of every subject
-/// are children of a scope: what that costs, it costs all.
+/// Runs `work` on each task, and prints what an operation of it cost.
 async fn measure<F, Fut>(args: Arc<Args>, work: F) -> Result<(), BoxError>
 where
     F: Fn(u64) -> Fut + Send + 'static,
@@ -72,23 +65,14 @@ where
 {
     work(1).await?; // the first connection is made
     let each = args.operations / args.tasks;
-    let tasks = args.tasks;
     let (cpu, begun) = (cpu::time(), Instant::now());
-    let worst = scope(&Context::background(), |s| async move {
-        let tasks: Vec<_> = (0..tasks).map(|_| s.fork(work(each))).collect();
-        let mut worst = Duration::ZERO;
-        for task in tasks {
-            worst = worst.max(task.join().await?);
-        }
-        Ok::<_, BoxError>(worst)
-    })
-    .await?;
-    let operations = (each * tasks) as f64;
+    let worst = tasks::side_by_side(args.tasks, each, work).await?.into_iter().max();
+    let operations = (each * args.tasks) as f64;
     let (wall, cpu) = (begun.elapsed(), cpu::time().saturating_sub(cpu));
     let summary = serde_json::json!({
         "ns": wall.as_secs_f64() * 1e9 / operations,
         "cpu_ns": cpu.as_secs_f64() * 1e9 / operations,
-        "worst_wait_us": worst.as_secs_f64() * 1e6,
+        "worst_wait_us": worst.unwrap_or_default().as_secs_f64() * 1e6,
     });
     println!("{summary}");
     Ok(())

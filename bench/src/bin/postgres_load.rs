@@ -10,14 +10,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
-use staunch_bench::{cpu, latency::Latencies};
+use staunch_bench::{cpu, latency::Latencies, tasks};
 use staunch_scope::{BoxError, Context, scope};
 use tokio_postgres::{Client, Config, NoTls, Statement};
 
 const CONNECTIONS: u32 = 10;
-const WORKERS: usize = 2;
 
 /// Requests of each task before those that are measured: connections and statements are made then.
 const WARM_UP: u64 = 50;
@@ -47,30 +45,29 @@ enum Subject {
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    let result = match args.subject {
-        Subject::Staunch => runtime.block_on(staunch(args)),
-        Subject::Deadpool => runtime.block_on(deadpool(args)),
-        Subject::Bb8 => runtime.block_on(bb8(args)),
-    };
-    result.map_err(|error| anyhow::anyhow!(error))
+    tasks::on_two_workers(async {
+        match args.subject {
+            Subject::Staunch => staunch(args).await,
+            Subject::Deadpool => deadpool(args).await,
+            Subject::Bb8 => bb8(args).await,
+        }
+    })
 }
 
-/// Runs `work` on each task, and prints what a request of it cost. The tasks of every subject are
-/// children of a scope: what that costs, it costs all.
+/// Runs `work` on each task, and prints what a request of it cost.
 async fn measure<F, Fut>(tasks: u64, requests: u64, work: F) -> Result<(), BoxError>
 where
     F: Fn(u64) -> Fut + Clone + Send + 'static,
     Fut: Future<Output = Result<Latencies, BoxError>> + Send + 'static,
 {
-    drop(run(tasks, WARM_UP, work.clone()).await?);
+    tasks::side_by_side(tasks, WARM_UP, work.clone()).await?;
     let (cpu, begun) = (cpu::time(), Instant::now());
-    let latencies = run(tasks, requests / tasks, work).await?;
+    let of_each = tasks::side_by_side(tasks, requests / tasks, work).await?;
     let (wall, cpu) = (begun.elapsed(), cpu::time().saturating_sub(cpu));
+    let mut latencies = Latencies::with_capacity(0);
+    for of_one in of_each {
+        latencies.append(of_one);
+    }
     let count = latencies.count() as f64;
     let summary = serde_json::json!({
         "per_second": count / wall.as_secs_f64(),
@@ -79,22 +76,6 @@ where
     });
     println!("{summary}");
     Ok(())
-}
-
-async fn run<F, Fut>(tasks: u64, each: u64, work: F) -> Result<Latencies, BoxError>
-where
-    F: Fn(u64) -> Fut + Send + 'static,
-    Fut: Future<Output = Result<Latencies, BoxError>> + Send + 'static,
-{
-    let done = scope(&Context::background(), |s| async move {
-        let tasks: Vec<_> = (0..tasks).map(|_| s.fork(work(each))).collect();
-        let mut all = Latencies::with_capacity(0);
-        for task in tasks {
-            all.append(task.join().await?);
-        }
-        Ok::<_, BoxError>(all)
-    });
-    Ok(done.await?)
 }
 
 /// The work of a task: lease, ask and give back, again and again.

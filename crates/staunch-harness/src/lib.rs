@@ -20,6 +20,6 @@ pub use crate::{
 };
 #[cfg(feature = "pool")]
 pub use crate::{
-    outage::{Restart, outlives_a_kill},
+    outage::{Restart, outlives_a_kill, outlives_a_silence},
     pool::{destroyed, eventually, live, observed, poll_times, with_pool},
 };

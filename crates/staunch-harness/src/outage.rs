@@ -1,14 +1,18 @@
-//! A server that is killed while a pool works on it, and comes back.
+//! A server that is killed while a pool works on it, or falls silent, and comes back.
 
 use std::{
+    error::Error,
     future::Future,
     time::{Duration, Instant},
 };
 
-use staunch_pool::{AcquireError, Manager, Pool};
-use staunch_scope::{BoxError, Context, scope};
+use staunch_pool::{AcquireError, Destroyed, Manager, Pool, PoolOptions};
+use staunch_scope::{BoxError, Context, Scope, scope};
 
-use crate::{PostgresServer, RedisServer, pool::eventually};
+use crate::{
+    PostgresServer, RedisServer, Swallow,
+    pool::{destroyed, eventually, with_pool},
+};
 
 /// Tasks that work without a pause, and for how long.
 const TASKS: usize = 8;
@@ -87,6 +91,54 @@ pub async fn outlives_a_kill<M: Manager, F>(
     eventually("it is up", async || pool.acquire().await.is_ok()).await;
     let is_back = async || (pool.status().leased, pool.status().waiters) == (0, 0);
     eventually("everything is back", is_back).await;
+}
+
+/// Two connections are idle when their packets begin to be lost. Each is found by the validation of
+/// whoever is leased it, within the timeouts; afterwards the pool works.
+///
+/// The server listens on `port`; `manager` connects to the port that it is given.
+///
+/// # Panics
+/// When it is not so.
+pub async fn outlives_a_silence<M: Manager, E: Error + Send + Sync + 'static>(
+    port: u16,
+    manager: impl FnOnce(&Scope<BoxError>, u16) -> Result<M, E>,
+    request: impl AsyncFnOnce(Pool<M>) -> Result<(), BoxError>,
+) {
+    let network = Swallow::start(port).unwrap_or_else(|error| panic!("no proxy: {error}"));
+    let options = PoolOptions {
+        test_on_borrow: true,
+        max_total: 3,
+        connect_timeout: Duration::from_millis(500),
+        validation_timeout: Duration::from_millis(300),
+        ..PoolOptions::default()
+    };
+    let manager = |s: &Scope<BoxError>| manager(s, network.port());
+    with_pool(manager, options, async |pool, _| {
+        let both = (pool.acquire().await, pool.acquire().await);
+        assert!(both.0.is_ok() && both.1.is_ok(), "{both:?}");
+        drop(both);
+        network.swallow(true);
+        let begun = Instant::now();
+        let acquired = pool.acquire().await;
+        assert!(matches!(acquired, Err(AcquireError::ConnectTimedOut { .. })), "{acquired:?}");
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        assert_eq!(found(&pool), (1, 1));
+        assert!(pool.acquire().await.is_err(), "the other one is found, too");
+        assert_eq!(found(&pool), (0, 2));
+        network.swallow(false);
+        eventually("it works again", async || pool.acquire().await.is_ok()).await;
+        if let Err(error) = request(pool).await {
+            panic!("it does not work: {error}");
+        }
+    })
+    .await;
+}
+
+/// How many connections there are, and how many did not answer.
+fn found<M: Manager>(pool: &Pool<M>) -> (usize, u64) {
+    let status = pool.status();
+    (status.size, destroyed(&status, Destroyed::Invalid))
 }
 
 /// Requests without a pause; how many succeeded, and how many did not.

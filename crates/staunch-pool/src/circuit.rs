@@ -1,7 +1,8 @@
 //! Whether to connect at all while the server is down.
 //!
 //! After a failed connect, whoever needs a new connection fails at once until the pause is over.
-//! Then one connect is tried, and the others still fail; if it fails too, the pause doubles. Connects
+//! Then one connect is tried, and the others still fail; if it fails too, the pause doubles. It is
+//! about new connections only: whoever stands in line waits on for one that is lent. Connects
 //! that were begun before the last failure say nothing new by failing too: an outage that meets many
 //! of them counts once. Pure.
 
@@ -52,11 +53,17 @@ impl Circuit {
 
     /// Whether somebody might.
     pub(crate) fn look(&self, now: Stamp) -> Result<(), Refusal> {
-        if self.is_open() && (self.probing || now < self.retry_at) {
-            let retry_in = self.retry_at.since(now);
-            return Err(Refusal { retry_in, last: self.last.clone() });
-        }
-        Ok(())
+        if self.is_shut(now) { Err(self.refusal(now)) } else { Ok(()) }
+    }
+
+    /// What is known of a server that is down, also when it may be tried again.
+    pub(crate) fn refusal(&self, now: Stamp) -> Refusal {
+        Refusal { retry_in: self.retry_at.since(now), last: self.last.clone() }
+    }
+
+    /// Whether nobody might.
+    pub(crate) fn is_shut(&self, now: Stamp) -> bool {
+        self.is_open() && (self.probing || now < self.retry_at)
     }
 
     /// The server answers, whenever the connect was begun.

@@ -143,6 +143,7 @@ impl<'s, M: Manager> Attempt<'s, M> {
     fn succeeded(mut self) {
         self.is_over = true;
         self.shared.circuit().succeeded();
+        self.shared.offer_places();
     }
 
     fn failed(mut self, why: String) {

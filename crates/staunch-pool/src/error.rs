@@ -51,7 +51,8 @@ pub enum AcquireError<E: Error + 'static> {
         /// How long the connect had taken.
         connecting: Duration,
     },
-    /// The last connect failed, and the next is not to be tried yet.
+    /// The last connect failed, and the next is not to be tried yet; or no connection came back for all
+    /// of the time, and more could not be made.
     #[error("pool {pool}: the server is down; the next try is in {retry_in:?}: {last}")]
     Down {
         /// The pool's name.

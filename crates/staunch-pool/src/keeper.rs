@@ -50,6 +50,9 @@ async fn look_after<M: Manager>(scope: &Scope<Infallible>, shared: &Arc<Shared<M
             maintain(scope, shared);
         }
         rounds.has_line = shared.expire();
+        if rounds.has_line {
+            shared.offer_places();
+        }
         start_all(scope, shared);
     }
 }

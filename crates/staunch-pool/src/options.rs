@@ -71,7 +71,8 @@ pub struct PoolOptions {
     /// their timeout.
     pub max_waiters: usize,
     /// Pause after a failed connect, before the next is tried; doubles with each failure up to
-    /// `backoff_max`. Meanwhile whoever needs a new connection fails at once. Default 100 ms.
+    /// `backoff_max`. Meanwhile whoever needs a new connection fails at once; whoever stands in line
+    /// waits on, unless no connection is left to wait for. Default 100 ms.
     pub backoff: Duration,
     /// The longest pause. Default 5 s.
     pub backoff_max: Duration,

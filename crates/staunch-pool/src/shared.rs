@@ -26,7 +26,7 @@ use staunch_stock::{Given, Grant, Limits, Settled, Stock};
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
-    circuit::Circuit,
+    circuit::{Circuit, Refusal},
     connecting::Place,
     error::AcquireError,
     floating::Floating,
@@ -169,9 +169,22 @@ impl<M: Manager> Shared<M> {
         let asked = poll_fn(|cx| wait.poll(cx, State::Lease, |cx| waiting.poll(deadline, cx)));
         asked.await?.map_err(|refused| match refused {
             Refused::Full => AcquireError::TooManyWaiters { pool, limit: self.options.max_waiters },
-            Refused::TimedOut => AcquireError::Exhausted(self.exhausted(begun.elapsed())),
+            Refused::TimedOut => self.timed_out(begun.elapsed()),
             Refused::Closed => AcquireError::Closed { pool },
         })
+    }
+
+    /// The error of who has waited for so long in vain: the pool has all it may have, or the server
+    /// refuses more.
+    fn timed_out(&self, waited: Duration) -> AcquireError<M::Error> {
+        let pool = self.options.name;
+        let circuit = self.circuit();
+        if circuit.is_open() {
+            let Refusal { retry_in, last } = circuit.refusal(self.ledger.now());
+            return AcquireError::Down { pool, retry_in, last };
+        }
+        drop(circuit);
+        AcquireError::Exhausted(self.exhausted(waited))
     }
 
     /// Wakes those who have waited for too long. Whether there is a line to look at again.
@@ -240,8 +253,27 @@ impl<M: Manager> Shared<M> {
         }
     }
 
+    /// A place is free. While nobody may connect it is of no use to those in line, who wait on for a
+    /// connection that is lent; unless none is.
     pub(crate) fn give_place(&self) {
-        self.stock.give_place().into_iter().for_each(Waker::wake);
+        let is_shut = self.circuit().is_shut(self.ledger.now());
+        let first = if is_shut { self.stock.keep_place_back() } else { self.stock.give_place() };
+        first.into_iter().for_each(Waker::wake);
+    }
+
+    /// Places that were kept back are for those in line: all when the server answers, one when it may
+    /// be tried again.
+    pub(crate) fn offer_places(&self) {
+        let (is_down, is_shut) = {
+            let circuit = self.circuit();
+            (circuit.is_open(), circuit.is_shut(self.ledger.now()))
+        };
+        let most = match (is_down, is_shut) {
+            (_, true) => 0,
+            (true, false) => 1,
+            (false, false) => self.options.max_total,
+        };
+        std::iter::from_fn(|| self.stock.offer_place()).take(most).for_each(Waker::wake);
     }
 
     /// Work for the keeper. When it is gone, or has its hands full, connections are dropped

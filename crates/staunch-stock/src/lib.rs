@@ -12,8 +12,9 @@
 //! # What holds
 //! 1. Things that are idle or lent, and places for new ones, are never more than
 //!    [`most`](Limits::most).
-//! 2. While somebody stands in line, no place is free, and nothing is idle but for the moment
-//!    in which it is handed over.
+//! 2. While somebody stands in line, nothing is idle but for the moment in which it is handed over,
+//!    and no place is free but those that were [kept back](Stock::keep_place_back): then something is
+//!    lent, or a place.
 //! 3. Whoever stands first in line has looked at every shelf after hanging out the sign, and
 //!    whoever puts something on a shelf looks at the sign after that. Both go through the shelf's
 //!    lock, so one of them sees the other.

@@ -148,12 +148,11 @@ impl<T, D: Ord> Stock<T, D> {
     /// An empty stock with a shelf for each processor.
     pub fn new(limits: Limits) -> Stock<T, D> {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let shelves = if cfg!(loom) { 2 } else { processors.min(MOST_SHELVES) };
-        Stock::with_shelves(limits, shelves)
+        Stock::with_shelves(limits, if cfg!(loom) { 2 } else { processors })
     }
 
     pub(crate) fn with_shelves(limits: Limits, shelves: usize) -> Stock<T, D> {
-        let shelves = if limits.order == Order::Fifo { 1 } else { shelves };
+        let shelves = if limits.order == Order::Fifo { 1 } else { shelves.min(MOST_SHELVES) };
         Stock {
             limits,
             shelves: (0..shelves).map(|_| Shelf::new()).collect(),
@@ -322,8 +321,33 @@ impl<T, D: Ord> Stock<T, D> {
             self.uncount_place(&mut desk);
             return None;
         }
+        self.hand_place(&mut desk)
+    }
+
+    /// Gives a place back that cannot be filled now: who stands in line waits on, for what is lent. If
+    /// nothing is, nor any other place, the first in line has it all the same: nothing else will come.
+    pub fn keep_place_back(&self) -> Option<Waker> {
+        let mut desk = self.desk();
+        if desk.line.is_empty() || desk.total > 1 {
+            self.uncount_place(&mut desk);
+            return None;
+        }
+        self.hand_place(&mut desk)
+    }
+
+    /// Gives the first in line a place that was kept back, if there is one.
+    pub fn offer_place(&self) -> Option<Waker> {
+        let mut desk = self.desk();
+        if desk.line.is_empty() || !self.count_place(&mut desk) {
+            return None;
+        }
+        self.hand_place(&mut desk)
+    }
+
+    /// To the first in line; it is counted already.
+    fn hand_place(&self, desk: &mut Desk<T, D>) -> Option<Waker> {
         let waker = desk.line.answer_first(Answer::Granted(Grant::Place));
-        self.lower_sign(&desk);
+        self.lower_sign(desk);
         waker
     }
 
@@ -386,10 +410,11 @@ impl<T, D: Ord> Stock<T, D> {
     }
 
     /// All shelves at once: what is taken from one and put on another meanwhile must not be counted
-    /// twice, or one would be ended that is not too many.
+    /// twice, or one would be ended that is not too many. No memory is asked for under their locks.
     fn idle(&self) -> usize {
-        let contents: Vec<_> = self.shelves.iter().map(Shelf::lock).collect();
-        contents.iter().map(|content| content.items.len()).sum()
+        let contents: [_; MOST_SHELVES] =
+            std::array::from_fn(|nth| self.shelves.get(nth).map(Shelf::lock));
+        contents.iter().flatten().map(|content| content.items.len()).sum()
     }
 
     /// How much there is of everything. While others take and give it is a glimpse.

@@ -200,6 +200,53 @@ fn a_place_that_is_given_back_goes_to_whoever_waits() {
     });
 }
 
+/// Two break while nothing can be made in their places: the last of them goes to whoever waits.
+#[test]
+fn who_waits_while_places_are_kept_back_hears_that_nothing_is_lent_any_more() {
+    explore(3, || {
+        let world = World::new(2, 2);
+        world.acquire();
+        world.acquire();
+        let waits = spawn(1, &world, |world| {
+            let item = world.acquire();
+            world.release(item);
+        });
+        let breaks = |world: &World| {
+            world.lent.fetch_sub(1, Ordering::SeqCst);
+            world.stock.keep_place_back().into_iter().for_each(Waker::wake);
+        };
+        let broken = spawn(2, &world, breaks);
+        breaks(&world);
+        broken.join().unwrap();
+        waits.join().unwrap();
+        assert_eq!(world.count(), (1, 1, 0));
+    });
+}
+
+/// One breaks, another comes back: it is for whoever waits, also when a place is offered meanwhile.
+#[test]
+fn who_waits_while_a_place_is_kept_back_has_what_comes_back() {
+    explore(3, || {
+        let world = World::new(2, 2);
+        world.acquire();
+        let item = world.acquire();
+        let waits = spawn(1, &world, |world| {
+            let item = world.acquire();
+            world.release(item);
+        });
+        world.lent.fetch_sub(1, Ordering::SeqCst);
+        world.stock.keep_place_back().into_iter().for_each(Waker::wake);
+        let offers = spawn(2, &world, |world| {
+            world.stock.offer_place().into_iter().for_each(Waker::wake);
+        });
+        world.release(item);
+        offers.join().unwrap();
+        waits.join().unwrap();
+        let (total, idle, ended) = world.count();
+        assert!(total == idle && (1..=2).contains(&total) && ended == 0);
+    });
+}
+
 #[test]
 fn what_is_idle_beyond_the_most_is_ended_whoever_gives_first() {
     explore(3, || {

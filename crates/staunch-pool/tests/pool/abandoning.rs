@@ -8,11 +8,18 @@ use std::{
 
 use staunch::{BoxError, Ledger, sleep};
 use staunch_harness::{eventually, observed};
-use staunch_pool::{Lease, PoolOptions};
+use staunch_pool::{Lease, Pool, PoolOptions};
 
 use crate::manager::{Scripted, plain, with_pool};
 
 const MINUTE: Duration = Duration::from_mins(1);
+
+/// How often a lease was called slow, and how often abandoned; however long ago.
+fn reports() -> (u64, u64) {
+    let counts = Ledger::current().observation_counts();
+    let times = |rule| counts.iter().find(|(name, _)| *name == rule).map_or(0, |(_, times)| *times);
+    (times("slow-lease"), times("abandoned-lease"))
+}
 
 /// Time passes, on the runtime's clock and on the ledger's.
 pub(crate) async fn pass(time: Duration) {
@@ -158,12 +165,60 @@ async fn a_slow_lease_that_is_abandoned_later_is_counted() {
             Ok(ManuallyDrop::new(lease))
         });
         pass(MINUTE * 2).await;
-        assert_eq!((observed("slow-lease").len(), observed("abandoned-lease").len()), (1, 0));
+        assert_eq!(reports(), (1, 0));
         let forgotten = slow.join().await.unwrap();
         pass(MINUTE * 2).await;
-        assert_eq!((observed("slow-lease").len(), observed("abandoned-lease").len()), (1, 1));
+        assert_eq!(reports(), (1, 1));
         assert_eq!(pool.status().abandoned.len(), 1);
         drop(ManuallyDrop::into_inner(forgotten));
+    })
+    .await;
+}
+
+/// Waits with a connection in hand; whether the lease is still good at the end.
+async fn parked(pool: Pool<Scripted>) -> Result<bool, BoxError> {
+    let mut lease = pool.acquire().await?;
+    let in_use = lease.connection()?;
+    sleep(MINUTE * 20).await?;
+    drop(in_use);
+    Ok(lease.connection().is_ok())
+}
+
+/// Each look is at the same use of it, by a task that does nothing; only the connection's pulse tells.
+#[staunch::test(start_paused = true)]
+async fn a_slow_lease_whose_connection_comes_to_rest_is_abandoned_without_a_touch_in_between() {
+    with_pool(plain(1), async |pool, server, s| {
+        server.is_busy.store(true, Ordering::SeqCst);
+        let owner = s.fork(parked(pool.clone()));
+        pass(MINUTE * 3).await;
+        assert_eq!(reports(), (1, 0));
+        server.is_busy.store(false, Ordering::SeqCst);
+        pass(MINUTE * 3).await;
+        assert_eq!(reports(), (1, 1));
+        let abandoned = observed("abandoned-lease");
+        assert!(abandoned[0].contains("waits for something else (sleep)"), "{abandoned:?}");
+        let [(_, 1)] = pool.status().abandoned[..] else { panic!("{:?}", pool.status()) };
+        pass(MINUTE * 15).await;
+        assert!(!owner.join().await.unwrap(), "it was revoked");
+        assert_eq!(reports(), (1, 1));
+    })
+    .await;
+}
+
+/// One that was found abandoned is not slow afterwards, and not abandoned for a second time.
+#[staunch::test(start_paused = true)]
+async fn what_was_abandoned_is_said_once_although_its_connection_is_at_work_now_and_then() {
+    let options = PoolOptions { remove_abandoned: false, ..plain(1) };
+    with_pool(options, async |pool, server, s| {
+        let owner = s.fork(parked(pool.clone()));
+        for is_busy in [false, true, false] {
+            server.is_busy.store(is_busy, Ordering::SeqCst);
+            pass(MINUTE * 3).await;
+            assert_eq!(reports(), (0, 1), "busy: {is_busy}");
+        }
+        let [(_, 1)] = pool.status().abandoned[..] else { panic!("{:?}", pool.status()) };
+        pass(MINUTE * 12).await;
+        assert!(owner.join().await.unwrap(), "it was left alone");
     })
     .await;
 }

@@ -12,6 +12,7 @@ use crate::{
     abandoning::pass,
     keyed::{limits, with_keys},
     manager::{Scripted, plain},
+    schedules::condition,
 };
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
@@ -30,14 +31,9 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let condition = prop_oneof![
-        4 => Just(Condition::Clean),
-        1 => Just(Condition::Dirty),
-        1 => Just(Condition::Broken),
-    ];
     prop_oneof![
         6 => (0..NAMES.len()).prop_map(Step::Acquire),
-        5 => (0_usize..8, condition).prop_map(|(nth, condition)| Step::Release(nth, condition)),
+        5 => (0_usize..8, condition()).prop_map(|(nth, condition)| Step::Release(nth, condition)),
         1 => (1_u64..60).prop_map(Step::Advance),
         1 => (0_usize..4).prop_map(Step::Shrink),
         1 => Just(Step::Maintain),

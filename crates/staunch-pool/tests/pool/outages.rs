@@ -5,12 +5,12 @@ use std::{
     time::Duration,
 };
 
-use staunch::{BoxError, Cancelled, Context, ScopeBuilder, scope};
+use staunch::{BoxError, Cancelled, Child, Context, Ledger, Scope, ScopeBuilder, scope};
 use staunch_harness::eventually;
-use staunch_pool::{AcquireError, Pool, PoolOptions, PoolOptionsError};
+use staunch_pool::{AcquireError, Condition, Lease, Pool, PoolOptions, PoolOptionsError};
 use tokio::time::Instant;
 
-use crate::manager::{Scripted, Server, plain, with_pool};
+use crate::manager::{Down, Scripted, Server, plain, with_pool};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -40,7 +40,7 @@ async fn a_caller_whose_time_is_nearly_over_says_nothing_of_the_server() {
         let waiting = pool.clone();
         let waits = s.fork(async move { Ok(waiting.acquire().await.err()) });
         tokio::time::sleep(SECOND / 10 * 49).await;
-        lease.connection().unwrap().condition = staunch_pool::Condition::Broken;
+        lease.connection().unwrap().condition = Condition::Broken;
         server.delay.store(1000, Ordering::SeqCst);
         drop(lease); // its place is the waiter's, for a tenth of a second
         let error = waits.join().await.unwrap().unwrap();
@@ -95,6 +95,125 @@ async fn a_server_whose_new_connections_fail_their_test_is_down() {
             assert!(pool.status().is_down, "{attempt}");
             assert_eq!(server.made.load(Ordering::SeqCst), 1, "{attempt}");
         }
+    })
+    .await;
+}
+
+type Waits = Child<Result<(u64, Instant), AcquireError<Down>>>;
+
+/// So many stand in line, one after the other; each has its connection for a tenth of a second. Which
+/// it was and when, or why none.
+async fn line(pool: &Pool<Scripted>, s: &Scope<BoxError>, many: usize) -> Vec<Waits> {
+    let mut all = Vec::new();
+    for nth in 1..=many {
+        let waiting = pool.clone();
+        all.push(s.fork(async move {
+            let acquired = waiting.acquire().await;
+            let had = Instant::now();
+            Ok(match acquired {
+                Err(error) => Err(error),
+                Ok(mut lease) => {
+                    let number = lease.connection()?.number;
+                    tokio::time::sleep(SECOND / 10).await;
+                    Ok((number, had))
+                }
+            })
+        }));
+        eventually("it stands in line", async || pool.status().waiters == nth).await;
+    }
+    all
+}
+
+fn break_off(mut lease: Lease<Scripted>) {
+    lease.connection().unwrap().condition = Condition::Broken;
+}
+
+#[staunch::test(start_paused = true)]
+async fn who_waits_while_the_server_refuses_new_connections_has_what_comes_back() {
+    with_pool(plain(2), async |pool, server, s| {
+        let (breaks, mut stays) = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
+        let number = stays.connection().unwrap().number;
+        let mut waiting = line(&pool, &s, 3).await.into_iter();
+        server.is_down.store(true, Ordering::SeqCst);
+        break_off(breaks);
+        let first = waiting.next().unwrap().join().await.unwrap();
+        assert!(matches!(first, Err(AcquireError::Connect { .. })), "it tried: {first:?}");
+        tokio::time::sleep(SECOND).await;
+        let status = pool.status();
+        assert_eq!((status.is_down, status.waiters, status.size), (true, 2, 1));
+        drop(stays);
+        for next in waiting {
+            assert_eq!(next.join().await.unwrap().unwrap().0, number);
+        }
+        assert_eq!(server.made.load(Ordering::SeqCst), 2);
+    })
+    .await;
+}
+
+#[staunch::test(start_paused = true)]
+async fn who_waits_hears_at_once_that_the_last_connection_is_gone_too() {
+    with_pool(plain(2), async |pool, server, s| {
+        let (breaks, last) = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
+        let mut waiting = line(&pool, &s, 3).await.into_iter();
+        server.is_down.store(true, Ordering::SeqCst);
+        break_off(breaks);
+        assert!(waiting.next().unwrap().join().await.unwrap().is_err());
+        let begun = Instant::now();
+        break_off(last);
+        for next in waiting {
+            let heard = next.join().await.unwrap();
+            assert!(matches!(heard, Err(AcquireError::Down { .. })), "{heard:?}");
+        }
+        assert_eq!((begun.elapsed(), pool.status().size), (Duration::ZERO, 0));
+    })
+    .await;
+}
+
+/// Two places are kept back, and three wait: when the server may be tried again one of them does, then
+/// the second has the other place, and the third what comes back first.
+#[staunch::test(start_paused = true)]
+async fn places_that_were_kept_back_are_used_when_the_server_answers_again() {
+    let options = PoolOptions { acquire_timeout: SECOND * 50, backoff: SECOND, ..plain(3) };
+    with_pool(options, async |pool, server, s| {
+        let mut leases = Vec::new();
+        for _ in 0..3 {
+            leases.push(pool.acquire().await.unwrap());
+        }
+        let mut waiting = line(&pool, &s, 4).await.into_iter();
+        server.is_down.store(true, Ordering::SeqCst);
+        break_off(leases.remove(0));
+        assert!(waiting.next().unwrap().join().await.unwrap().is_err());
+        break_off(leases.remove(0));
+        assert_eq!((pool.status().waiters, pool.status().size), (3, 1));
+        server.is_down.store(false, Ordering::SeqCst);
+        server.delay.store(10, Ordering::SeqCst); // long enough for a second to try, if it might
+        Ledger::current().advance_clock(SECOND);
+        let begun = Instant::now();
+        let mut had = Vec::new();
+        for next in waiting {
+            had.push(next.join().await.unwrap().unwrap());
+        }
+        let [first, second, third] = had[..] else { panic!("{had:?}") };
+        assert_eq!((first.0, second.0), (4, 5));
+        assert!(first.1 - begun <= SECOND * 2, "the keeper's look: {had:?}");
+        assert_eq!((second.1 - first.1, third.1 - first.1), (SECOND / 100, SECOND / 10));
+        assert_eq!(third.0, 4, "what comes back first");
+        assert!(!pool.status().is_down);
+    })
+    .await;
+}
+
+#[staunch::test(start_paused = true)]
+async fn who_has_waited_in_vain_hears_what_the_server_said() {
+    with_pool(plain(2), async |pool, server, s| {
+        let (breaks, stays) = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
+        let mut waiting = line(&pool, &s, 2).await.into_iter();
+        server.is_down.store(true, Ordering::SeqCst);
+        break_off(breaks);
+        assert!(waiting.next().unwrap().join().await.unwrap().is_err());
+        let error = waiting.next().unwrap().join().await.unwrap().unwrap_err().to_string();
+        assert!(error.contains("is down") && error.contains("the server is down"), "{error}");
+        drop(stays);
     })
     .await;
 }

@@ -28,16 +28,20 @@ enum Step {
     Shrink(usize),
 }
 
-fn step() -> impl Strategy<Value = Step> {
-    let condition = prop_oneof![
+/// In which condition a connection is given back.
+pub(crate) fn condition() -> impl Strategy<Value = Condition> {
+    prop_oneof![
         4 => Just(Condition::Clean),
         1 => Just(Condition::Dirty),
         1 => Just(Condition::Broken),
-    ];
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => Just(Step::Acquire),
         2 => (0_usize..8).prop_map(Step::Cancel),
-        5 => (0_usize..8, condition).prop_map(|(nth, condition)| Step::Release(nth, condition)),
+        5 => (0_usize..8, condition()).prop_map(|(nth, condition)| Step::Release(nth, condition)),
         1 => (0_usize..4).prop_map(Step::Shrink),
     ]
 }

@@ -18,7 +18,10 @@ use proptest::prelude::*;
 use staunch::{Ledger, testing::Runner};
 use staunch_pool::{AcquireError, Condition, Lease, Pool, PoolOptions};
 
-use crate::manager::{Down, Scripted, plain, with_pool};
+use crate::{
+    manager::{Down, Scripted, plain, with_pool},
+    schedules::condition,
+};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -44,15 +47,10 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let condition = prop_oneof![
-        4 => Just(Condition::Clean),
-        1 => Just(Condition::Dirty),
-        1 => Just(Condition::Broken),
-    ];
     prop_oneof![
         9 => Just(Step::Acquire),
         1 => (0_usize..8).prop_map(Step::Cancel),
-        5 => (0_usize..8, condition).prop_map(|(nth, condition)| Step::Release(nth, condition)),
+        5 => (0_usize..8, condition()).prop_map(|(nth, condition)| Step::Release(nth, condition)),
         2 => (0_usize..8).prop_map(Step::ReleaseDying),
         1 => (0_usize..8).prop_map(Step::Forget),
         1 => (0_usize..4).prop_map(Step::Shrink),
@@ -147,8 +145,11 @@ impl Model {
         }
     }
 
+    /// A place is of no use to those in line while nobody may connect, but to say that there is
+    /// nothing to wait for.
     fn give_place(&mut self) {
-        while let Some(next) = self.line.pop_front() {
+        while self.connecting != Connecting::Failed || self.size() == 0 {
+            let Some(next) = self.line.pop_front() else { return };
             if self.connect(next) {
                 return;
             }
@@ -167,8 +168,10 @@ impl Model {
     }
 
     fn time_out(&mut self) {
+        let is_refused = self.connecting != Connecting::Succeeds;
+        let why = if is_refused { Refused::Down } else { Refused::Exhausted };
         for who in self.line.drain(..) {
-            self.refused.insert(who, Refused::Exhausted);
+            self.refused.insert(who, why);
         }
     }
 }

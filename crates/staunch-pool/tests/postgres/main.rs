@@ -1,6 +1,6 @@
 //! The pool against a real PostgreSQL server.
 
-#![allow(clippy::unwrap_used, reason = "a test may")]
+#![expect(clippy::unwrap_used, reason = "the helpers of tests may fail as tests do")]
 
 mod agreement;
 mod outages;

@@ -1,13 +1,13 @@
 //! The pool against a real Redis server.
 
-#![allow(clippy::unwrap_used, reason = "a test may")]
+#![expect(clippy::unwrap_used, reason = "the helpers of tests may fail as tests do")]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redis::AsyncCommands;
 use staunch::{BoxError, Context, Scope, scope, timeout};
-use staunch_harness::{RedisServer, Swallow, destroyed, eventually, outlives_a_kill};
-use staunch_pool::{AcquireError, Destroyed, Pool, PoolOptions, Redis};
+use staunch_harness::{RedisServer, destroyed, eventually, outlives_a_kill, outlives_a_silence};
+use staunch_pool::{Destroyed, Pool, PoolOptions, Redis};
 
 /// Runs `test` on a pool of a server's; then no socket is left.
 async fn with_pool(url: &str, options: PoolOptions, test: impl AsyncFnOnce(Pool<Redis>)) {
@@ -254,31 +254,11 @@ async fn clients(pool: &Pool<Redis>) -> usize {
 #[staunch::test]
 async fn connections_whose_packets_are_lost_are_found_by_validation_within_its_timeout() {
     let server = RedisServer::start().unwrap();
-    let network = Swallow::start(server.port()).unwrap();
-    let options = PoolOptions {
-        test_on_borrow: true,
-        max_total: 3,
-        connect_timeout: Duration::from_millis(500),
-        validation_timeout: Duration::from_millis(300),
-        ..PoolOptions::default()
-    };
-    let url = format!("redis://127.0.0.1:{}/", network.port());
-    with_pool(&url, options, async |pool| {
-        let (first, second) = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
-        drop((first, second));
-        network.swallow(true);
-        let begun = Instant::now();
-        let error = pool.acquire().await.unwrap_err();
-        assert!(matches!(error, AcquireError::ConnectTimedOut { .. }), "{error}");
-        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
-        let status = pool.status();
-        assert_eq!((status.size, destroyed(&status, Destroyed::Invalid)), (1, 1));
-        assert!(pool.acquire().await.is_err(), "the other one is found, too");
-        let status = pool.status();
-        assert_eq!((status.size, destroyed(&status, Destroyed::Invalid)), (0, 2));
-        network.swallow(false);
-        eventually("it works again", async || pool.acquire().await.is_ok()).await;
-        assert_eq!(incremented(&pool).await.unwrap(), 1);
+    let manager =
+        |s: &Scope<BoxError>, port: u16| Redis::new(s, format!("redis://127.0.0.1:{port}/"));
+    outlives_a_silence(server.port(), manager, async |pool| {
+        assert_eq!(incremented(&pool).await?, 1);
+        Ok(())
     })
     .await;
 }

@@ -1,7 +1,12 @@
 //! What takes long, or must be alone in its process: `cargo xtask test` runs it, one test
-//! at a time.
+//! at a time. By itself:
+//!
+//!     cargo test -p staunch-pool --features postgres --test soak -- --ignored --test-threads=1 --nocapture
+//!
+//! A minute or two. What an ordinary `cargo test` runs of a million acquires is `postgres/agreement.rs`:
+//! 6,400 of them.
 
-#![allow(clippy::unwrap_used, reason = "a test may")]
+#![expect(clippy::unwrap_used, reason = "the helpers of tests may fail as tests do")]
 
 mod million;
 mod planted;

@@ -1,7 +1,7 @@
 //! The pool of plain TCP connections, against a server that echoes lines, late or with more than it
 //! was asked for.
 
-#![allow(clippy::unwrap_used, reason = "a test may")]
+#![expect(clippy::unwrap_used, reason = "the helpers of tests may fail as tests do")]
 
 use std::{
     convert::Infallible,

@@ -51,6 +51,16 @@ fn a_place_for_each_up_to_the_most() {
     assert_eq!((total_and_idle(&stock), stock.count().taken), ((2, 0), 1));
 }
 
+/// However many processors there are.
+#[test]
+fn what_is_idle_is_counted_on_every_shelf() {
+    let limits = Limits { most: 100, most_idle: 100, most_waiting: 2, order: Order::Lifo };
+    let stock: Stock<u32, u32> = Stock::with_shelves(limits, MOST_SHELVES + 1);
+    fill(&stock, MOST_SHELVES + 1);
+    stock.shelves.iter().for_each(|shelf| shelf.push(7));
+    assert_eq!(stock.count().idle, stock.shelves.len());
+}
+
 #[test]
 fn what_lies_on_another_threads_shelf_is_taken() {
     let stock = stock(2, 2);
@@ -89,6 +99,23 @@ fn who_leaves_the_line_gives_back_what_was_granted() {
     assert_eq!(collect(&stock, &second), Some(Answer::Granted(Grant::Idle(7))));
     assert!(matches!(stock.give(7), Given::Kept), "nobody stands in line any more");
     assert_eq!(stock.take(), Some(7));
+}
+
+#[test]
+fn a_place_that_is_kept_back_is_for_the_line_when_it_is_offered_or_nothing_else_will_come() {
+    let stock = stock(3, 3);
+    fill(&stock, 3);
+    let ((first, _), (second, _)) = (stand(&stock, 1), stand(&stock, 2));
+    assert!(stock.keep_place_back().is_none() && stock.keep_place_back().is_none());
+    assert_eq!((collect(&stock, &first), stock.count().total), (None, 1));
+    assert!(stock.offer_place().is_some());
+    assert_eq!(collect(&stock, &first), Some(Answer::Granted(Grant::Place)));
+    assert!(stock.keep_place_back().is_none(), "one is lent");
+    assert!(stock.keep_place_back().is_some(), "none is");
+    assert_eq!(collect(&stock, &second), Some(Answer::Granted(Grant::Place)));
+    assert!(stock.offer_place().is_none(), "nobody is in line");
+    assert!(stock.keep_place_back().is_none());
+    assert_eq!(total_and_idle(&stock), (0, 0));
 }
 
 #[test]
