@@ -135,7 +135,8 @@ impl AnswerBody {
         Poll::Ready(Some(Err(error)))
     }
 
-    fn gives_up(&mut self) {
+    /// Nothing is done to save its connection.
+    pub(super) fn gives_up(&mut self) {
         if let Some(body) = self.body.take() {
             self.drain.given_up(body.into_rest(), self.is_shared);
         }

@@ -79,15 +79,25 @@ impl Hop {
 
 /// Gets the answer of a request, as long as `context` wants it.
 pub(super) async fn run(request: ClientRequest, context: Context) -> Result<Answer, ClientError> {
-    let ClientRequest { client, born_at, url, method, headers, body, timeout, max_body, .. } =
-        request;
+    let ClientRequest {
+        client,
+        born_at,
+        url,
+        method,
+        headers,
+        body,
+        timeout,
+        max_body,
+        is_stream,
+        ..
+    } = request;
     let url = url?;
     let first = shown(&url);
     let is_replayable = body.again().is_some();
     let hop = Hop { url, method, headers, body, is_replayable };
     let until = Instant::now().checked_add(timeout);
     let wanted = Wanted { context: context.clone(), limit: timeout, until };
-    let exchange = Exchange { client: &client, born_at, wanted: &wanted, max_body };
+    let exchange = Exchange { client: &client, born_at, wanted: &wanted, max_body, is_stream };
     match context.run(exchange.follow(hop)).await {
         Ok(Err(ClientError::Cancelled { cause, .. })) | Err(cause) => {
             Err(if wanted.is_late(cause) {
@@ -105,6 +115,8 @@ struct Exchange<'c> {
     born_at: &'static Location<'static>,
     wanted: &'c Wanted,
     max_body: u64,
+    /// Its answer has no end.
+    is_stream: bool,
 }
 
 impl Exchange<'_> {
@@ -143,7 +155,8 @@ impl Exchange<'_> {
         loop {
             let result = self.once(hop).await;
             let is_worth = retry::is_worth(&result, &hop.method) && hop.is_replayable;
-            if !is_worth || tried == options.retry.max_retries {
+            // Whoever waits for a stream has pauses of its own.
+            if !is_worth || self.is_stream || tried == options.retry.max_retries {
                 return result;
             }
             if !budget.spend() {
@@ -162,7 +175,7 @@ impl Exchange<'_> {
 
     async fn once(&self, hop: &mut Hop) -> Result<Answer, ClientError> {
         let super::Inner { pool, trust, drain, options, .. } = &*self.client.0;
-        let origin = Origin::of(&hop.url)?;
+        let origin = Origin { is_stream: self.is_stream, ..Origin::of(&hop.url)? };
         let url = || shown(&hop.url);
         if let (true, Err(source)) = (origin.is_secure, trust) {
             return Err(ClientError::Trust { url: url(), source: source.clone() });

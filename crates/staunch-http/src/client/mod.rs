@@ -2,13 +2,14 @@
 //!
 //! [`request`] is what is asked for; [`exchange`] gets the answer of it, following [`redirect`]s
 //! and sending again what [`retry`] allows; [`answer`] and [`body`] are what is read, once it is
-//! [`decode`]d. A body that is not goes to the [`drain`].
+//! [`decode`]d. A body that is not goes to the [`drain`]. [`events`] asks again and again.
 
 mod answer;
 mod body;
 mod decode;
 mod drain;
 mod error;
+mod events;
 mod exchange;
 mod options;
 mod origin;
@@ -18,17 +19,19 @@ mod retry;
 mod save;
 mod status;
 
-use std::{fmt, panic::Location, sync::Arc};
+use std::{fmt, panic::Location, sync::Arc, time::Duration};
 
 use hyper::Method;
+use staunch_ledger::EntryId;
 use staunch_net::{LoadTlsError, TlsTrust};
-use staunch_pool::{Http, KeyedPool};
+use staunch_pool::{Http, HttpOptions, KeyedPool};
 use staunch_scope::Scope;
 
 pub use self::{
     answer::{Answer, AnswerLines, StatusError},
     body::AnswerBody,
     error::{ClientError, ClientOptionsError, ReadAnswerError},
+    events::{EventSource, EventSourceError, EventsLost, EventsOptions, EventsRequest},
     options::{ClientOptions, DrainOptions, RetryOptions},
     request::ClientRequest,
     status::{Bodies, ClientStatus},
@@ -61,7 +64,12 @@ pub use staunch_pool::RequestBody as SentBody;
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
+/// Streams have an idle limit of their own ([`EventsOptions::idle`]), which comes before this one.
+const STREAM: Duration = Duration::from_hours(24);
+
 struct Inner {
+    /// The scope it belongs to.
+    owner: EntryId,
     pool: KeyedPool<Origin, Http>,
     trust: Result<TlsTrust, Arc<LoadTlsError>>,
     drain: Arc<Drain>,
@@ -97,12 +105,18 @@ impl Client {
                 }
                 _ => Http::tcp(&owner, address), // without trust no secure one is asked for
             };
-            to.options(http.clone())
+            let own = http.clone();
+            to.options(if origin.is_stream {
+                HttpOptions { body_stall: STREAM, ..own }
+            } else {
+                own
+            })
         };
         let pool = KeyedPool::new(scope, make, options.pool.clone())?;
         let name = options.pool.per_key.name;
         let drain = Drain::start(scope, Location::caller(), name, options.drain);
         Ok(Client(Arc::new(Inner {
+            owner: scope.id(),
             pool,
             trust,
             drain: Arc::new(drain),

@@ -15,12 +15,15 @@ pub(super) struct Origin {
     /// An IPv6 address has brackets.
     pub(super) host: String,
     pub(super) port: u16,
+    /// Of streams, which have connections of their own.
+    pub(super) is_stream: bool,
 }
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.is_secure { "https" } else { "http" };
-        write!(f, "{scheme}://{}:{}", self.host, self.port)
+        let what = if self.is_stream { " (events)" } else { "" };
+        write!(f, "{scheme}://{}:{}{what}", self.host, self.port)
     }
 }
 
@@ -39,7 +42,9 @@ impl Origin {
             );
         }
         match (url.host_str(), url.port_or_known_default()) {
-            (Some(host), Some(port)) => Ok(Origin { is_secure, host: host.to_owned(), port }),
+            (Some(host), Some(port)) => {
+                Ok(Origin { is_secure, host: host.to_owned(), port, is_stream: false })
+            }
             _ => refuse("it names no host"),
         }
     }

@@ -23,7 +23,9 @@ pub struct ClientRequest {
     pub(super) body: RequestBody,
     pub(super) timeout: Duration,
     pub(super) max_body: u64,
-    context: Option<Context>,
+    /// Its answer has no end.
+    pub(super) is_stream: bool,
+    pub(super) context: Option<Context>,
 }
 
 impl ClientRequest {
@@ -41,6 +43,7 @@ impl ClientRequest {
             body: RequestBody::default(),
             timeout: client.0.options.total_timeout,
             max_body: client.0.options.max_body,
+            is_stream: false,
             context: None,
             client,
         }
@@ -130,6 +133,27 @@ impl ClientRequest {
         let context = context.with_timeout(self.timeout);
         // In memory of its own: it is large.
         Box::pin(super::exchange::run(self, context)).await
+    }
+
+    /// One whose answer has no end.
+    pub(super) fn of_stream(
+        client: &Client,
+        born_at: &'static Location<'static>,
+        url: &Url,
+        headers: HeaderMap,
+    ) -> ClientRequest {
+        ClientRequest {
+            client: client.clone(),
+            born_at,
+            url: Ok(url.clone()),
+            method: Method::GET,
+            headers,
+            body: RequestBody::default(),
+            timeout: Duration::MAX,
+            max_body: u64::MAX,
+            is_stream: true,
+            context: None,
+        }
     }
 
     /// The first thing that is wrong counts.

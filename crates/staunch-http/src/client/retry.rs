@@ -55,6 +55,22 @@ pub(super) fn is_worth(result: &Result<Answer, ClientError>, method: &Method) ->
     }
 }
 
+/// Whether there may be an answer another time, for what has nothing but time.
+pub(super) fn may_pass(error: &ClientError) -> bool {
+    match error {
+        ClientError::TimedOut { .. } => true,
+        ClientError::Http { source, .. } => match &**source {
+            HttpError::AcquireKeyed(KeyedAcquireError::Key(error)) => {
+                may_connect_later(error)
+                    || !matches!(error, AcquireError::Connect { .. } | AcquireError::Closed { .. })
+            }
+            HttpError::Unsupported { .. } => false,
+            _ => true,
+        },
+        _ => false,
+    }
+}
+
 /// Whether the server, or one before it, says that it is not always so.
 fn is_passing(status: StatusCode) -> bool {
     let passing =
@@ -89,11 +105,12 @@ pub(super) fn pause(
     let whole = doubled.min(options.backoff_max);
     let random = u32::from((RandomState::new().hash_one(tried) & 0xff) as u8);
     let pause = whole / 2 + whole / 2 * random / 0xff;
-    pause.max(down_for(result))
+    pause.max(result.as_ref().err().map_or(Duration::ZERO, down_for))
 }
 
-fn down_for(result: &Result<Answer, ClientError>) -> Duration {
-    let Err(ClientError::Http { source, .. }) = result else { return Duration::ZERO };
+/// How long the pool will not try again.
+pub(super) fn down_for(error: &ClientError) -> Duration {
+    let ClientError::Http { source, .. } = error else { return Duration::ZERO };
     match &**source {
         HttpError::AcquireKeyed(KeyedAcquireError::Key(AcquireError::Down {
             retry_in, ..
