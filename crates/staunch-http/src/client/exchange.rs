@@ -3,6 +3,7 @@
 use std::{
     panic::Location,
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 use hyper::{
@@ -159,11 +160,14 @@ impl Exchange<'_> {
             if !is_worth || self.is_stream || tried == options.retry.max_retries {
                 return result;
             }
+            let pause = retry::pause(&options.retry, tried, &result);
+            let Some(pause) = pause.filter(|pause| self.has_time_for(*pause)) else {
+                return result;
+            };
             if !budget.spend() {
                 add(&counts.retries_denied);
                 return result;
             }
-            let pause = retry::pause(&options.retry, tried, &result);
             if let Ok(answer) = result {
                 answer.into_body().forsake();
             }
@@ -171,6 +175,10 @@ impl Exchange<'_> {
             tried += 1;
             add(&counts.retries);
         }
+    }
+
+    fn has_time_for(&self, pause: Duration) -> bool {
+        self.wanted.context.remaining().is_none_or(|left| pause < left)
     }
 
     async fn once(&self, hop: &mut Hop) -> Result<Answer, ClientError> {

@@ -80,6 +80,9 @@ pub struct RetryOptions {
     pub backoff: Duration,
     /// The longest pause. Default 1 s.
     pub backoff_max: Duration,
+    /// The longest that a server can have it wait (`Retry-After`); its answer is the answer if it
+    /// asks for longer, or for longer than there is time. Default 10 s: a user is gone by then.
+    pub retry_after_max: Duration,
 }
 
 impl Default for RetryOptions {
@@ -90,6 +93,7 @@ impl Default for RetryOptions {
             reserve: 10,
             backoff: Duration::from_millis(50),
             backoff_max: Duration::from_secs(1),
+            retry_after_max: Duration::from_secs(10),
         }
     }
 }

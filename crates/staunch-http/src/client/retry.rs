@@ -3,10 +3,10 @@
 use std::{
     hash::{BuildHasher, RandomState},
     sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
-use hyper::{Method, StatusCode};
+use hyper::{HeaderMap, Method, StatusCode, header::RETRY_AFTER};
 use staunch_net::DialError;
 use staunch_pool::{AcquireError, ConnectHttpError, HttpError, KeyedAcquireError};
 
@@ -45,7 +45,12 @@ impl Budget {
 /// Whether the request may be sent again, and might do better then.
 pub(super) fn is_worth(result: &Result<Answer, ClientError>, method: &Method) -> bool {
     match result {
-        Ok(answer) => method.is_idempotent() && is_passing(answer.status()),
+        Ok(answer) => {
+            let (status, headers) = (answer.status(), answer.headers());
+            // Who has come too often is to come less, unless it is said when.
+            let is_later = status == StatusCode::TOO_MANY_REQUESTS && asked(headers).is_some();
+            method.is_idempotent() && (is_passing(status) || is_later)
+        }
         Err(ClientError::Http { source, .. }) => match &**source {
             HttpError::AcquireKeyed(KeyedAcquireError::Key(error)) => may_connect_later(error),
             HttpError::Unanswered { .. } => method.is_idempotent(),
@@ -95,17 +100,40 @@ fn may_connect_later(error: &AcquireError<ConnectHttpError>) -> bool {
     }
 }
 
-/// How long to wait before retry number `tried`, from 0: at least until the pool tries again.
+/// How long to wait before retry number `tried`, from 0: at least until the pool tries again, or for
+/// as long as the server asks. `None`: that is too long.
 pub(super) fn pause(
     options: &RetryOptions,
     tried: u32,
     result: &Result<Answer, ClientError>,
-) -> Duration {
+) -> Option<Duration> {
     let doubled = options.backoff.saturating_mul(2_u32.saturating_pow(tried));
     let whole = doubled.min(options.backoff_max);
     let random = u32::from((RandomState::new().hash_one(tried) & 0xff) as u8);
     let pause = whole / 2 + whole / 2 * random / 0xff;
-    pause.max(result.as_ref().err().map_or(Duration::ZERO, down_for))
+    match result {
+        Err(error) => Some(pause.max(down_for(error))),
+        Ok(answer) => match after(answer.status(), answer.headers()) {
+            Some(asked) => (asked <= options.retry_after_max).then_some(pause.max(asked)),
+            None => Some(pause),
+        },
+    }
+}
+
+/// When the server wants to be asked again, if it has trouble or too many requests.
+pub(super) fn after(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
+    let says = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS];
+    says.contains(&status).then(|| asked(headers)).flatten()
+}
+
+/// Seconds, or a date (RFC 9110, section 10.2.3); one that has passed is now.
+fn asked(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    Some(date.duration_since(SystemTime::now()).unwrap_or(Duration::ZERO))
 }
 
 /// How long the pool will not try again.
@@ -122,6 +150,35 @@ pub(super) fn down_for(error: &ClientError) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What is asked for, in whole seconds.
+    fn check_after(status: u16, text: &str, expected: Option<u64>) {
+        let headers = [(RETRY_AFTER, text.parse().unwrap())].into_iter().collect();
+        let found = after(StatusCode::from_u16(status).unwrap(), &headers);
+        assert_eq!(found.map(|found| found.as_secs()), expected, "{text:?}");
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        check_after(503, "0", Some(0));
+        check_after(503, "120", Some(120));
+        check_after(429, " 7 ", Some(7));
+        check_after(503, "99999999999999999999999", Some(u64::MAX));
+        let soon = SystemTime::now() + Duration::from_secs(100);
+        let soon = httpdate::fmt_http_date(soon);
+        let headers = [(RETRY_AFTER, soon.parse().unwrap())].into_iter().collect();
+        let found = after(StatusCode::SERVICE_UNAVAILABLE, &headers).unwrap();
+        let most = Duration::from_secs(100);
+        assert!(found <= most && found > most / 2, "{soon}: {found:?}");
+        check_after(503, "Sun, 06 Nov 1994 08:49:37 GMT", Some(0));
+        check_after(503, "Sunday, 06-Nov-94 08:49:37 GMT", Some(0)); // RFC 850
+        check_after(503, "Sun Nov  6 08:49:37 1994", Some(0)); // asctime
+        for no in ["", "-1", "+1", "1.5", "soon", "1s", "Sun, 06 Nov 1994 08:49:37 CET"] {
+            check_after(503, no, None);
+        }
+        check_after(500, "1", None);
+        check_after(200, "1", None);
+    }
 
     #[test]
     fn the_budget_is_a_share_of_the_requests() {

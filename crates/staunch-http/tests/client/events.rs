@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use hyper::{Request, Response, StatusCode};
@@ -307,6 +307,33 @@ async fn what_stays_wrong_ends_it_and_trouble_passes() {
         &[(200, EVENTS, "data: ab\ndata: ab\ndata:abcd\ndata:abcde\n")],
         Err("an event has more than 15 bytes: raise EventsOptions::max_event"),
     )
+    .await;
+}
+
+#[staunch::test]
+async fn a_server_can_say_when_it_is_to_be_asked_for_events() {
+    with_client(ClientOptions::default(), async |client, s| {
+        let asked = Arc::<AtomicUsize>::default();
+        let answer = move |_: &Request<_>| {
+            let is_first = asked.fetch_add(1, Ordering::SeqCst) == 0;
+            let mut answer = status(StatusCode::OK, "data: a\n\n");
+            answer.headers_mut().insert("content-type", EVENTS.parse().unwrap());
+            if is_first {
+                *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+                answer.headers_mut().insert("retry-after", "1".parse().unwrap());
+            }
+            answer
+        };
+        serves(s, 0, answer, async |address| {
+            let begun = Instant::now();
+            let options = EventsOptions { pause_max: SOON, ..fast() };
+            let source = client.events(format!("http://{address}/")).options(options);
+            assert_eq!(next(&mut source.open().unwrap()).await, "a");
+            let waited = begun.elapsed();
+            assert!(waited >= SOON && waited < 3 * SOON, "as far as pause_max: {waited:?}");
+        })
+        .await;
+    })
     .await;
 }
 

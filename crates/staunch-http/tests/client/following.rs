@@ -1,8 +1,11 @@
 //! Redirects, and requests that are sent again.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use hyper::{Request, StatusCode, header::LOCATION};
@@ -81,6 +84,61 @@ async fn what_is_safe_is_sent_again_within_the_budget() {
     check("POST", 1, some, (503, 1)).await;
     check("GET", 9, RetryOptions { reserve: 1, ..some }, (503, 2)).await;
     check("GET", 9, RetryOptions { max_retries: 0, ..some }, (503, 1)).await;
+}
+
+/// Sends a request to a server that answers `status` at first, and asks for it again after so many
+/// seconds; how it ended, how often it was asked, and whether that took as long.
+async fn check_after(
+    (method, status, seconds): (&str, u16, Option<&str>),
+    options: ClientOptions,
+    expected: (u16, u64),
+) {
+    let asked = Arc::<AtomicU64>::default();
+    let (count, seconds) = (Arc::clone(&asked), seconds.map(str::to_owned));
+    let says = seconds.clone();
+    let answer = move |_: &Request<_>| {
+        let mut answer = text("answer");
+        if count.fetch_add(1, Ordering::SeqCst) == 0 {
+            *answer.status_mut() = StatusCode::from_u16(status).unwrap();
+            if let Some(says) = &says {
+                answer.headers_mut().insert("retry-after", says.parse().unwrap());
+            }
+        }
+        answer
+    };
+    with_server(options, answer, async |client, address| {
+        let begun = Instant::now();
+        let request = client.request(method.parse().unwrap(), format!("http://{address}/"));
+        let answer = request.send().await.unwrap();
+        let found = (answer.status().as_u16(), asked.load(Ordering::SeqCst));
+        assert_eq!(found, expected, "{method} {status} {seconds:?}");
+        let has_waited = begun.elapsed() >= Duration::from_secs(1);
+        assert_eq!(has_waited, seconds.as_deref() == Some("1") && expected.1 > 1);
+        assert_eq!(answer.text(10).await.unwrap(), "answer");
+        assert_eq!(client.status().retries_denied, 0);
+    })
+    .await;
+}
+
+#[staunch::test]
+async fn a_server_can_say_when_it_is_to_be_asked_again() {
+    let usual = ClientOptions::default;
+    let short = |total_timeout| ClientOptions { total_timeout, ..usual() };
+    let retry = |retry| ClientOptions { retry, ..usual() };
+    check_after(("GET", 503, Some("1")), usual(), (200, 2)).await;
+    check_after(("GET", 429, Some("1")), usual(), (200, 2)).await;
+    check_after(("GET", 429, Some("0")), usual(), (200, 2)).await;
+    check_after(("GET", 503, Some("Sun, 06 Nov 1994 08:49:37 GMT")), usual(), (200, 2)).await;
+    check_after(("GET", 503, Some("nonsense")), usual(), (200, 2)).await;
+    check_after(("GET", 429, Some("nonsense")), usual(), (429, 1)).await;
+    check_after(("GET", 429, None), usual(), (429, 1)).await;
+    check_after(("POST", 429, Some("1")), usual(), (429, 1)).await;
+    check_after(("GET", 503, Some("11")), usual(), (503, 1)).await;
+    check_after(("GET", 503, Some("1")), short(Duration::from_millis(900)), (503, 1)).await;
+    let none = RetryOptions { max_retries: 0, ..RetryOptions::default() };
+    check_after(("GET", 503, Some("0")), retry(none), (503, 1)).await;
+    let less = RetryOptions { retry_after_max: Duration::ZERO, ..RetryOptions::default() };
+    check_after(("GET", 503, Some("1")), retry(less), (503, 1)).await;
 }
 
 #[staunch::test]

@@ -224,8 +224,9 @@ impl EventSource {
                 Ok(())
             }
             status if is_trouble(status) => {
+                let asked = retry::after(status, answer.headers()).unwrap_or(Duration::ZERO);
                 answer.into_body().forsake();
-                self.loses(EventsLost::Status(status), true, Duration::ZERO)
+                self.loses(EventsLost::Status(status), true, asked.min(self.options.pause_max))
             }
             _ => {
                 let answer = answer.success()?;
