@@ -11,6 +11,8 @@
 //! | `/debug/ledger` | everything live, filtered and paged, and what rules saw happen |
 //! | `/debug/ledger/sites` | the lines that open entries; switches their backtraces |
 //! | `/debug/sockets` | the sockets as the kernel sees them, with their entries |
+//! | `/debug/pools` | the connection pools, and who has their connections |
+//! | `/debug/http-clients` | what HTTP clients do (feature `http-client`) |
 //! | `/metrics` | for Prometheus |
 //! | `/healthz`, `/readyz` | for probes |
 //!
@@ -31,6 +33,8 @@
 //! the default, costs next to nothing.
 
 mod access;
+#[cfg(feature = "http-client")]
+mod clients;
 mod console;
 mod health;
 mod index;

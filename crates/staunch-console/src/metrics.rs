@@ -4,6 +4,8 @@
 //! Nothing is counted for the sake of metrics: each scrape reads what the ledger and the kernel
 //! know anyway. Labels are kinds, states and rules, which are few, and never peers or routes.
 
+#[cfg(feature = "http-client")]
+mod clients;
 mod pools;
 mod process;
 
@@ -29,6 +31,8 @@ pub(crate) fn metrics(visit: &Visit<'_>) -> Result<Reply, Refusal> {
     let mut registry = Registry::default();
     ledger(&mut registry, visit.shared.ledger);
     pools::pools(&mut registry, visit.shared.ledger);
+    #[cfg(feature = "http-client")]
+    clients::clients(&mut registry, visit.shared.ledger);
     process::process(&mut registry);
     let mut text = String::new();
     encode(&mut text, &registry).map_err(Refusal::failed)?;

@@ -97,6 +97,13 @@ pub(crate) static ROUTES: &[Route] = &[
         &[],
         Page::Guarded(pools::pools),
     ),
+    #[cfg(feature = "http-client")]
+    get(
+        "/debug/http-clients",
+        "the HTTP clients: what became of their requests, and of the bodies of the answers",
+        &[],
+        Page::Guarded(crate::clients::clients),
+    ),
     get("/metrics", "metrics for Prometheus", &[], Page::Guarded(metrics::metrics)),
     get("/healthz", "whether the process answers", &[], Page::Open(health::healthz)),
     get("/readyz", "whether it wants traffic", &[], Page::Open(health::readyz)),

@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of tests may fail as tests do")]
 
 mod access;
+#[cfg(feature = "http-client")]
+mod clients;
 mod go;
 #[cfg(feature = "jemalloc")]
 mod heap;

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::{
+    counts::Flight,
     decode::{Coded, Failure},
     drain::Drain,
     error::ReadAnswerError,
@@ -44,6 +45,8 @@ pub(super) struct Wanted {
     pub(super) context: Context,
     pub(super) limit: Duration,
     pub(super) until: Option<Instant>,
+    /// The request that it is the answer of.
+    pub(super) flight: Option<Arc<Flight>>,
 }
 
 impl Wanted {
@@ -72,7 +75,7 @@ impl AnswerBody {
             born_at,
             drain,
             url: shown(url),
-            wanted: Wanted { context, limit: Duration::MAX, until: None },
+            wanted: Wanted { context, limit: Duration::MAX, until: None, flight: None },
             unwanted: None,
             left: u64::MAX,
             limit: u64::MAX,
@@ -81,6 +84,9 @@ impl AnswerBody {
 
     pub(super) fn within(mut self, wanted: Wanted, limit: u64) -> AnswerBody {
         self.wanted = wanted;
+        if self.body.is_none() {
+            self.wanted.flight = None;
+        }
         self.limited(limit)
     }
 
@@ -137,6 +143,7 @@ impl AnswerBody {
 
     /// Nothing is done to save its connection.
     pub(super) fn gives_up(&mut self) {
+        self.wanted.flight = None;
         if let Some(body) = self.body.take() {
             self.drain.given_up(body.into_rest(), self.is_shared);
         }
@@ -182,6 +189,7 @@ impl AnswerBody {
 
     fn ends(&mut self) {
         self.body = None;
+        self.wanted.flight = None;
         self.unwanted = None;
         self.drain.read();
     }

@@ -1,17 +1,13 @@
 //! From a request to the head of its answer: hops, and attempts of each.
 
-use std::{
-    panic::Location,
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::{panic::Location, sync::Arc, time::Duration};
 
 use hyper::{
     HeaderMap, Method, Request,
     body::Body,
     header::{ACCEPT_ENCODING, Entry, HeaderValue, RANGE},
 };
-use staunch_pool::{AcquireError, HttpError, KeyedAcquireError, KeyedStatus, RequestBody};
+use staunch_pool::{AcquireError, HttpError, KeyedAcquireError, RequestBody};
 use staunch_scope::{Cancelled, Context, sleep};
 use tokio::time::Instant;
 use url::Url;
@@ -20,13 +16,13 @@ use super::{
     Client,
     answer::Answer,
     body::{AnswerBody, Wanted},
+    counts::{Fate, Flight, add},
     decode::{ACCEPTED, Coded},
     error::ClientError,
     origin::{Origin, shown, uri},
     redirect,
     request::ClientRequest,
     retry,
-    status::{Bodies, ClientStatus},
 };
 
 /// One request to one URL; a redirect leads to the next.
@@ -38,32 +34,6 @@ pub(super) struct Hop {
     pub(super) body: RequestBody,
     /// Its body can be had again.
     pub(super) is_replayable: bool,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Counts {
-    requests: AtomicU64,
-    retries: AtomicU64,
-    retries_denied: AtomicU64,
-    redirects: AtomicU64,
-}
-
-impl Counts {
-    pub(super) fn status(&self, pool: KeyedStatus, bodies: Bodies) -> ClientStatus {
-        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        ClientStatus {
-            pool,
-            bodies,
-            requests: load(&self.requests),
-            retries: load(&self.retries),
-            retries_denied: load(&self.retries_denied),
-            redirects: load(&self.redirects),
-        }
-    }
-}
-
-fn add(count: &AtomicU64) {
-    count.fetch_add(1, Ordering::Relaxed);
 }
 
 impl Hop {
@@ -80,6 +50,18 @@ impl Hop {
 
 /// Gets the answer of a request, as long as `context` wants it.
 pub(super) async fn run(request: ClientRequest, context: Context) -> Result<Answer, ClientError> {
+    let counts = Arc::clone(&request.client.0.counts);
+    let (flight, fate) = (Flight::begin(&counts), Fate::open(&counts));
+    let result = wanted(request, context, flight).await;
+    fate.is(&result);
+    result
+}
+
+async fn wanted(
+    request: ClientRequest,
+    context: Context,
+    flight: Arc<Flight>,
+) -> Result<Answer, ClientError> {
     let ClientRequest {
         client,
         born_at,
@@ -97,7 +79,7 @@ pub(super) async fn run(request: ClientRequest, context: Context) -> Result<Answ
     let is_replayable = body.again().is_some();
     let hop = Hop { url, method, headers, body, is_replayable };
     let until = Instant::now().checked_add(timeout);
-    let wanted = Wanted { context: context.clone(), limit: timeout, until };
+    let wanted = Wanted { context: context.clone(), limit: timeout, until, flight: Some(flight) };
     let exchange = Exchange { client: &client, born_at, wanted: &wanted, max_body, is_stream };
     match context.run(exchange.follow(hop)).await {
         Ok(Err(ClientError::Cancelled { cause, .. })) | Err(cause) => {

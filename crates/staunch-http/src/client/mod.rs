@@ -6,6 +6,7 @@
 
 mod answer;
 mod body;
+mod counts;
 mod decode;
 mod drain;
 mod error;
@@ -14,6 +15,7 @@ mod exchange;
 mod options;
 mod origin;
 mod redirect;
+mod registry;
 mod request;
 mod retry;
 mod save;
@@ -22,7 +24,7 @@ mod status;
 use std::{fmt, panic::Location, sync::Arc, time::Duration};
 
 use hyper::Method;
-use staunch_ledger::EntryId;
+use staunch_ledger::{EntryId, Ledger};
 use staunch_net::{LoadTlsError, TlsTrust};
 use staunch_pool::{Http, HttpOptions, KeyedPool};
 use staunch_scope::Scope;
@@ -33,8 +35,9 @@ pub use self::{
     error::{ClientError, ClientOptionsError, ReadAnswerError},
     events::{EventSource, EventSourceError, EventsLost, EventsOptions, EventsRequest},
     options::{ClientOptions, DrainOptions, RetryOptions},
+    registry::{ClientReport, clients},
     request::ClientRequest,
-    status::{Bodies, ClientStatus},
+    status::{Bodies, ClientStatus, Outcome},
 };
 use self::{drain::Drain, origin::Origin, retry::Budget};
 pub use staunch_pool::RequestBody as SentBody;
@@ -70,11 +73,13 @@ const STREAM: Duration = Duration::from_hours(24);
 struct Inner {
     /// The scope it belongs to.
     owner: EntryId,
+    born_at: &'static Location<'static>,
+    ledger: Ledger,
     pool: KeyedPool<Origin, Http>,
     trust: Result<TlsTrust, Arc<LoadTlsError>>,
     drain: Arc<Drain>,
     budget: Budget,
-    counts: exchange::Counts,
+    counts: Arc<counts::Counts>,
     options: ClientOptions,
 }
 
@@ -115,15 +120,19 @@ impl Client {
         let pool = KeyedPool::new(scope, make, options.pool.clone())?;
         let name = options.pool.per_key.name;
         let drain = Drain::start(scope, Location::caller(), name, options.drain);
-        Ok(Client(Arc::new(Inner {
+        let client = Arc::new(Inner {
             owner: scope.id(),
+            born_at: Location::caller(),
+            ledger: Ledger::current(),
             pool,
             trust,
             drain: Arc::new(drain),
             budget: Budget::new(options.retry),
-            counts: exchange::Counts::default(),
+            counts: Arc::default(),
             options,
-        })))
+        });
+        registry::register(Arc::downgrade(&client));
+        Ok(Client(client))
     }
 
     /// A request, which is sent by [`ClientRequest::send`]. The caller's line is the one that

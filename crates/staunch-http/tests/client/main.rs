@@ -4,6 +4,7 @@
 
 mod bodies;
 mod cancelling;
+mod counting;
 mod events;
 mod following;
 mod nginx;

@@ -94,7 +94,8 @@ impl EventSource {
         let ClientRequest { client, born_at, url, headers, timeout: limit, context, .. } = request;
         let target = url?;
         let context = context.unwrap_or_else(Context::current).with_timeout(limit);
-        let wanted = Wanted { context, limit, until: Instant::now().checked_add(limit) };
+        let wanted =
+            Wanted { context, limit, until: Instant::now().checked_add(limit), flight: None };
         let (kind, promise) = (Kind::STREAM, Obligation::EndsWithParent);
         let owner = Some(client.0.owner);
         let account = Ledger::current().open_at(born_at, kind, promise, owner);
