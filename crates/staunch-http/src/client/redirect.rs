@@ -4,7 +4,7 @@ use hyper::{
     HeaderMap, Method, StatusCode,
     header::{
         AUTHORIZATION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_LOCATION,
-        CONTENT_TYPE, COOKIE, HOST, LOCATION, PROXY_AUTHORIZATION, TRANSFER_ENCODING,
+        CONTENT_TYPE, COOKIE, HOST, HeaderName, LOCATION, PROXY_AUTHORIZATION, TRANSFER_ENCODING,
     },
 };
 use staunch_pool::RequestBody;
@@ -14,6 +14,16 @@ use super::{
     exchange::Hop,
     origin::{Origin, shown},
 };
+
+/// The headers that go with a body.
+const OF_BODIES: [HeaderName; 6] = [
+    CONTENT_ENCODING,
+    CONTENT_LANGUAGE,
+    CONTENT_LENGTH,
+    CONTENT_LOCATION,
+    CONTENT_TYPE,
+    TRANSFER_ENCODING,
+];
 
 /// The next request; `None` if the answer is the one that was asked for, or names no other, or
 /// asks for a body once more that cannot be had again.
@@ -51,15 +61,7 @@ pub(super) fn next(
         }
     }
     if becomes_get {
-        let of_bodies = [
-            CONTENT_ENCODING,
-            CONTENT_LANGUAGE,
-            CONTENT_LENGTH,
-            CONTENT_LOCATION,
-            CONTENT_TYPE,
-            TRANSFER_ENCODING,
-        ];
-        for name in of_bodies {
+        for name in OF_BODIES {
             headers.remove(name);
         }
         let (method, body) = (Method::GET, RequestBody::default());
@@ -78,17 +80,27 @@ mod tests {
 
     use super::*;
 
+    /// What says what a body is.
+    const DESCRIBES: [&str; 6] = [
+        "content-encoding",
+        "content-language",
+        "content-length",
+        "content-location",
+        "content-type",
+        "transfer-encoding",
+    ];
+
+    const SECRETS: [HeaderName; 4] = [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, HOST];
+
     fn follow(method: &str, url: &str, status: u16, location: &str) -> Result<Hop, String> {
         let hop = Hop {
             url: url.parse().unwrap(),
             method: method.parse().unwrap(),
-            headers: [
-                (AUTHORIZATION, HeaderValue::from_static("secret")),
-                (COOKIE, HeaderValue::from_static("secret")),
-                (CONTENT_TYPE, HeaderValue::from_static("text/plain")),
-            ]
-            .into_iter()
-            .collect(),
+            headers: SECRETS
+                .into_iter()
+                .chain(DESCRIBES.map(HeaderName::from_static))
+                .map(|name| (name, HeaderValue::from_static("secret")))
+                .collect(),
             body: "body".into(),
             is_replayable: true,
         };
@@ -101,7 +113,9 @@ mod tests {
         let hop = follow(asked.0, "http://a/x", asked.1, "/y?z").ok();
         let found = hop.as_ref().map(|hop| {
             assert_eq!(hop.url.as_str(), "http://a/y?z");
-            (hop.method.as_str(), hop.headers.contains_key(CONTENT_TYPE))
+            let has = DESCRIBES.map(|name| hop.headers.contains_key(name));
+            assert!(has == [has[0]; 6], "{asked:?}: {has:?}");
+            (hop.method.as_str(), has[0])
         });
         assert_eq!(found, becomes, "{asked:?}");
     }
@@ -122,8 +136,8 @@ mod tests {
 
     fn keeps_secrets(to: &str, expected: bool) {
         let hop = follow("GET", "http://a/x", 302, to).unwrap();
-        let has = [AUTHORIZATION, COOKIE].map(|name| hop.headers.contains_key(name));
-        assert_eq!(has, [expected; 2], "{to}");
+        let has = SECRETS.map(|name| hop.headers.contains_key(name));
+        assert_eq!(has, [expected; 4], "{to}");
     }
 
     #[test]
@@ -138,13 +152,15 @@ mod tests {
     #[test]
     fn what_is_not_safe_is_refused() {
         for (to, says) in [
-            ("http://a/", "from https to http"),
+            ("http://a/?token", "from https to http"),
+            ("http://a/#token", "from https to http"),
             ("ftp://a/", "only http"),
             ("https://me:secret@a/", "authorization"),
             ("https://[", "invalid"),
         ] {
             let error = follow("GET", "https://a/", 302, to).unwrap_err();
             assert!(error.contains(says), "{to}: {error}");
+            assert!(!error.contains("token"), "{to}: {error}");
         }
     }
 }

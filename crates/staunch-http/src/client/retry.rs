@@ -151,6 +151,46 @@ pub(super) fn down_for(error: &ClientError) -> Duration {
 mod tests {
     use super::*;
 
+    fn failed(source: AcquireError<ConnectHttpError>) -> Result<Answer, ClientError> {
+        let source = Box::new(HttpError::AcquireKeyed(KeyedAcquireError::Key(source)));
+        Err(ClientError::Http { url: "http://a/".into(), source })
+    }
+
+    fn undialled(source: DialError) -> Result<Answer, ClientError> {
+        let source = ConnectHttpError::Dial(source);
+        failed(AcquireError::Connect { pool: "http-client", source })
+    }
+
+    fn down(retry_in: Duration) -> Result<Answer, ClientError> {
+        failed(AcquireError::Down { pool: "http-client", retry_in, last: "refused".into() })
+    }
+
+    #[test]
+    fn what_time_does_not_heal_is_not_tried_again() {
+        let (name, address, limit) = ("a b".to_owned(), "a:1".to_owned(), Duration::ZERO);
+        assert!(!is_worth(&undialled(DialError::ServerName { name }), &Method::GET));
+        let late = undialled(DialError::TimedOut { address, limit });
+        assert!(is_worth(&late, &Method::POST) && late.is_err_and(|late| may_pass(&late)));
+        assert!(is_worth(&down(limit), &Method::POST));
+        let closed = failed(AcquireError::Closed { pool: "http-client" });
+        assert!(!is_worth(&closed, &Method::GET) && closed.is_err_and(|it| !may_pass(&it)));
+    }
+
+    #[test]
+    fn a_pause_doubles_and_half_of_it_is_random() {
+        let pause = |tried, result| pause(&RetryOptions::default(), tried, &result).unwrap();
+        for (tried, most) in [(0, 50), (1, 100), (3, 400), (5, 1000), (99, 1000)] {
+            for _ in 0..20 {
+                let pause = pause(tried, down(Duration::ZERO)).as_millis();
+                assert!((most / 2..=most).contains(&pause), "{tried}: {pause}");
+            }
+        }
+        let one = pause(0, down(Duration::ZERO));
+        assert!((0..50).any(|_| pause(0, down(Duration::ZERO)) != one), "all are {one:?}");
+        let later = Duration::from_secs(3);
+        assert_eq!(pause(0, down(later)), later, "not before the pool tries");
+    }
+
     /// What is asked for, in whole seconds.
     fn check_after(status: u16, text: &str, expected: Option<u64>) {
         let headers = [(RETRY_AFTER, text.parse().unwrap())].into_iter().collect();

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use async_compression::tokio::write::{GzipEncoder, ZstdEncoder};
+use async_compression::{
+    Level,
+    tokio::write::{GzipEncoder, ZstdEncoder},
+    zstd::CParameter,
+};
 use staunch::{Kind, Ledger};
 use staunch_harness::{eventually, live};
 use staunch_http::{Client, ClientOptions, DrainOptions, ReadAnswerError};
@@ -173,11 +177,21 @@ const BOMB: [u8; 27] = [
 async fn what_came_compressed_is_decoded_within_the_limit() {
     let hello = b"hello hello hello hello\n";
     let (gzip, zstd) = (coded!(GzipEncoder, hello), coded!(ZstdEncoder, hello));
+    let mut far = Vec::new();
+    let window = [CParameter::window_log(24)]; // more than a decoder must have
+    let mut encoder = ZstdEncoder::with_quality_and_params(&mut far, Level::Default, &window);
+    encoder.write_all(hello).await.unwrap();
+    encoder.shutdown().await.unwrap();
+    drop(encoder);
     let answer = move |request: &hyper::Request<_>| {
         let (coding, body) = match request.uri().path() {
             "/gzip" => ("gzip", gzip.clone()),
             "/br" => ("br", BROTLI.to_vec()),
             "/zstd" => ("zstd", zstd.clone()),
+            "/x-gzip" => ("x-gzip", gzip.clone()),
+            "/shouted" => ("GZip", gzip.clone()),
+            "/far" => ("zstd", far.clone()),
+            "/twice" => ("gzip", b"uryyb".to_vec()),
             "/bomb" => ("br", BOMB.to_vec()),
             "/cut" => ("gzip", gzip[..20].to_vec()),
             "/more" => ("gzip", [&gzip[..], b"more"].concat()),
@@ -187,24 +201,101 @@ async fn what_came_compressed_is_decoded_within_the_limit() {
         assert_eq!(asked.unwrap(), "gzip, br, zstd");
         let mut answer = text(body);
         answer.headers_mut().insert("content-encoding", coding.parse().unwrap());
+        if request.uri().path() == "/twice" {
+            answer.headers_mut().append("content-encoding", "rot13".parse().unwrap());
+        }
         answer
     };
     with_server(ClientOptions::default(), answer, async |client, address| {
         let get = |path: &str| client.get(format!("http://{address}{path}"));
-        for path in ["/gzip", "/br", "/zstd"] {
+        for path in ["/gzip", "/br", "/zstd", "/x-gzip", "/shouted"] {
             let answer = get(path).send().await.unwrap();
             let headers = ["content-encoding", "content-length"];
             assert_eq!(headers.map(|name| answer.headers().contains_key(name)), [false; 2]);
             assert_eq!(answer.text(24).await.unwrap(), "hello hello hello hello\n", "{path}");
         }
-        assert_eq!((counts(client), live(Kind::CONNECTION)), ([3, 0, 0, 0], 2));
+        assert_eq!((counts(client), live(Kind::CONNECTION)), ([5, 0, 0, 0], 2));
         let error = get("/bomb").send().await.unwrap().bytes(1 << 20).await.unwrap_err();
         assert!(matches!(error, ReadAnswerError::TooLarge { .. }), "{error}");
         for path in ["/cut", "/more"] {
             let error = get(path).send().await.unwrap().bytes(100).await.unwrap_err();
             assert!(matches!(error, ReadAnswerError::Coding { coding: "gzip", .. }), "{error}");
         }
-        assert_eq!(get("/other").send().await.unwrap().text(9).await.unwrap(), "uryyb");
+        let error = get("/far").send().await.unwrap().bytes(100).await.unwrap_err();
+        assert!(matches!(error, ReadAnswerError::Coding { coding: "zstd", .. }), "{error}");
+        for path in ["/other", "/twice"] {
+            assert_eq!(get(path).send().await.unwrap().text(9).await.unwrap(), "uryyb");
+        }
+    })
+    .await;
+}
+
+/// Asks for a text that the server packs for whoever takes it; whether it came packed, and whether
+/// the client said that it takes it.
+async fn check_packed(
+    options: ClientOptions,
+    header: Option<(&str, &str)>,
+    expected: (bool, bool),
+) {
+    let packed = coded!(GzipEncoder, b"text");
+    let answer = move |request: &hyper::Request<_>| {
+        let asked = request.headers().get("accept-encoding");
+        let mut answer = text(packed.clone());
+        answer.headers_mut().insert("content-encoding", "gzip".parse().unwrap());
+        let asks = asked.map_or("", |asked| asked.to_str().unwrap());
+        answer.headers_mut().insert("asked", asks.parse().unwrap());
+        answer
+    };
+    with_server(options, answer, async |client, address| {
+        let mut request = client.get(format!("http://{address}/"));
+        if let Some((name, value)) = header {
+            request = request.header(name, value);
+        }
+        let answer = request.send().await.unwrap();
+        let is_asked = !answer.headers()["asked"].is_empty();
+        let is_packed = answer.headers().contains_key("content-encoding");
+        let bytes = answer.bytes(1000).await.unwrap();
+        assert_eq!(bytes == "text", !is_packed);
+        assert_eq!((is_packed, is_asked), expected, "{header:?}");
+    })
+    .await;
+}
+
+#[staunch::test]
+async fn what_the_user_asks_for_comes_as_it_is() {
+    let usual = ClientOptions::default;
+    check_packed(usual(), None, (false, true)).await;
+    check_packed(usual(), Some(("accept-encoding", "gzip")), (true, true)).await;
+    check_packed(usual(), Some(("range", "bytes=0-9")), (true, false)).await;
+    check_packed(ClientOptions { decode: false, ..usual() }, None, (true, false)).await;
+}
+
+#[staunch::test]
+async fn nothing_is_the_code_of_nothing() {
+    with_client(ClientOptions::default(), async |client, s| {
+        let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n";
+        for coding in ["gzip", "br", "zstd"] {
+            let server =
+                says(s, format!("{head}content-encoding: {coding}\r\n\r\n0\r\n\r\n")).await;
+            let answer = client.get(format!("http://{server}/")).send().await.unwrap();
+            assert_eq!(answer.text(0).await.unwrap(), "", "{coding}");
+        }
+    })
+    .await;
+}
+
+/// Before a byte of it has come.
+#[staunch::test]
+async fn what_is_known_to_be_too_large_is_not_waited_for() {
+    let max_time = Duration::from_hours(1);
+    let drain = DrainOptions { max_bytes: 1000, max_time, ..DrainOptions::default() };
+    with_client(ClientOptions { drain, ..ClientOptions::default() }, async |client, s| {
+        let server = says(s, "HTTP/1.1 200 OK\r\ncontent-length: 1001\r\n\r\n").await;
+        let get = async || client.get(format!("http://{server}/")).send().await.unwrap();
+        let error = get().await.bytes(1000).await.unwrap_err();
+        assert!(matches!(error, ReadAnswerError::TooLarge { limit: 1000, .. }), "{error}");
+        drop(get().await);
+        assert_eq!((counts(client), client.status().bodies.draining), ([0, 0, 2, 0], 0));
     })
     .await;
 }

@@ -18,7 +18,10 @@ use staunch_http::{
 };
 use staunch_net::{Endpoint, Limits, Listener, SocketOptions};
 use staunch_pool::{HttpOptions, HttpProtocol};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::Notify,
+};
 
 use crate::support::{nothing_left, says, with_client};
 
@@ -153,7 +156,8 @@ async fn connects(heartbeat: Duration) -> u64 {
     let (count, streams) =
         (&connected, Streams::new(StreamLimits { heartbeat, ..StreamLimits::default() }));
     // Far less time than it takes: that is for answers with an end.
-    let options = ClientOptions { total_timeout: SOON, ..ClientOptions::default() };
+    let http = HttpOptions { body_stall: SOON / 12, ..HttpOptions::default() };
+    let options = ClientOptions { total_timeout: SOON, http, ..ClientOptions::default() };
     with_client(options, async |client, s| {
         let answer = move |request: &Request<_>| {
             let is_first = last_event_id(request.headers()).is_none();
@@ -190,15 +194,72 @@ async fn what_is_silent_is_left_and_a_sign_of_life_is_enough() {
 async fn the_time_in_which_nobody_waits_is_not_silence() {
     with_client(ClientOptions::default(), async |client, s| {
         let streams = Streams::new(StreamLimits::default());
-        let answer = move |request: &Request<_>| counting(&streams, request, 2);
+        let (more, waits) = (Arc::new(Notify::new()), Arc::<AtomicUsize>::default());
+        let (told, listens) = (Arc::clone(&more), Arc::clone(&waits));
+        let answer = move |_: &Request<_>| {
+            let (more, waits) = (Arc::clone(&told), Arc::clone(&listens));
+            streams.admit(Some(1)).unwrap().events(move |mut events| async move {
+                events.send(&Event::data("first")).await?;
+                waits.fetch_add(1, Ordering::SeqCst);
+                more.notified().await;
+                events.send(&Event::data("second")).await?;
+                Ok(())
+            })
+        };
         serves(s, 0, answer, async |address| {
-            let options = EventsOptions { idle: SOON / 3, ..fast() };
+            let options = EventsOptions { idle: SOON, ..fast() };
             let source = client.events(format!("http://{address}/")).options(options);
             let mut source = source.open().unwrap();
-            assert_eq!(next(&mut source).await, "no. 1");
-            tokio::time::sleep(SOON).await; // what the test is about
-            assert_eq!(next(&mut source).await, "no. 2");
-            assert_eq!(source.connected(), 1);
+            assert_eq!(next(&mut source).await, "first");
+            tokio::time::sleep(SOON + SOON / 3).await; // what the test is about
+            let (second, ()) = tokio::join!(next(&mut source), async {
+                tokio::task::yield_now().await; // nothing is there when it comes back
+                eventually("it listens", async || waits.load(Ordering::SeqCst) > 0).await;
+                more.notify_one();
+            });
+            assert_eq!((second.as_str(), source.connected()), ("second", 1));
+        })
+        .await;
+    })
+    .await;
+}
+
+#[staunch::test]
+async fn silence_is_not_in_vain() {
+    with_client(ClientOptions::default(), async |client, s| {
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+        let server = says(s, head).await;
+        let options = EventsOptions { idle: SOON / 10, max_attempts: 2, ..fast() };
+        let source = client.events(format!("http://{server}/")).options(options);
+        let mut source = source.open().unwrap();
+        tokio::select! {
+            biased;
+            found = source.next() => panic!("{found:?}"),
+            () = eventually("it goes on", async || client.status().requests > 4) => {}
+        }
+        assert!(source.connected() >= 4);
+    })
+    .await;
+}
+
+#[staunch::test]
+async fn streams_take_no_connection_from_requests() {
+    let mut options = ClientOptions::default();
+    options.pool.per_key.max_total = 1;
+    with_client(options, async |client, s| {
+        let streams = Streams::new(StreamLimits::default());
+        let answer = move |request: &Request<_>| match request.uri().path() {
+            "/events" => streams.admit(Some(1)).unwrap().events(|mut events| async move {
+                events.send(&Event::data("a")).await?;
+                std::future::pending().await
+            }),
+            _ => status(StatusCode::OK, "answer"),
+        };
+        serves(s, 0, answer, async |address| {
+            let mut source = client.events(format!("http://{address}/events")).open().unwrap();
+            assert_eq!(next(&mut source).await, "a");
+            let answer = client.get(format!("http://{address}/")).send().await.unwrap();
+            assert_eq!(answer.text(10).await.unwrap(), "answer");
         })
         .await;
     })

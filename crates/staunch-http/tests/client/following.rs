@@ -51,7 +51,7 @@ async fn a_redirect_is_followed_and_its_connection_used_again() {
 }
 
 /// Sends a request of `method` to a server that has trouble `times`; how often it was asked.
-async fn check(method: &str, times: u64, options: RetryOptions, expected: (u16, u64)) {
+async fn check(method: &str, times: u64, options: RetryOptions, expected: (u16, u64), denied: u64) {
     let asked = Arc::<AtomicU64>::default();
     let count = Arc::clone(&asked);
     let answer = move |_: &Request<_>| {
@@ -70,6 +70,9 @@ async fn check(method: &str, times: u64, options: RetryOptions, expected: (u16, 
             let found = (answer.status().as_u16(), asked.load(Ordering::SeqCst));
             assert_eq!(found, expected);
             assert_eq!(answer.text(10).await.unwrap(), "answer");
+            let status = client.status();
+            assert_eq!(status.retries_denied, denied);
+            assert_eq!(status.bodies.dropped_by, [], "the client's own bodies are nobody's fault");
         },
     )
     .await;
@@ -78,12 +81,64 @@ async fn check(method: &str, times: u64, options: RetryOptions, expected: (u16, 
 #[staunch::test]
 async fn what_is_safe_is_sent_again_within_the_budget() {
     let some = RetryOptions::default();
-    check("GET", 1, some, (200, 2)).await;
-    check("PUT", 2, some, (200, 3)).await;
-    check("GET", 9, some, (503, 3)).await;
-    check("POST", 1, some, (503, 1)).await;
-    check("GET", 9, RetryOptions { reserve: 1, ..some }, (503, 2)).await;
-    check("GET", 9, RetryOptions { max_retries: 0, ..some }, (503, 1)).await;
+    check("GET", 1, some, (200, 2), 0).await;
+    check("PUT", 2, some, (200, 3), 0).await;
+    check("GET", 9, some, (503, 3), 0).await;
+    check("POST", 1, some, (503, 1), 0).await;
+    check("GET", 9, RetryOptions { reserve: 1, ..some }, (503, 2), 1).await;
+    check("GET", 9, RetryOptions { max_retries: 0, ..some }, (503, 1), 0).await;
+    check("GET", 9, RetryOptions { reserve: 0, ..some }, (503, 1), 1).await;
+}
+
+#[staunch::test]
+async fn requests_earn_retries() {
+    let asked = Arc::<AtomicU64>::default();
+    let answer = move |_: &Request<_>| {
+        let mut answer = text("answer");
+        if asked.fetch_add(1, Ordering::SeqCst) % 2 == 0 {
+            *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        }
+        answer
+    };
+    let retry = RetryOptions { reserve: 1, budget_percent: 100, ..RetryOptions::default() };
+    let options = ClientOptions { retry, ..ClientOptions::default() };
+    with_server(options, answer, async |client, address| {
+        for _ in 0..3 {
+            let answer = client.get(format!("http://{address}/")).send().await.unwrap();
+            assert_eq!(answer.success().unwrap().text(10).await.unwrap(), "answer");
+        }
+        let status = client.status();
+        assert_eq!((status.requests, status.retries, status.retries_denied), (3, 3, 0));
+    })
+    .await;
+}
+
+#[staunch::test]
+async fn a_body_that_is_gone_is_not_sent_again() {
+    let answer = |_: &Request<_>| {
+        let mut answer = text("answer");
+        *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        answer
+    };
+    with_server(ClientOptions::default(), answer, async |client, address| {
+        let stream = SentBody::stream(http_body_util::Full::new("once".into()));
+        let put = client.request(hyper::Method::PUT, format!("http://{address}/")).body(stream);
+        assert_eq!(put.send().await.unwrap().text(10).await.unwrap(), "answer");
+        assert_eq!(client.status().retries, 0);
+    })
+    .await;
+}
+
+#[staunch::test]
+async fn redirects_can_be_answers() {
+    let answer = |_: &Request<_>| redirect(StatusCode::FOUND, "/elsewhere");
+    let options = ClientOptions { max_redirects: 0, ..ClientOptions::default() };
+    with_server(options, answer, async |client, address| {
+        let answer = client.get(format!("http://{address}/")).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::FOUND);
+        assert_eq!(answer.text(10).await.unwrap(), "elsewhere");
+    })
+    .await;
 }
 
 /// Sends a request to a server that answers `status` at first, and asks for it again after so many
@@ -132,6 +187,12 @@ async fn a_server_can_say_when_it_is_to_be_asked_again() {
     check_after(("GET", 503, Some("nonsense")), usual(), (200, 2)).await;
     check_after(("GET", 429, Some("nonsense")), usual(), (429, 1)).await;
     check_after(("GET", 429, None), usual(), (429, 1)).await;
+    for status in [502, 503, 504] {
+        check_after(("GET", status, None), usual(), (200, 2)).await;
+    }
+    for status in [400, 500, 501] {
+        check_after(("GET", status, Some("0")), usual(), (status, 1)).await;
+    }
     check_after(("POST", 429, Some("1")), usual(), (429, 1)).await;
     check_after(("GET", 503, Some("11")), usual(), (503, 1)).await;
     check_after(("GET", 503, Some("1")), short(Duration::from_millis(900)), (503, 1)).await;

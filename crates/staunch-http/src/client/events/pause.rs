@@ -12,7 +12,7 @@ use super::options::EventsOptions;
 pub(super) struct Vain(u32);
 
 impl Vain {
-    /// A byte came, or a stream that was only silent.
+    /// A stream ended of which a byte came, or that was only silent.
     pub(super) fn over(&mut self) {
         self.0 = 0;
     }

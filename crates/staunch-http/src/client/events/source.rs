@@ -171,10 +171,7 @@ impl EventSource {
                         return Ok(Some(event));
                     }
                     match stream.listen(&self.options).await {
-                        Ok(()) => {
-                            self.vain.over();
-                            self.account.touch();
-                        }
+                        Ok(()) => self.account.touch(),
                         Err(EventsLost::Read(ReadAnswerError::Cancelled { cause, .. })) => {
                             return Err(cancelled(cause));
                         }
