@@ -23,7 +23,7 @@ pub struct Progress {
 }
 
 /// Bytes that are kept until they are written together.
-pub(crate) const BUFFER: usize = 64 << 10;
+const BUFFER: usize = 64 << 10;
 
 /// A file that is written beside its place, and takes it when it is whole. Dropped before, it is
 /// removed.
