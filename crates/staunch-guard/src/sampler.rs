@@ -1,0 +1,216 @@
+//! The task that looks, and reacts: a child of the guard's scope. What may block is a child of its
+//! own, one round at a time.
+
+use std::{
+    convert::Infallible,
+    future::{Future, poll_fn},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant as RealInstant},
+};
+
+use staunch_ledger::{EntryId, Kind, Obligation, Observation};
+use staunch_scope::{
+    Cancelled, Context, Isolate, Scope, ScopeBuilder, State, Wait, with_current_account,
+};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+
+use crate::{
+    Level, Pressure, Reaction, Reading,
+    report::{Cause, Change},
+    shared::Shared,
+    shrinkers::Pressing,
+    source::{Opener, Sources, fds},
+};
+
+/// Looks, look after look.
+pub(crate) struct Sampler {
+    shared: Arc<Shared>,
+    sources: Sources,
+    pressure: Pressure,
+    pressing: Pressing,
+    /// When whatever gives something back is run again.
+    repeat_at: Option<Duration>,
+    is_reacting: Arc<AtomicBool>,
+}
+
+impl Sampler {
+    pub(crate) fn new(shared: Arc<Shared>, owner: EntryId) -> Sampler {
+        let opener = Opener { ledger: shared.ledger, born_at: shared.born_at, owner };
+        Sampler {
+            sources: Sources::open(&shared.options, &opener),
+            pressure: Pressure::new(shared.options.marks),
+            pressing: Pressing { level: Level::Normal, cause: Cause::Memory },
+            repeat_at: None,
+            is_reacting: Arc::default(),
+            shared,
+        }
+    }
+
+    /// Looks until the task is asked to stop. However it ends, also if it never runs, nothing is
+    /// refused any more.
+    pub(crate) fn watch(self) -> impl Future<Output = ()> + Send {
+        let mut retires = Retires(self);
+        async move {
+            let reason = "watches memory and fds until its scope stops";
+            with_current_account(|task| task.set_obligation(Obligation::Perpetual(reason)));
+            let ended = ScopeBuilder::<Infallible>::new(&Context::current())
+                .policy(Isolate)
+                .run(async |scope| {
+                    retires.0.look_and_react(&scope).await;
+                    Ok(())
+                })
+                .await;
+            drop(ended);
+        }
+    }
+
+    async fn look_and_react(&mut self, scope: &Scope<Infallible>) {
+        let interval = self.shared.options.interval;
+        let mut ticks = interval_at(Instant::now() + interval, interval);
+        // A look that was missed, since nobody had the time, is of no use afterwards.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            self.react(scope);
+            if tick(&mut ticks).await.is_err() {
+                return;
+            }
+            self.look();
+        }
+    }
+
+    /// Takes one look.
+    pub(crate) fn look(&mut self) {
+        let sample = self.sources.sample(self.shared.now());
+        let reading = sample.reading;
+        self.shared.set_sample(sample);
+        let level = self.pressure.observe(&reading);
+        let marks = &self.shared.options.marks;
+        self.shared.room.turn(left_bytes(&reading, marks.refuse_percent));
+        let from = self.pressing.level;
+        if level != from {
+            // What was short has been until now, when the level falls.
+            let cause =
+                if level > from { Cause::of(&reading, level, marks) } else { self.pressing.cause };
+            self.pressing = Pressing { level, cause };
+            self.repeat_at = None;
+            self.shared.set_level(level);
+            self.tell(&Change { from, to: level, cause, reading: &reading, marks });
+        }
+    }
+
+    fn tell(&self, change: &Change<'_>) {
+        let Shared { ledger, born_at, options, .. } = &*self.shared;
+        let name = options.name;
+        if change.to > change.from {
+            tracing::warn!(guard = name, level = %change.to, "under pressure: {change}");
+        } else {
+            tracing::info!(guard = name, level = %change.to, "less pressure: {change}");
+        }
+        ledger.observe(Observation {
+            rule: "pressure",
+            kind: Kind::OTHER,
+            born_at,
+            text: format!("{name}: {change}"),
+            at: ledger.now(),
+        });
+    }
+
+    /// Does what is listed for the level.
+    fn react(&mut self, scope: &Scope<Infallible>) {
+        self.list_fds_if_due(scope);
+        let level = self.pressing.level;
+        let reactions = &self.shared.options.reactions;
+        if let Some(limiter) = &self.shared.limiter
+            && reactions.has(level, Reaction::LowerConcurrency)
+        {
+            limiter.lower();
+        }
+        let now = self.shared.now();
+        let gives = reactions.has(level, Reaction::Purge) || reactions.has(level, Reaction::Shrink);
+        let is_due = self.repeat_at.is_none_or(|at| now >= at);
+        if !gives || !is_due || self.is_reacting.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        self.repeat_at = Some(now.saturating_add(self.shared.options.repeat));
+        let round = Round {
+            shared: Arc::clone(&self.shared),
+            pressing: self.pressing,
+            _reacting: Reacting(Arc::clone(&self.is_reacting)),
+        };
+        drop(scope.blocking(move |_| {
+            round.run();
+            Ok(())
+        }));
+    }
+
+    /// On kernels that do not count: see [`fds`].
+    fn list_fds_if_due(&mut self, scope: &Scope<Infallible>) {
+        let now = self.shared.now();
+        if let Some(listing) = self.sources.fds.begin_listing(now) {
+            drop(scope.blocking(move |_| {
+                let begun = RealInstant::now();
+                listing.ended(fds::list(), begun.elapsed());
+                Ok(())
+            }));
+        }
+    }
+}
+
+async fn tick(ticks: &mut Interval) -> Result<(), Cancelled> {
+    let mut wait = Wait::new();
+    poll_fn(|cx| wait.poll(cx, State::Sleep, |cx| ticks.poll_tick(cx))).await.map(drop)
+}
+
+/// What is left below the mark; without a limit, as much as you like.
+fn left_bytes(reading: &Reading, percent: u8) -> u64 {
+    let mark = |most: u64| (u128::from(most) * u128::from(percent) / 100) as u64;
+    reading
+        .memory_bytes_max
+        .map_or(u64::MAX, |most| mark(most).saturating_sub(reading.memory_bytes))
+}
+
+/// Ends the guard however its sampler ends.
+struct Retires(Sampler);
+
+impl Drop for Retires {
+    fn drop(&mut self) {
+        self.0.shared.retire();
+    }
+}
+
+/// Everybody gives back what they can, once.
+struct Round {
+    shared: Arc<Shared>,
+    pressing: Pressing,
+    _reacting: Reacting,
+}
+
+impl Round {
+    fn run(&self) {
+        let options = &self.shared.options;
+        let does = |reaction| options.reactions.has(self.pressing.level, reaction);
+        if does(Reaction::Shrink) {
+            for shrinker in self.shared.shrinkers.for_level(self.pressing.level) {
+                shrinker.run(self.pressing);
+            }
+        }
+        // Last: what the others freed is given back as well.
+        if does(Reaction::Purge)
+            && let Some(allocator) = &options.allocator
+        {
+            allocator.purge();
+        }
+    }
+}
+
+/// A round is under way as long as this lives.
+struct Reacting(Arc<AtomicBool>);
+
+impl Drop for Reacting {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
