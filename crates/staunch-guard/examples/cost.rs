@@ -28,13 +28,31 @@ fn options() -> Result<GuardOptions, BoxError> {
     Ok(options)
 }
 
-async fn measure(what: &str, with_guard: bool) -> Result<(), BoxError> {
+/// What the process does meanwhile.
+#[derive(Clone, Copy, PartialEq)]
+enum Work {
+    Nothing,
+    /// Wakes up as often as a guard.
+    Timer,
+    Guard,
+}
+
+async fn measure(what: &str, work: Work) -> Result<(), BoxError> {
     let ended = scope(&Context::current(), |s| async move {
         let options = options()?;
         let looks = (TIME.as_millis() / options.interval.as_millis()) as u32;
-        let guard = if with_guard { Some(Guard::start(&s, options)?) } else { None };
+        let mut timer = tokio::time::interval(options.interval);
+        let guard = if work == Work::Guard { Some(Guard::start(&s, options)?) } else { None };
         let before = cpu();
-        tokio::time::sleep(TIME).await;
+        let mut ticks = async || {
+            if work == Work::Timer {
+                loop {
+                    timer.tick().await;
+                }
+            }
+            std::future::pending::<()>().await;
+        };
+        let _ = tokio::time::timeout(TIME, ticks()).await; // it is always over
         let used = cpu().saturating_sub(before);
         drop(guard);
         s.stop();
@@ -48,9 +66,10 @@ async fn measure(what: &str, with_guard: bool) -> Result<(), BoxError> {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
-    measure("no guard", false).await?;
-    measure("a guard", true).await?;
+    measure("nothing", Work::Nothing).await?;
+    measure("a timer alone", Work::Timer).await?;
+    measure("a guard", Work::Guard).await?;
     let files: Vec<File> = (0..10_000).map_while(|_| File::open("/dev/null").ok()).collect();
-    measure(&format!("with {} fds", files.len()), true).await?;
+    measure(&format!("a guard, {} fds", files.len()), Work::Guard).await?;
     Ok(())
 }

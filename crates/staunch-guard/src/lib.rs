@@ -16,7 +16,7 @@
 //! | [`Pressure`], [`Reading`], [`Gradient`] | the pure core: no I/O, no clock |
 //!
 //! # Features
-//! `jemalloc`: `Jemalloc`, to read and purge it.
+//! `jemalloc`: `Jemalloc`, to read and purge it. `tower`: `Shed`, a layer for HTTP services.
 //!
 //! # What holds
 //! 1. A level begins with the look that sees its mark reached, and is left only below its band.
@@ -41,11 +41,15 @@ mod report;
 mod room;
 mod sampler;
 mod shared;
+#[cfg(feature = "tower")]
+mod shed;
 mod shrinkers;
 mod source;
 mod status;
 mod watermarks;
 
+#[cfg(feature = "tower")]
+pub use crate::shed::{Shed, ShedBody, ShedService, Shedding, is_stream};
 #[cfg(feature = "jemalloc")]
 pub use crate::source::jemalloc::{Jemalloc, JemallocError};
 pub use crate::{

@@ -36,6 +36,7 @@ pub(crate) struct Cgroup {
 #[derive(Clone, Copy)]
 struct Known {
     at: Duration,
+    current: u64,
     limit: Option<u64>,
     inactive_file_bytes: u64,
 }
@@ -61,7 +62,8 @@ impl Cgroup {
             near_percent,
             known: None,
         };
-        cgroup.known = Some(cgroup.read_slowly(Duration::ZERO)?);
+        let current = cgroup.current.number()?.unwrap_or(0);
+        cgroup.known = Some(cgroup.read_slowly(Duration::ZERO, current)?);
         Ok(cgroup)
     }
 
@@ -71,10 +73,14 @@ impl Cgroup {
 
     /// What it uses of what it may; `None` if it can no longer be read.
     pub(crate) fn usage(&mut self, at: Duration) -> Option<Usage> {
+        // Nothing is near without a limit: it is enough to see when there is one.
+        if let Some(known) = self.known.filter(|it| it.limit.is_none() && !it.is_old(at)) {
+            return Some(known.usage(known.current));
+        }
         let current = self.current.number().ok()??;
         let known = match self.known {
             Some(known) if !known.is_old(at) && !self.is_near(known.usage(current)) => known,
-            _ => self.read_slowly(at).ok()?,
+            _ => self.read_slowly(at, current).ok()?,
         };
         self.known = Some(known);
         Some(known.usage(current))
@@ -84,12 +90,12 @@ impl Cgroup {
         usage.limit.is_some_and(|limit| is_at(usage.bytes, limit, self.near_percent))
     }
 
-    fn read_slowly(&self, at: Duration) -> io::Result<Known> {
+    fn read_slowly(&self, at: Duration, current: u64) -> io::Result<Known> {
         let limit = self.limit.number()?.filter(|bytes| *bytes < NONE_FROM);
         let mut room = [0; 4096];
         let stat = self.stat.as_ref().and_then(|stat| stat.read(&mut room).ok());
         let inactive = stat.and_then(|stat| line(stat, self.inactive_file));
-        Ok(Known { at, limit, inactive_file_bytes: inactive.unwrap_or(0) })
+        Ok(Known { at, current, limit, inactive_file_bytes: inactive.unwrap_or(0) })
     }
 }
 

@@ -79,5 +79,5 @@ fn no_limit_has_a_word_in_each_version() {
         "9223372036854771712\n",
         "inactive_file 1\ntotal_inactive_file 2\n",
     );
-    check(&v1, &[(0, None, 498, None), (1000, Some((1, "4096")), 498, Some(4096))]);
+    check(&v1, &[(0, Some((0, "600")), 498, None), (1000, Some((1, "4096")), 598, Some(4096))]);
 }
