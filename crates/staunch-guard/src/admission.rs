@@ -11,22 +11,23 @@ use staunch_ledger::{Account, Kind, Obligation};
 
 use crate::{Level, Priority, shared::Shared};
 
-/// The right to be in flight. Hold it until all that the request takes is given back: until the body of
-/// its answer has ended.
+/// The right to be in flight. Hold it until all that the request takes is given back: until the
+/// body of its answer has ended.
 ///
 /// It is on the ledger, with the line that asked for it, so one that is kept for ever is found.
 #[must_use = "dropping it says that the request has ended"]
 pub struct Admission {
     shared: Arc<Shared>,
     interval: u32,
-    /// When it began, on the limiter's clock, and how many were in flight then; until it is answered.
+    /// When it began, on the limiter's clock, and how many were in flight then; until it is
+    /// answered.
     begun: Option<(Duration, usize)>,
     account: Account,
 }
 
 impl Admission {
-    /// The answer is there, if only its beginning: the limiter learns how long that took. One that is dropped without teaches
-    /// it nothing: its client may have left.
+    /// The answer is there, if only its beginning: the limiter learns how long that took. One that
+    /// is dropped without teaches it nothing: its client may have left.
     pub fn answered(&mut self) {
         if let (Some((begun, in_flight)), Some(limiter)) = (self.begun.take(), &self.shared.limiter)
         {
@@ -108,8 +109,8 @@ impl fmt::Display for Why {
     }
 }
 
-/// [`Priority::Low`] may take so much of the limit of concurrency, in percent: the others find the rest
-/// free.
+/// [`Priority::Low`] may take so much of the limit of concurrency, in percent: the others find the
+/// rest free.
 const LOW_PERCENT: usize = 75;
 
 impl Shared {

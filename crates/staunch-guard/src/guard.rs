@@ -43,8 +43,8 @@ pub struct Guard {
 
 impl Guard {
     /// Takes the first look at once, and from then on one every
-    /// [`interval`](GuardOptions::interval), by a child of `scope`. What cannot be watched, for want
-    /// of a limit, is logged once.
+    /// [`interval`](GuardOptions::interval), by a child of `scope`. What cannot be watched, for
+    /// want of a limit, is logged once.
     ///
     /// # Errors
     /// [`GuardOptionsError`]
@@ -111,10 +111,12 @@ impl Guard {
     }
 
     /// Has `shrink` called as long as the level is `level` or worse: at once when it begins, and
-    /// then every [`repeat`](GuardOptions::repeat); if [`Reaction::Shrink`](crate::Reaction::Shrink) is among the reactions. Until
-    /// the registration is dropped, the guard keeps whatever `shrink` holds.
+    /// then every [`repeat`](GuardOptions::repeat); if
+    /// [`Reaction::Shrink`](crate::Reaction::Shrink) is among the reactions. Until the registration
+    /// is dropped, the guard keeps whatever `shrink` holds.
     ///
-    /// It is called on a thread where it may block; the others wait for it, the guard's looks do not.
+    /// It is called on a thread where it may block; the others wait for it, the guard's looks do
+    /// not.
     ///
     /// # Examples
     /// ```

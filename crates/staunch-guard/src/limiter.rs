@@ -29,8 +29,8 @@ impl Limiter {
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// An answer took so long. If somebody else tells of one at the same moment, this one is left out:
-    /// nobody waits here.
+    /// An answer took so long. If somebody else tells of one at the same moment, this one is left
+    /// out: nobody waits here.
     pub(crate) fn observe(&self, now: Duration, took: Duration, in_flight: usize) {
         let mut gradient = match self.gradient.try_lock() {
             Ok(gradient) => gradient,

@@ -21,8 +21,8 @@ pub struct GuardOptions {
     pub name: &'static str,
     /// Where each level begins.
     pub marks: Watermarks,
-    /// Between two looks. Default 50 ms: at 1 GB a second, a limit of 1 GB is not passed from 90 % on
-    /// without a look; and a look costs some 20 µs, less than a thousandth of that time.
+    /// Between two looks. Default 50 ms: at 1 GB a second, a limit of 1 GB is not passed from 90 %
+    /// on without a look. What looks cost: `examples/cost.rs`.
     pub interval: Duration,
     /// The most resident memory, in bytes, beside the limit of the control group; the nearer one
     /// counts. Default `None`: the group's alone. A process with neither has no marks for memory.
@@ -34,16 +34,19 @@ pub struct GuardOptions {
     pub allocator: Option<Arc<dyn Allocator>>,
     /// What is done at each level.
     pub reactions: Reactions,
-    /// While a level lasts, its purge and whatever was registered are run again after this time. Default 1 s:
-    /// pools fill up again meanwhile, and what takes longer is not run twice at once.
+    /// While a level lasts, its purge and whatever was registered are run again after this time,
+    /// and from [`Level::Shed`](crate::Level::Shed) on after a tenth of it. Default 1 s: what is
+    /// freed is purged soon, and memory in use is not faulted in again all the time; but where it
+    /// is short, each moment costs somebody an answer. What takes longer is not run twice at once.
     pub repeat: Duration,
-    /// When those that are refused may try again. Default 1 s: a level can be over by then, and it is
-    /// the least that `Retry-After` can say.
+    /// When those that are refused may try again. Default 1 s: a level can be over by then, and it
+    /// is the least that `Retry-After` can say.
     pub retry_after: Duration,
-    /// What a request may take before it is seen by a look, in bytes: requests are admitted between two looks only
-    /// as long as all of them find room below the mark of [`Level::Refuse`](crate::Level::Refuse).
-    /// Default 64 KiB: a read buffer, and an answer of the usual size. Say more if your requests take
-    /// more: else a burst may pass the mark unseen. 0: no such check.
+    /// What a request may take before it is seen by a look, in bytes: requests are admitted between
+    /// two looks only as long as all of them find room below the mark of
+    /// [`Level::Refuse`](crate::Level::Refuse). Default 64 KiB: a read buffer, and an answer of the
+    /// usual size. Say more if your requests take more: else a burst may pass the mark unseen. 0:
+    /// no such check.
     pub request_bytes: u64,
     /// A limit of requests in flight that follows how fast they are answered. Default `None`.
     pub concurrency: Option<GradientOptions>,

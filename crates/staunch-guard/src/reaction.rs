@@ -11,7 +11,8 @@ use crate::{Level, Priority};
 pub enum Reaction {
     /// Has the allocator give back what it keeps for later.
     Purge,
-    /// Calls what was registered for this level, or for one before it ([`Guard::on`](crate::Guard::on)).
+    /// Calls what was registered for this level, or for one before it
+    /// ([`Guard::on`](crate::Guard::on)).
     Shrink,
     /// Refuses new streams, whatever their priority, [`Priority::Critical`] excepted.
     RefuseStreams,

@@ -67,11 +67,13 @@ pub(crate) struct Change<'a> {
     pub(crate) cause: Cause,
     pub(crate) reading: &'a Reading,
     pub(crate) marks: &'a Watermarks,
+    /// Changes since the last one that was told, this one included.
+    pub(crate) changes: u64,
 }
 
 impl fmt::Display for Change<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Change { from, to, cause, reading, marks } = self;
+        let Change { from, to, cause, reading, marks, changes } = self;
         write!(f, "{from} -> {to}: ")?;
         match cause {
             Cause::Memory => {
@@ -92,6 +94,9 @@ impl fmt::Display for Change<'_> {
                 let held = Mib(reading.held_bytes.unwrap_or(reading.memory_bytes));
                 write!(f, "memory grew by {rate} a second or more for {window:?}, to {held}")?;
             }
+        }
+        if *changes > 1 {
+            write!(f, ", after {changes} changes")?;
         }
         if to < from {
             return Ok(());
@@ -128,7 +133,8 @@ mod tests {
     fn check(from: Level, to: Level, reading: Reading, expected: &str) {
         let marks = &Watermarks::default();
         let cause = if to > from { Cause::of(&reading, to, marks) } else { Cause::Memory };
-        let text = Change { from, to, cause, reading: &reading, marks }.to_string();
+        let changes = if to > from { 1 } else { 7 };
+        let text = Change { from, to, cause, reading: &reading, marks, changes }.to_string();
         assert!(text.starts_with(expected), "{text}");
         assert_eq!(text.contains("/debug/"), to > from, "{text}");
     }
@@ -165,7 +171,7 @@ mod tests {
             Level::Refuse,
             Level::Shed,
             memory(899),
-            "refuse -> shed: 899.0 MiB of 1000.0 MiB of memory are in use (89.9 %)",
+            "refuse -> shed: 899.0 MiB of 1000.0 MiB of memory are in use (89.9 %), after 7 changes",
         );
     }
 }

@@ -4,8 +4,8 @@
 //! `request_bytes`: while it lives, in the interval in which it was admitted and in the one after
 //! that. So no burst passes the mark unseen.
 //!
-//! **Invariant.** A cell holds the requests admitted in one interval that live, and the number of the
-//! interval: who was admitted in another one does not count there.
+//! **Invariant.** A cell holds the requests admitted in one interval that live, and the number of
+//! the interval: who was admitted in another one does not count there.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -38,7 +38,8 @@ impl Room {
         self.interval.store(next, Ordering::Release);
     }
 
-    /// Takes the room of one request, if there is any or `is_forced`; the interval, to give it back.
+    /// Takes the room of one request, if there is any or `is_forced`; the interval, to give it
+    /// back.
     pub(crate) fn take(&self, is_forced: bool) -> Option<u32> {
         let interval = loop {
             let interval = self.interval.load(Ordering::Acquire);

@@ -25,16 +25,32 @@ use crate::{
     source::{Opener, Sources, fds},
 };
 
+#[cfg(test)]
+mod tests;
+
 /// Looks, look after look.
 pub(crate) struct Sampler {
     shared: Arc<Shared>,
     sources: Sources,
     pressure: Pressure,
     pressing: Pressing,
+    told: Told,
     /// When whatever gives something back is run again.
     repeat_at: Option<Duration>,
     is_reacting: Arc<AtomicBool>,
 }
+
+/// What was said last.
+#[derive(Clone, Copy, Default)]
+struct Told {
+    level: Level,
+    at: Option<Duration>,
+    /// Changes of the level since.
+    changes: u64,
+}
+
+/// That it is better is said so long after the last word.
+const SILENCE: Duration = Duration::from_secs(10);
 
 impl Sampler {
     pub(crate) fn new(shared: Arc<Shared>, owner: EntryId) -> Sampler {
@@ -43,6 +59,7 @@ impl Sampler {
             sources: Sources::open(&shared.options, &opener),
             pressure: Pressure::new(shared.options.marks),
             pressing: Pressing { level: Level::Normal, cause: Cause::Memory },
+            told: Told::default(),
             repeat_at: None,
             is_reacting: Arc::default(),
             shared,
@@ -89,15 +106,29 @@ impl Sampler {
         let level = self.pressure.observe(&reading);
         let marks = &self.shared.options.marks;
         self.shared.room.turn(left_bytes(&reading, marks.refuse_percent));
-        let from = self.pressing.level;
-        if level != from {
+        if level != self.pressing.level {
             // What was short has been until now, when the level falls.
-            let cause =
-                if level > from { Cause::of(&reading, level, marks) } else { self.pressing.cause };
-            self.pressing = Pressing { level, cause };
+            if level > self.pressing.level {
+                self.pressing.cause = Cause::of(&reading, level, marks);
+            }
+            self.pressing.level = level;
             self.repeat_at = None;
             self.shared.set_level(level);
-            self.tell(&Change { from, to: level, cause, reading: &reading, marks });
+            self.told.changes += 1;
+        }
+        self.tell_if_due(&reading);
+    }
+
+    /// Worse is said at once; better, when nothing was said for some time: under a load that goes
+    /// up and down the log would be full of it.
+    fn tell_if_due(&mut self, reading: &Reading) {
+        let Told { level: from, at, changes } = self.told;
+        let Pressing { level: to, cause } = self.pressing;
+        let is_over = at.is_none_or(|at| reading.at.saturating_sub(at) >= SILENCE);
+        if to > from || (to < from && is_over) {
+            let marks = &self.shared.options.marks;
+            self.tell(&Change { from, to, cause, reading, marks, changes });
+            self.told = Told { level: to, at: Some(reading.at), changes: 0 };
         }
     }
 
@@ -134,7 +165,9 @@ impl Sampler {
         if !gives || !is_due || self.is_reacting.swap(true, Ordering::Relaxed) {
             return;
         }
-        self.repeat_at = Some(now.saturating_add(self.shared.options.repeat));
+        let repeat = self.shared.options.repeat;
+        let pause = if level >= Level::Shed { repeat / 10 } else { repeat };
+        self.repeat_at = Some(now.saturating_add(pause));
         let round = Round {
             shared: Arc::clone(&self.shared),
             pressing: self.pressing,

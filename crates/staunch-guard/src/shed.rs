@@ -66,8 +66,8 @@ impl Shed {
         Shed { guard: guard.clone(), choice: Arc::new(choice), born_at: Location::caller() }
     }
 
-    /// The priority of a request, by its head. It is asked for every request: it must be quick. Do not
-    /// let a client choose without proof.
+    /// The priority of a request, by its head. It is asked for every request: it must be quick. Do
+    /// not let a client choose without proof.
     #[must_use]
     pub fn priority(self, priority: impl Fn(&Parts) -> Priority + Send + Sync + 'static) -> Shed {
         let is_stream = Arc::clone(&self.choice);
@@ -86,8 +86,8 @@ impl Shed {
     }
 }
 
-/// Whether a request is for a stream, as far as its head says so: it upgrades its connection, connects through
-/// it (RFC 9110, 9.3.6; RFC 8441), or accepts an event stream.
+/// Whether a request is for a stream, as far as its head says so: it upgrades its connection,
+/// connects through it (RFC 9110, 9.3.6; RFC 8441), or accepts an event stream.
 pub fn is_stream(request: &Parts) -> bool {
     let accepts = || request.headers.get(ACCEPT).is_some_and(|it| it == "text/event-stream");
     request.method == Method::CONNECT || request.headers.contains_key(UPGRADE) || accepts()

@@ -2,8 +2,8 @@
 //!
 //! A look must cost next to nothing, since there are twenty a second: what is read is open for as
 //! long as it is watched, and goes to a buffer on the stack. What is dear, a group's statistics and
-//! the allocator's, is read less often. What a process does not have (a limit, a group) is left out and said once;
-//! nothing is guessed in its place.
+//! the allocator's, is read less often. What a process does not have (a limit, a group) is left out
+//! and said once; nothing is guessed in its place.
 
 pub(crate) mod allocator;
 pub(crate) mod cgroup;
@@ -55,6 +55,9 @@ pub(crate) struct Sources {
     births: Rate,
 }
 
+const NO_GROUP: &str =
+    "guard: the control group's memory cannot be read, so its limit is not watched";
+
 /// How often the allocator is asked at most: jemalloc adds up all of its arenas for that.
 const ALLOCATOR_REST: Duration = Duration::from_secs(1);
 
@@ -64,7 +67,7 @@ impl Sources {
         let own = options.memory.clone();
         let cgroup = if own.is_some() { None } else { find_cgroup(options.marks.lowest(), opener) };
         let rss = Rss::open(opener)
-            .inspect_err(|error| tracing::warn!(%error, "guard: cannot read /proc/self/statm, so resident memory is not known"))
+            .inspect_err(|error| tracing::warn!(%error, "guard: resident memory is not known"))
             .ok();
         let sources = Sources {
             memory: own,
@@ -153,13 +156,11 @@ fn find_cgroup(near_percent: u8, opener: &Opener) -> Option<Cgroup> {
     let account = match Process::current().cgroup_memory() {
         Ok(account) => account?,
         Err(error) => {
-            tracing::warn!(%error, "guard: the control group's memory cannot be read, so its limit is not watched");
+            tracing::warn!(%error, "{NO_GROUP}");
             return None;
         }
     };
     let path = account.path.display().to_string();
     let opened = Cgroup::open(&account.path, account.version, near_percent, opener);
-    opened
-        .inspect_err(|error| tracing::warn!(%error, path, "guard: the control group's memory cannot be read, so its limit is not watched"))
-        .ok()
+    opened.inspect_err(|error| tracing::warn!(%error, path, "{NO_GROUP}")).ok()
 }

@@ -22,7 +22,8 @@ pub struct GuardStatus {
     pub rss_bytes: Option<u64>,
     /// What the program has allocated, in bytes; `None` without an allocator.
     pub allocated_bytes: Option<u64>,
-    /// By how much that grew, or resident memory if it is not known, in bytes a second, over the last second.
+    /// By how much that grew, or resident memory if it is not known, in bytes a second, over the
+    /// last second.
     pub growth_bytes_per_second: Option<i64>,
     /// Objects allocated a second; `None` if the allocator does not count them.
     pub objects_per_second: Option<u64>,

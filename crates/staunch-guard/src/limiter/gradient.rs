@@ -3,12 +3,13 @@
 //! A gradient limiter, as in Netflix's concurrency-limits (`Gradient2Limit`,
 //! <https://github.com/Netflix/concurrency-limits>) and Envoy's adaptive concurrency filter
 //! (<https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/adaptive_concurrency_filter>).
-//! Answers that take longer than they do without a queue are in a queue, and the limit is lowered by as
-//! much; with what is added for a queue of the square root of the limit, it finds the number from which
-//! more in flight means only slower answers.
+//! Answers that take longer than they do without a queue are in a queue, and the limit is lowered
+//! by as much; with what is added for a queue of the square root of the limit, it finds the number
+//! from which more in flight means only slower answers.
 //!
-//! What an answer takes without a queue is measured as Envoy does it: now and then so few are let in
-//! that there can be no queue. Netflix's long-term average would take a lasting overload for the rule.
+//! What an answer takes without a queue is measured as Envoy does it: now and then so few are let
+//! in that there can be no queue. Netflix's long-term average would take a lasting overload for the
+//! rule.
 
 use std::time::Duration;
 
@@ -26,16 +27,16 @@ pub struct GradientOptions {
     /// Never more. Default 1 000, as Envoy has it. What it times the memory of a request must fit
     /// below your memory limit.
     pub max: usize,
-    /// Answers may take so much of the least, in percent, before the limit is lowered. Default 150, as
-    /// Netflix has it: answers differ anyway.
+    /// Answers may take so much of the least, in percent, before the limit is lowered. Default 150,
+    /// as Netflix has it: answers differ anyway.
     pub tolerance_percent: u32,
     /// Answers are judged in windows of at least this time. Default 100 ms, as Envoy has it.
     pub window: Duration,
     /// And of at least so many answers. Default 10, as Netflix has it.
     pub window_answers: u32,
     /// The limit is `min` for one window so often, to measure what an answer takes without a queue;
-    /// only if the limit is in use, and there was no quiet moment before. Default 30 s: less than half
-    /// a percent of the time.
+    /// only if the limit is in use, and there was no quiet moment before. Default 30 s: less than
+    /// half a percent of the time.
     pub probe_interval: Duration,
 }
 
@@ -119,11 +120,14 @@ const PROBE_WINDOWS: u32 = 20;
 const NEW_PART: f64 = 0.2;
 /// A limit is lowered to no less than this part of it by one verdict.
 const LEAST_GRADIENT: f64 = 0.5;
+/// An average that is so near to the least says that the least still holds.
+const SAME: f64 = 1.1;
 /// What [`Gradient::lower`] leaves.
 const LOWERED_PART: f64 = 0.95;
 
 impl Gradient {
-    /// A limiter that has learned nothing. Bounds out of order are harmless: the greater one counts.
+    /// A limiter that has learned nothing. Bounds out of order are harmless: the greater one
+    /// counts.
     pub fn new(options: GradientOptions) -> Gradient {
         Gradient {
             options,
@@ -143,8 +147,8 @@ impl Gradient {
         }
     }
 
-    /// An answer was made at `now`, on a clock that does not go back, and took so long; so many were in flight when it was begun,
-    /// itself included.
+    /// An answer was made at `now`, on a clock that does not go back, and took so long; so many
+    /// were in flight when it was begun, itself included.
     pub fn observe(&mut self, now: Duration, took: Duration, in_flight: usize) {
         let is_quiet = in_flight <= self.options.min;
         if matches!(self.probe, Probe::Running(_)) && !is_quiet {
@@ -171,11 +175,14 @@ impl Gradient {
         let average = self.window.seconds / f64::from(self.window.answers);
         if self.window.busiest <= self.options.min {
             self.least = Some(average); // no queue
-            self.probe = Probe::Due(now.saturating_add(self.options.probe_interval));
+            self.rest(now);
         }
         let least = self.least.map_or(average, |least| least.min(average));
         self.least = Some(least);
         if (self.window.busiest as f64) < self.limit / 2.0 {
+            if average <= least * SAME {
+                self.rest(now);
+            }
             return; // it was not the limit that kept them
         }
         let tolerated = least * f64::from(self.options.tolerance_percent) / 100.0;
@@ -195,7 +202,12 @@ impl Gradient {
 
     fn end_probe_in_vain(&mut self, now: Duration) {
         if matches!(self.probe, Probe::Running(end) if now >= end) {
-            self.probe = Probe::Due(now.saturating_add(self.options.probe_interval));
+            self.rest(now);
         }
+    }
+
+    /// What an answer takes is known: no probe for some time.
+    fn rest(&mut self, now: Duration) {
+        self.probe = Probe::Due(now.saturating_add(self.options.probe_interval));
     }
 }

@@ -11,11 +11,11 @@ pub struct Allocated {
 
 /// The program's allocator: `Jemalloc` (feature `jemalloc`), or one of your own.
 pub trait Allocator: Send + Sync + 'static {
-    /// What is allocated now; `None` if it cannot tell. It is asked once a second by the sampler: it
-    /// must be quick.
+    /// What is allocated now; `None` if it cannot tell. It is asked once a second by the sampler:
+    /// it must be quick.
     fn allocated(&self) -> Option<Allocated>;
 
-    /// Gives back to the kernel what it keeps for later. May take its time: it is called on a thread
-    /// where it may block.
+    /// Gives back to the kernel what it keeps for later. May take its time: it is called on a
+    /// thread where it may block.
     fn purge(&self);
 }

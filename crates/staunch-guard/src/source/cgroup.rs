@@ -1,9 +1,9 @@
 //! Memory of the control group that limits this process (`cgroups(7)`).
 //!
 //! What the group uses is read at every look. Its limit, which may be changed while the process
-//! runs, and the cache of files that the kernel would give back before it kills anybody are read once
-//! a second: the kernel adds up a whole tree of groups for the latter. They are read at once, though, if
-//! without them the group seems to be short of memory.
+//! runs, and the cache of files that the kernel would give back before it kills anybody are read
+//! once a second: the kernel adds up a whole tree of groups for the latter. They are read at once,
+//! though, if without them the group seems to be short of memory.
 
 use std::{io, path::Path, time::Duration};
 

@@ -27,7 +27,7 @@ async fn each_change_is_said_once_and_counted() {
         {
             memory.set(bytes);
             until(&guard, level).await;
-            tokio::time::sleep(Duration::from_secs(1)).await; // twenty looks more
+            tokio::time::sleep(Duration::from_secs(11)).await; // many looks more
         }
         let said = said();
         assert_eq!(said.len(), 4, "{said:#?}");
@@ -35,6 +35,27 @@ async fn each_change_is_said_once_and_counted() {
         assert!(said[1].contains("(91.0 %); shed begins at 90 %"), "{said:#?}");
         assert!(said[3].starts_with("guard: refuse -> normal: "), "{said:#?}");
         assert_eq!(guard.status().level_began.map(|(_, count)| count), [1; 4]);
+    })
+    .await;
+}
+
+/// Up and down, twice a second: worse is said at once, the rest when it is over.
+#[staunch::test(start_paused = true)]
+async fn a_load_that_goes_up_and_down_does_not_fill_the_log() {
+    let memory = Memory::default();
+    with_guard(memory.options(), async |guard, _| {
+        for bytes in [91, 0, 80, 0, 91, 0, 97, 0, 80, 0] {
+            memory.set(bytes);
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+        let early = said();
+        let [shed, refuse] = &early[..] else { panic!("{early:#?}") };
+        assert!(shed.contains("normal -> shed") && refuse.contains("shed -> refuse"), "{early:?}");
+        assert!(refuse.contains("(97.0 %), after 6 changes; refuse begins at 95 %"), "{refuse}");
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        assert!(said()[2].contains("refuse -> normal: "), "{:#?}", said());
+        assert_eq!(said().len(), 3);
+        assert_eq!(guard.status().level_began.map(|(_, count)| count), [5, 2, 2, 1]);
     })
     .await;
 }

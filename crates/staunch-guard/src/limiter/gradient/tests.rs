@@ -75,6 +75,15 @@ fn tenfold_load_is_answered_at_the_peak_and_not_much_more_slowly() {
     }
 }
 
+/// What ordinary load has taught is not asked for again in the middle of a rush.
+#[test]
+fn a_rush_after_ordinary_load_begins_without_a_probe() {
+    let mut server = Server::new(20);
+    server.load(10, 450, TAKES); // 9 in flight
+    let rush = server.load(2, 10_000, TAKES);
+    assert!(rush.answered >= 1000 * 2 * 95 / 100, "{rush:?}");
+}
+
 #[test]
 fn a_limit_that_nobody_needs_does_not_grow() {
     let mut server = Server::new(100);
