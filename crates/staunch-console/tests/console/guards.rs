@@ -63,7 +63,7 @@ async fn a_guard_shows_what_it_sees_and_whom_it_refused() {
             bytes.store(1, Ordering::SeqCst);
             wait_for("the level", || guard.level() == Level::Normal).await;
             let ledger = get(console, "/debug/ledger").await;
-            assert!(ledger.text().contains("refuse -> normal"), "{}", ledger.text());
+            assert!(ledger.text().contains("edge: normal -> refuse: "), "{}", ledger.text());
             s.stop();
             Ok::<_, BoxError>(())
         });
