@@ -72,8 +72,8 @@ pub enum Why {
     Level = 0,
     /// It is a stream, and they are refused at this level.
     Stream = 1,
-    /// Too many have begun since the last look for the memory that was left then
-    /// ([`GuardOptions::request_bytes`](crate::GuardOptions::request_bytes)).
+    /// Too many have begun since the last look for the memory or the fds that were left then
+    /// ([`GuardOptions::request_bytes`](crate::GuardOptions::request_bytes), `request_fds`).
     Room = 2,
     /// As many are in flight as can be answered without a queue
     /// ([`GuardOptions::concurrency`](crate::GuardOptions::concurrency)).
@@ -103,7 +103,7 @@ impl fmt::Display for Why {
         f.write_str(match self {
             Why::Level => "requests of this priority are shed",
             Why::Stream => "no new streams are taken",
-            Why::Room => "no memory is left for another one before the next look",
+            Why::Room => "no room is left for another one before the next look",
             Why::Concurrency => "as many are in flight as can be answered without a queue",
         })
     }

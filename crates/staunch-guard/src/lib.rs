@@ -23,7 +23,7 @@
 //! 1. A level begins with the look that sees its mark reached, and is left only below its band.
 //! 2. [`Priority::Critical`] is never refused.
 //! 3. What was admitted between two looks fits below the mark of [`Level::Refuse`], if each takes at
-//!    most [`GuardOptions::request_bytes`].
+//!    most [`GuardOptions::request_bytes`] and `request_fds`.
 //! 4. When the pressure is over, so are the reactions: nothing is to be reset.
 //! 5. What is not known, a limit or an allocator, is said once, and not guessed.
 

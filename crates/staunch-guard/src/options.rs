@@ -42,12 +42,14 @@ pub struct GuardOptions {
     /// When those that are refused may try again. Default 1 s: a level can be over by then, and it
     /// is the least that `Retry-After` can say.
     pub retry_after: Duration,
-    /// What a request may take before it is seen by a look, in bytes: requests are admitted between
-    /// two looks only as long as all of them find room below the mark of
-    /// [`Level::Refuse`](crate::Level::Refuse). Default 64 KiB: a read buffer, and an answer of the
-    /// usual size. Say more if your requests take more: else a burst may pass the mark unseen. 0:
-    /// no such check.
+    /// What a request may take before it is seen by a look, in bytes: between two looks no more are
+    /// admitted than find room below the mark of [`Level::Refuse`](crate::Level::Refuse). Default
+    /// 64 KiB: a read buffer, and an answer of the usual size. Say more if your requests take more:
+    /// else a burst may pass the mark unseen. 0: no such check.
     pub request_bytes: u64,
+    /// The same for fds. Default 1: a connection to somebody else. Before Linux 6.2 fds are looked at
+    /// too seldom for this to hold.
+    pub request_fds: u64,
     /// A limit of requests in flight that follows how fast they are answered. Default `None`.
     pub concurrency: Option<GradientOptions>,
 }
@@ -65,6 +67,7 @@ impl Default for GuardOptions {
             repeat: Duration::from_secs(1),
             retry_after: Duration::from_secs(1),
             request_bytes: 64 << 10,
+            request_fds: 1,
             concurrency: None,
         }
     }
@@ -115,6 +118,7 @@ impl fmt::Debug for GuardOptions {
             .field("memory_limit", &self.memory_limit)
             .field("reactions", &self.reactions)
             .field("request_bytes", &self.request_bytes)
+            .field("request_fds", &self.request_fds)
             .field("concurrency", &self.concurrency)
             .finish_non_exhaustive()
     }

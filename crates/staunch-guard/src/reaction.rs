@@ -28,7 +28,8 @@ pub enum Reaction {
 /// A level does what is listed for it, and nothing that is listed for another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reactions {
-    /// Purge: it costs nobody anything but a moment of one processor.
+    /// Purge, which costs nobody anything but a moment of one processor, and call what was
+    /// registered for this level.
     pub warn: Vec<Reaction>,
     /// Purge, shrink, refuse streams, which would stay for long, and shed what can wait; and lower
     /// the limit of concurrency.
@@ -41,7 +42,7 @@ impl Default for Reactions {
     fn default() -> Reactions {
         use Reaction::{LowerConcurrency, Purge, RefuseStreams, Shed, Shrink};
         Reactions {
-            warn: vec![Purge],
+            warn: vec![Purge, Shrink],
             shed: vec![Purge, Shrink, RefuseStreams, Shed(Priority::Low), LowerConcurrency],
             refuse: vec![Purge, Shrink, RefuseStreams, Shed(Priority::High), LowerConcurrency],
         }

@@ -1,8 +1,8 @@
-//! Memory for what begins between two looks.
+//! Room for what begins between two looks.
 //!
-//! What a request takes is seen by the next look, and not before. Until then it counts for
-//! `request_bytes`: while it lives, in the interval in which it was admitted and in the one after
-//! that. So no burst passes the mark unseen.
+//! What a request takes, memory and fds, is seen by the next look, and not before. Until then it
+//! counts for what a request may take: while it lives, in the interval in which it was admitted and
+//! in the one after that. So no burst passes a mark unseen.
 //!
 //! **Invariant.** A cell holds the requests admitted in one interval that live, and the number of
 //! the interval: who was admitted in another one does not count there.
@@ -12,29 +12,30 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 /// How many more may begin before the next look.
 #[derive(Debug)]
 pub(crate) struct Room {
-    request_bytes: u64,
-    /// What the last look left below the mark.
-    left_bytes: AtomicU64,
+    /// So many requests fit below the marks, by the last look.
+    left: AtomicU64,
     interval: AtomicU32,
     /// By the last bit of the interval: its number above, the count below.
     cells: [AtomicU64; 2],
 }
 
 impl Room {
-    pub(crate) fn new(request_bytes: u64) -> Room {
+    /// There is no limit before the first look.
+    pub(crate) fn new() -> Room {
         Room {
-            request_bytes,
-            left_bytes: AtomicU64::new(u64::MAX),
+            left: AtomicU64::new(u64::MAX),
             interval: AtomicU32::new(0),
             cells: [cell(0, 0), cell(1, 0)].map(AtomicU64::new),
         }
     }
 
-    /// A look was taken, and so many bytes are left: the next interval begins.
-    pub(crate) fn turn(&self, left_bytes: u64) {
+    /// A look was taken, and there is room for so many requests: the next interval begins.
+    pub(crate) fn turn(&self, left: u64) {
         let next = self.interval.load(Ordering::Relaxed).wrapping_add(1);
-        self.cell(next).store(cell(next, 0), Ordering::Relaxed);
-        self.left_bytes.store(left_bytes, Ordering::Relaxed);
+        // First: who no longer finds the requests of the last interval but one counted must know what
+        // is left beside them.
+        self.left.store(left, Ordering::Release);
+        self.cell(next).store(cell(next, 0), Ordering::Release);
         self.interval.store(next, Ordering::Release);
     }
 
@@ -47,10 +48,9 @@ impl Room {
                 break interval;
             }
         };
-        let live = |interval| u64::from(self.cell(interval).load(Ordering::Relaxed) as u32);
+        let live = |interval| u64::from(self.cell(interval).load(Ordering::Acquire) as u32);
         let count = live(interval) + live(interval.wrapping_sub(1));
-        let taken = count.saturating_mul(self.request_bytes);
-        if is_forced || taken <= self.left_bytes.load(Ordering::Relaxed) {
+        if is_forced || count <= self.left.load(Ordering::Acquire) {
             return Some(interval);
         }
         self.give_back(interval);
@@ -63,10 +63,9 @@ impl Room {
 
     /// Whether the cell was still that of `interval`.
     fn change(&self, interval: u32, to: impl Fn(u32) -> u32) -> bool {
-        let changed =
-            self.cell(interval).fetch_update(Ordering::Relaxed, Ordering::Relaxed, |it| {
-                ((it >> 32) as u32 == interval).then(|| cell(interval, to(it as u32)))
-            });
+        let changed = self.cell(interval).fetch_update(Ordering::AcqRel, Ordering::Acquire, |it| {
+            ((it >> 32) as u32 == interval).then(|| cell(interval, to(it as u32)))
+        });
         changed.is_ok()
     }
 
@@ -90,9 +89,9 @@ mod tests {
 
     #[test]
     fn there_is_room_until_it_is_taken_and_two_looks_later_again() {
-        let room = Room::new(10);
+        let room = Room::new();
         assert!(room.take(false).is_some(), "before the first look there is no limit");
-        room.turn(50);
+        room.turn(5);
         let first = room.take(false).unwrap();
         for _ in 0..3 {
             assert!(room.take(false).is_some());
@@ -101,26 +100,19 @@ mod tests {
         assert!(room.take(true).is_some());
         room.give_back(first);
         assert_eq!(room.take(false), None, "the forced one is in its place");
-        room.turn(50);
+        room.turn(5);
         assert_eq!(fitting(&room), 1, "the four of the last interval are perhaps not seen yet");
-        room.turn(50);
+        room.turn(5);
         room.give_back(first); // of an interval that is over: nothing changes
         assert_eq!(fitting(&room), 4);
         room.turn(0);
         assert_eq!(room.take(false), None);
     }
 
-    #[test]
-    fn no_size_is_no_check() {
-        let room = Room::new(0);
-        room.turn(0);
-        assert!((0..1000).all(|_| room.take(false).is_some()));
-    }
-
     /// Whatever happens at once, what is given back is as much as was taken.
     #[test]
     fn nothing_is_lost_when_intervals_change_meanwhile() {
-        let room = Room::new(1);
+        let room = Room::new();
         std::thread::scope(|threads| {
             for _ in 0..2 {
                 threads.spawn(|| {

@@ -18,7 +18,7 @@ use staunch_scope::{
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use crate::{
-    Level, Pressure, Reaction, Reading,
+    GuardOptions, Level, Pressure, Reaction, Reading,
     report::{Cause, Change},
     shared::Shared,
     shrinkers::Pressing,
@@ -105,7 +105,7 @@ impl Sampler {
         self.shared.set_sample(sample);
         let level = self.pressure.observe(&reading);
         let marks = &self.shared.options.marks;
-        self.shared.room.turn(left_bytes(&reading, marks.refuse_percent));
+        self.shared.room.turn(requests_left(&reading, &self.shared.options));
         if level != self.pressing.level {
             // What was short has been until now, when the level falls.
             if level > self.pressing.level {
@@ -197,12 +197,17 @@ async fn tick(ticks: &mut Interval) -> Result<(), Cancelled> {
     poll_fn(|cx| wait.poll(cx, State::Sleep, |cx| ticks.poll_tick(cx))).await.map(drop)
 }
 
-/// What is left below the mark; without a limit, as much as you like.
-fn left_bytes(reading: &Reading, percent: u8) -> u64 {
-    let mark = |most: u64| (u128::from(most) * u128::from(percent) / 100) as u64;
-    reading
-        .memory_bytes_max
-        .map_or(u64::MAX, |most| mark(most).saturating_sub(reading.memory_bytes))
+/// How many requests find room below the marks of [`Level::Refuse`]; without a limit, or if they take
+/// nothing, as many as you like.
+fn requests_left(reading: &Reading, options: &GuardOptions) -> u64 {
+    let percent = options.marks.refuse_percent;
+    let left = |used: u64, most: Option<u64>, each: u64| {
+        let mark = (u128::from(most?) * u128::from(percent) / 100) as u64;
+        mark.saturating_sub(used).checked_div(each)
+    };
+    let memory = left(reading.memory_bytes, reading.memory_bytes_max, options.request_bytes);
+    let fds = left(reading.fds, reading.fds_max, options.request_fds);
+    memory.unwrap_or(u64::MAX).min(fds.unwrap_or(u64::MAX))
 }
 
 /// Ends the guard however its sampler ends.

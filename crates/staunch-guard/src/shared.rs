@@ -53,7 +53,7 @@ impl Shared {
             sheds: Level::ALL.map(|level| reactions.shed(level)),
             refuses_streams: Level::ALL.map(|level| reactions.has(level, Reaction::RefuseStreams)),
             in_flight: AtomicUsize::new(0),
-            room: Room::new(options.request_bytes),
+            room: Room::new(),
             limiter: options.concurrency.map(Limiter::new),
             epoch: Instant::now(),
             levels: Mutex::new(Some(levels)),

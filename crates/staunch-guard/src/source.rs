@@ -111,7 +111,7 @@ impl Sources {
         let allocated = self.allocated.map(|(_, allocated)| allocated);
         let usage = self.usage(at, rss_bytes);
         let held = allocated.map(|it| it.bytes).or(rss_bytes);
-        let fds = self.fds.look(at);
+        let fds = self.fds.look();
         Sample {
             reading: Reading {
                 memory_bytes: usage.bytes,

@@ -1,7 +1,7 @@
 //! Open fds of this process against its limit.
 //!
 //! Since Linux 6.2 the size of `/proc/self/fd` is the number of fds: one system call, however many
-//! there are. It is made five times a second, and at every look from half of the limit on.
+//! there are.
 //!
 //! Older kernels make it necessary to list the folder, which is dear with many. So it is listed on
 //! a thread where that may block, and then rests a thousand times as long as that took, or, from
@@ -34,9 +34,6 @@ pub(crate) struct Fds {
     due: Duration,
 }
 
-/// Between two counts, as long as less than half of the limit is in use.
-const REST: Duration = Duration::from_millis(200);
-
 /// What listings found; written where they may block.
 #[derive(Debug, Default)]
 struct Listed {
@@ -51,20 +48,17 @@ impl Fds {
     }
 
     /// What is open now, or, if it must be listed, was at the last listing.
-    pub(crate) fn look(&mut self, at: Duration) -> FdUsage {
-        let limit = getrlimit(Resource::Nofile).current;
-        let is_near = |count| limit.is_some_and(|limit| count >= limit / 2);
-        if self.is_counted && at >= self.due {
+    pub(crate) fn look(&mut self) -> FdUsage {
+        if self.is_counted {
             // No path is made for it, and no fd opened.
             let size = rustix::fs::stat(c"/proc/self/fd").map_or(0, |stat| stat.st_size);
             let count = u64::try_from(size).unwrap_or(0);
             self.is_counted = count > 0; // some are always open
-            self.due = if is_near(count) { at } else { at.saturating_add(REST) };
             self.listed.count.store(count, Ordering::Relaxed);
             self.listed.took.store(1, Ordering::Relaxed);
         }
         let count = self.listed.count.load(Ordering::Relaxed);
-        FdUsage { count, limit }
+        FdUsage { count, limit: getrlimit(Resource::Nofile).current }
     }
 
     /// Whatever was counted, from now on they are listed.
@@ -83,7 +77,7 @@ impl Fds {
         if took.is_zero() {
             return None; // under way
         }
-        let FdUsage { count, limit } = self.look(at);
+        let FdUsage { count, limit } = self.look();
         let is_near = limit.is_some_and(|limit| count >= limit / 2);
         if at < self.due + rest(took, is_near) {
             self.listed.took.store(took.as_nanos() as u64, Ordering::Relaxed);
@@ -126,10 +120,10 @@ mod tests {
     #[test]
     fn the_kernel_and_a_listing_agree() {
         let mut fds = Fds::new();
-        let before = fds.look(Duration::ZERO);
+        let before = fds.look();
         let opened: Vec<_> = (0..100).map(|_| std::fs::File::open("/dev/null").unwrap()).collect();
         // Other tests open and close a few meanwhile.
-        let (counted, listed) = (fds.look(REST).count, list().unwrap());
+        let (counted, listed) = (fds.look().count, list().unwrap());
         assert!(counted.abs_diff(before.count + 100) < 50, "{counted} after {before:?}");
         assert!(counted.abs_diff(listed) < 50, "{counted} or {listed}");
         assert_eq!(before.limit, Process::current().limits().unwrap().open_files.soft);
@@ -147,7 +141,7 @@ mod tests {
             let listing = fds.begin_listing(at).unwrap();
             assert!(fds.begin_listing(at + 10_000 * took).is_none(), "one is under way");
             listing.ended(Some(count), took);
-            assert_eq!(fds.look(at).count, count);
+            assert_eq!(fds.look().count, count);
             let due = at + Duration::from_millis(pause);
             assert!(fds.begin_listing(at + Duration::from_millis(pause - 1)).is_none(), "{count}");
             at = due;
@@ -157,7 +151,7 @@ mod tests {
     #[test]
     fn a_kernel_that_counts_is_never_asked_for_a_list() {
         let mut fds = Fds::new();
-        fds.look(Duration::ZERO);
+        fds.look();
         assert_eq!(fds.begin_listing(Duration::MAX).is_none(), fds.is_counted);
     }
 }
