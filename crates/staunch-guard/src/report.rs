@@ -36,10 +36,10 @@ impl Cause {
         }
     }
 
-    /// What the level comes from: of the two resources the one nearer to its limit, or growth, if
-    /// neither has reached the level.
+    /// Why `level` has begun: of the two resources the one nearer to its limit, or growth, if
+    /// neither has reached the mark.
     pub(crate) fn of(reading: &Reading, level: Level, marks: &Watermarks) -> Cause {
-        let percent = marks.percent(level).saturating_sub(marks.band_percent);
+        let percent = marks.percent(level);
         let reached = |used, most: Option<u64>| most.is_some_and(|most| is_at(used, most, percent));
         let memory = reached(reading.memory_bytes, reading.memory_bytes_max);
         let fds = reached(reading.fds, reading.fds_max);
@@ -166,6 +166,12 @@ mod tests {
             Level::Warn,
             memory(100),
             "normal -> warn: memory grew by 9.5 MiB a second or more for 10s, to 100.0 MiB; two profiles",
+        );
+        check(
+            Level::Normal,
+            Level::Warn,
+            memory(740), // within the band of a mark that was not reached
+            "normal -> warn: memory grew by ",
         );
         check(
             Level::Refuse,

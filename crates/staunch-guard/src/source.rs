@@ -58,6 +58,9 @@ pub(crate) struct Sources {
 const NO_GROUP: &str =
     "guard: the control group's memory cannot be read, so its limit is not watched";
 
+#[cfg(test)]
+mod tests;
+
 /// How often the allocator is asked at most: jemalloc adds up all of its arenas for that.
 const ALLOCATOR_REST: Duration = Duration::from_secs(1);
 
@@ -136,6 +139,9 @@ impl Sources {
             return memory.usage();
         }
         let group = self.cgroup.as_mut().and_then(|group| group.usage(at));
+        if group.is_none() && self.cgroup.take().is_some() {
+            tracing::warn!("{NO_GROUP} any more");
+        }
         let own = rss_bytes.map(|bytes| Usage { bytes, limit: self.memory_limit });
         match (group.filter(|group| group.limit.is_some()), own) {
             (Some(group), Some(own)) => group.nearer(own),
