@@ -19,7 +19,7 @@ use staunch_http::handler;
 use tokio::sync::{Notify, mpsc};
 use tower_layer::Layer;
 
-use crate::support::{Memory, connect, eventually, get, read, with_server};
+use crate::support::{Memory, connect, connect2, eventually, get, read, with_server};
 
 #[staunch::test]
 async fn who_may_not_begin_is_told_when_to_try_again() {
@@ -67,6 +67,11 @@ async fn who_may_not_begin_is_told_when_to_try_again() {
 /// The head is there long before the body ends; and a client that leaves ends it, too.
 #[staunch::test]
 async fn an_answer_is_in_flight_until_its_body_ends() {
+    check_body(false).await;
+    check_body(true).await;
+}
+
+async fn check_body(is_http2: bool) {
     let (more, chunks) = mpsc::channel::<&'static str>(1);
     let chunks = Arc::new(Mutex::new(Some(chunks)));
     let service = |guard: &_| {
@@ -76,7 +81,8 @@ async fn an_answer_is_in_flight_until_its_body_ends() {
         }))
     };
     with_server(Memory::default().options(), service, async |address, guard, scope| {
-        let mut client = connect(address, scope).await;
+        let mut client =
+            if is_http2 { connect2(address, scope).await } else { connect(address, scope).await };
         let answer = get(&mut client, "/", &[]).await;
         assert_eq!((answer.status().as_u16(), guard.status().in_flight), (200, 1));
         more.send("some").await.unwrap();

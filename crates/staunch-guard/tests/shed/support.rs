@@ -15,7 +15,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::{
     Request, Response,
     body::{Body, Incoming},
-    client::conn::http1::{self, SendRequest},
+    client::conn::{http1, http2},
 };
 use hyper_util::rt::TokioIo;
 use staunch::{BoxError, Context, Scope, scope};
@@ -86,7 +86,23 @@ pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) 
     }
 }
 
-pub(crate) type Client = SendRequest<Empty<Bytes>>;
+/// A connection of either version.
+pub(crate) enum Client {
+    Http1(http1::SendRequest<Empty<Bytes>>),
+    Http2(http2::SendRequest<Empty<Bytes>>),
+}
+
+impl Client {
+    async fn send(&mut self, request: Request<Empty<Bytes>>) -> hyper::Result<Response<Incoming>> {
+        match self {
+            Client::Http1(client) => {
+                client.ready().await?;
+                client.send_request(request).await
+            }
+            Client::Http2(client) => client.send_request(request).await,
+        }
+    }
+}
 
 pub(crate) async fn connect(address: SocketAddr, scope: &Scope<BoxError>) -> Client {
     let socket = TokioIo::new(TcpStream::connect(address).await.unwrap());
@@ -95,7 +111,27 @@ pub(crate) async fn connect(address: SocketAddr, scope: &Scope<BoxError>) -> Cli
         let _ = connection.await; // a test may end it badly
         Ok(())
     });
-    client
+    Client::Http1(client)
+}
+
+pub(crate) async fn connect2(address: SocketAddr, scope: &Scope<BoxError>) -> Client {
+    #[derive(Clone)]
+    struct Children(Scope<BoxError>);
+    impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Children {
+        fn execute(&self, task: F) {
+            self.0.spawn(async {
+                task.await;
+                Ok(())
+            });
+        }
+    }
+    let socket = TokioIo::new(TcpStream::connect(address).await.unwrap());
+    let (client, connection) = http2::handshake(Children(scope.clone()), socket).await.unwrap();
+    scope.spawn(async {
+        let _ = connection.await;
+        Ok(())
+    });
+    Client::Http2(client)
 }
 
 pub(crate) async fn get(
@@ -103,12 +139,14 @@ pub(crate) async fn get(
     path: &str,
     headers: &[(&str, &str)],
 ) -> Response<Incoming> {
-    client.ready().await.unwrap();
-    let mut request = Request::get(path).header("host", "localhost");
+    let mut request = match client {
+        Client::Http1(_) => Request::get(path).header("host", "localhost"),
+        Client::Http2(_) => Request::get(format!("http://localhost{path}")),
+    };
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    client.send_request(request.body(Empty::new()).unwrap()).await.unwrap()
+    client.send(request.body(Empty::new()).unwrap()).await.unwrap()
 }
 
 pub(crate) async fn read(answer: Response<Incoming>) -> (u16, String) {
