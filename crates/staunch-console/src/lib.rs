@@ -11,6 +11,7 @@
 //! | `/debug/ledger` | everything live, filtered and paged, and what rules saw happen |
 //! | `/debug/ledger/sites` | the lines that open entries; switches their backtraces |
 //! | `/debug/sockets` | the sockets as the kernel sees them, with their entries |
+//! | `/debug/pools`, `/debug/guard` | the connection pools; the guards of memory and fds |
 //! | `/metrics` | for Prometheus |
 //! | `/healthz`, `/readyz` | for probes |
 //!
@@ -32,6 +33,7 @@
 
 mod access;
 mod console;
+mod guards;
 mod health;
 mod index;
 mod ledger;

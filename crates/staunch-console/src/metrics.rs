@@ -4,6 +4,7 @@
 //! Nothing is counted for the sake of metrics: each scrape reads what the ledger and the kernel
 //! know anyway. Labels are kinds, states and rules, which are few, and never peers or routes.
 
+mod guards;
 mod pools;
 mod process;
 
@@ -29,6 +30,7 @@ pub(crate) fn metrics(visit: &Visit<'_>) -> Result<Reply, Refusal> {
     let mut registry = Registry::default();
     ledger(&mut registry, visit.shared.ledger);
     pools::pools(&mut registry, visit.shared.ledger);
+    guards::guards(&mut registry, visit.shared.ledger);
     process::process(&mut registry);
     let mut text = String::new();
     encode(&mut text, &registry).map_err(Refusal::failed)?;

@@ -5,7 +5,7 @@ use hyper::Method;
 use staunch_scope::Blocking;
 
 use crate::{
-    console::Shared, health, index, ledger, metrics, pools, profiles, query::Query,
+    console::Shared, guards, health, index, ledger, metrics, pools, profiles, query::Query,
     refusal::Refusal, reply::Reply, sockets,
 };
 
@@ -96,6 +96,12 @@ pub(crate) static ROUTES: &[Route] = &[
         "the connection pools, and who has their connections",
         &[],
         Page::Guarded(pools::pools),
+    ),
+    get(
+        "/debug/guard",
+        "memory and fds against their limits, and who was refused",
+        &[],
+        Page::Guarded(guards::guards),
     ),
     get("/metrics", "metrics for Prometheus", &[], Page::Guarded(metrics::metrics)),
     get("/healthz", "whether the process answers", &[], Page::Open(health::healthz)),

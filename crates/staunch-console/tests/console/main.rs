@@ -5,6 +5,7 @@
 
 mod access;
 mod go;
+mod guards;
 #[cfg(feature = "jemalloc")]
 mod heap;
 mod ledger;
