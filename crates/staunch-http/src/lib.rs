@@ -22,6 +22,9 @@ mod server;
 
 #[cfg(feature = "client")]
 pub use crate::client::*;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use crate::server::fuzzing;
 pub use crate::{
     error::ServeHttpError,
     limits::HttpLimits,

@@ -10,6 +10,8 @@ mod call;
 pub(crate) mod exchange;
 mod frames;
 mod framing;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub(crate) mod handler;
 mod head;
 mod http1;
