@@ -8,6 +8,7 @@ mod bench;
 mod cargo;
 mod ci;
 mod fuzz;
+mod h2spec;
 mod poll;
 mod procfs;
 mod programs;
