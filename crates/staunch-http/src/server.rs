@@ -12,6 +12,8 @@ pub(crate) mod exchange;
 pub(crate) mod files;
 mod frames;
 mod framing;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub(crate) mod handler;
 mod head;
 mod http1;

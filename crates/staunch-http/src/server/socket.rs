@@ -96,12 +96,12 @@ pub(super) struct Socket<T> {
 /// The most that a head may have.
 type HeadBytes = usize;
 
-/// What the bytes of the client are looked at for.
+/// What the bytes of the client are looked at for. Two words: an idle connection has it too.
 enum Watch {
     Http1(Framing),
     Http2(Box<Frames>, HeadBytes),
     /// It is over, but for these bytes.
-    Spoiled(Bytes),
+    Spoiled(Box<Bytes>),
 }
 
 impl<T: Transport> Socket<T> {
@@ -212,7 +212,7 @@ impl<T: Transport> Socket<T> {
         };
         buffer.set_filled(before + passed);
         put(&mut instead, buffer);
-        self.watch = Watch::Spoiled(instead);
+        self.watch = Watch::Spoiled(Box::new(instead));
     }
 
     /// What has become of a write.
