@@ -2,6 +2,12 @@
 //!
 //! `cargo run -p staunch-guard --release --features jemalloc --example cost`
 
+#![allow(
+    clippy::field_reassign_with_default,
+    clippy::unnecessary_wraps,
+    reason = "without jemalloc there is less to set and to fail"
+)]
+
 use std::{fs::File, time::Duration};
 
 use rustix::time::{ClockId, clock_gettime};
