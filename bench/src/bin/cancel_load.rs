@@ -20,9 +20,7 @@ use std::{
 use bytes::Bytes;
 use clap::{Parser, ValueEnum};
 use http_body_util::{Empty, Full};
-use hyper::{
-    Request, Response, body::Incoming, client::conn::http2, rt::Executor, service::service_fn,
-};
+use hyper::{Request, Response, body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
@@ -244,19 +242,6 @@ async fn by_closing(
     Ok(latencies)
 }
 
-/// Has hyper's client run in a scope.
-#[derive(Clone)]
-struct Children(Scope<BoxError>);
-
-impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Children {
-    fn execute(&self, task: F) {
-        self.0.spawn(async {
-            task.await;
-            Ok(())
-        });
-    }
-}
-
 async fn by_resetting(
     to: SocketAddr,
     number: usize,
@@ -265,12 +250,7 @@ async fn by_resetting(
     scope: Scope<BoxError>,
 ) -> Result<Latencies, BoxError> {
     let mut latencies = Latencies::with_capacity(usize::try_from(requests)?);
-    let socket = TokioIo::new(TcpStream::connect(to).await?);
-    let (mut client, connection) = http2::handshake(Children(scope.clone()), socket).await?;
-    scope.spawn(async {
-        let _ = connection.await;
-        Ok(())
-    });
+    let mut client = staunch_harness::http2(to, &scope).await?;
     for _ in 0..requests {
         client.ready().await?;
         let request = Request::get(format!("http://localhost/{number}"));

@@ -17,12 +17,10 @@ use hyper::{
     body::{Body, Incoming},
     client::conn::{http1, http2},
 };
-use hyper_util::rt::TokioIo;
 use staunch::{BoxError, Context, Scope, scope};
 use staunch_guard::{Guard, GuardOptions, Level, Usage};
 use staunch_http::{RequestBody, Server};
 use staunch_net::{Endpoint, Limits, Listener, SocketOptions};
-use tokio::net::TcpStream;
 use tower_service::Service;
 
 /// Memory of 100 bytes, of which so many are in use.
@@ -105,33 +103,11 @@ impl Client {
 }
 
 pub(crate) async fn connect(address: SocketAddr, scope: &Scope<BoxError>) -> Client {
-    let socket = TokioIo::new(TcpStream::connect(address).await.unwrap());
-    let (client, connection) = http1::handshake(socket).await.unwrap();
-    scope.spawn(async {
-        let _ = connection.await; // a test may end it badly
-        Ok(())
-    });
-    Client::Http1(client)
+    Client::Http1(staunch_harness::http1(address, scope).await.unwrap())
 }
 
 pub(crate) async fn connect2(address: SocketAddr, scope: &Scope<BoxError>) -> Client {
-    #[derive(Clone)]
-    struct Children(Scope<BoxError>);
-    impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Children {
-        fn execute(&self, task: F) {
-            self.0.spawn(async {
-                task.await;
-                Ok(())
-            });
-        }
-    }
-    let socket = TokioIo::new(TcpStream::connect(address).await.unwrap());
-    let (client, connection) = http2::handshake(Children(scope.clone()), socket).await.unwrap();
-    scope.spawn(async {
-        let _ = connection.await;
-        Ok(())
-    });
-    Client::Http2(client)
+    Client::Http2(staunch_harness::http2(address, scope).await.unwrap())
 }
 
 pub(crate) async fn get(
