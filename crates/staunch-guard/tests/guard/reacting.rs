@@ -121,6 +121,9 @@ async fn a_reaction_that_blocks_or_panics_holds_up_nobody() {
         let _counts = guard.on(Level::Shed, "counts", move |_| counted.add());
         memory.set(91);
         until(&guard, Level::Shed).await;
+        while blocked.count() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await; // its thread has yet to come to it
+        }
         for (bytes, level) in [(0, Level::Normal), (91, Level::Shed), (97, Level::Refuse)] {
             memory.set(bytes);
             until(&guard, level).await;
