@@ -7,6 +7,8 @@
 mod bench;
 mod cargo;
 mod ci;
+mod fuzz;
+mod h2spec;
 mod poll;
 mod procfs;
 mod programs;
@@ -22,6 +24,7 @@ use clap::Parser;
 enum Command {
     Test(test::Args),
     Bench(bench::Args),
+    Fuzz(fuzz::Args),
     /// Check format, lints, documentation and dependencies, then run every test.
     Ci,
 }
@@ -30,6 +33,7 @@ fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Ci => ci::run(),
     };
     match result {

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::cargo::{self, cargo};
-use crate::programs;
+use crate::{h2spec, programs};
 
 /// Run every test: unit, integration, documentation, the loom models, the ledger's 10^8 births, and
 /// the pool's 10^6 acquires.
@@ -16,6 +16,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     programs::ensure()?;
+    h2spec::ensure()?;
     for Step { mut command, options } in steps() {
         cargo::run(command.arg("--").args(options).args(&args.test_args))?;
     }

@@ -11,7 +11,7 @@
 //! | `/debug/ledger` | everything live, filtered and paged, and what rules saw happen |
 //! | `/debug/ledger/sites` | the lines that open entries; switches their backtraces |
 //! | `/debug/sockets` | the sockets as the kernel sees them, with their entries |
-//! | `/debug/pools` | the connection pools, and who has their connections |
+//! | `/debug/pools`, `/debug/guard` | the connection pools; the guards of memory and fds |
 //! | `/debug/http-clients` | what HTTP clients do (feature `http-client`) |
 //! | `/metrics` | for Prometheus |
 //! | `/healthz`, `/readyz` | for probes |
@@ -36,6 +36,7 @@ mod access;
 #[cfg(feature = "http-client")]
 mod clients;
 mod console;
+mod guards;
 mod health;
 mod index;
 mod ledger;

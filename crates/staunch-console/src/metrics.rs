@@ -6,6 +6,7 @@
 
 #[cfg(feature = "http-client")]
 mod clients;
+mod guards;
 mod pools;
 mod process;
 
@@ -33,6 +34,7 @@ pub(crate) fn metrics(visit: &Visit<'_>) -> Result<Reply, Refusal> {
     pools::pools(&mut registry, visit.shared.ledger);
     #[cfg(feature = "http-client")]
     clients::clients(&mut registry, visit.shared.ledger);
+    guards::guards(&mut registry, visit.shared.ledger);
     process::process(&mut registry);
     let mut text = String::new();
     encode(&mut text, &registry).map_err(Refusal::failed)?;

@@ -5,7 +5,7 @@ use hyper::Method;
 use staunch_scope::Blocking;
 
 use crate::{
-    console::Shared, health, index, ledger, metrics, pools, profiles, query::Query,
+    console::Shared, guards, health, index, ledger, metrics, pools, profiles, query::Query,
     refusal::Refusal, reply::Reply, sockets,
 };
 
@@ -103,6 +103,12 @@ pub(crate) static ROUTES: &[Route] = &[
         "the HTTP clients: what became of their requests, and of the bodies of the answers",
         &[],
         Page::Guarded(crate::clients::clients),
+    ),
+    get(
+        "/debug/guard",
+        "memory and fds against their limits, and who was refused",
+        &[],
+        Page::Guarded(guards::guards),
     ),
     get("/metrics", "metrics for Prometheus", &[], Page::Guarded(metrics::metrics)),
     get("/healthz", "whether the process answers", &[], Page::Open(health::healthz)),

@@ -1,20 +1,78 @@
-//! How near a process is to the end of its memory or its fds, as one of four [`Level`]s.
+//! Takes on less work before memory or fds run out.
 //!
-//! This is the pure core: no I/O, no clock. Whoever has a [`Reading`] gives it to a [`Pressure`]
-//! and is told the level.
+//! A [`Guard`] looks every 50 ms at what a process uses of its memory and of its fds, and at how
+//! its memory grows. From that comes one of four [`Level`]s, and at each of them it reacts: it says
+//! so, has memory given back, refuses new streams, sheds requests, those of the least [`Priority`]
+//! first.
 //!
-//! ```
-//! use staunch_guard::{Level, Pressure, Reading, Watermarks};
+//! # The parts
+//! | | |
+//! | --- | --- |
+//! | [`Guard`], [`GuardOptions`] | the one that looks |
+//! | [`Watermarks`], [`Reactions`], [`Reaction`] | where each level begins, and what is done there |
+//! | [`Guard::admit`], [`Admission`], [`Refused`] | whether a request may begin |
+//! | [`Guard::on`], [`Registration`] | who gives something back |
+//! | [`GradientOptions`] | a limit of concurrency that follows how fast answers are made |
+//! | [`MemorySource`], [`Allocator`] | figures of your own |
+//! | [`Pressure`], [`Reading`], [`Gradient`] | the pure core: no I/O, no clock |
 //!
-//! let mut pressure = Pressure::new(Watermarks::default());
-//! let reading = Reading { memory_bytes: 91, memory_bytes_max: Some(100), ..Reading::default() };
-//! assert_eq!(pressure.observe(&reading), Level::Shed);
-//! ```
+//! # Features
+//! `jemalloc`: `Jemalloc`, to read and purge it. `tower`: `Shed`, a layer for HTTP services.
+//!
+//! # What holds
+//! 1. A level begins with the look that sees its mark reached, and is left only below its band.
+//! 2. [`Priority::Critical`] is never refused.
+//! 3. What was admitted between two looks fits below the mark of [`Level::Refuse`], if each takes at
+//!    most [`GuardOptions::request_bytes`] and `request_fds`.
+//! 4. When the pressure is over, so are the reactions: nothing is to be reset.
+//! 5. What is not known, a limit or an allocator, is said once, and not guessed.
 
+mod admission;
 mod growth;
+mod guard;
 mod level;
+mod limiter;
+mod options;
 mod pressure;
+mod priority;
+mod reaction;
 mod reading;
+mod registry;
+mod report;
+mod room;
+mod sampler;
+mod shared;
+#[cfg(feature = "tower")]
+mod shed;
+mod shrinkers;
+mod source;
+mod status;
 mod watermarks;
 
-pub use crate::{level::Level, pressure::Pressure, reading::Reading, watermarks::Watermarks};
+#[cfg(feature = "tower")]
+pub use crate::shed::{Shed, ShedBody, ShedService, Shedding, is_stream};
+#[cfg(feature = "jemalloc")]
+pub use crate::source::jemalloc::{Jemalloc, JemallocError};
+pub use crate::{
+    admission::{Admission, Refused, Why},
+    guard::Guard,
+    level::Level,
+    limiter::gradient::{Gradient, GradientError, GradientOptions},
+    options::{GuardOptions, GuardOptionsError},
+    pressure::Pressure,
+    priority::Priority,
+    reaction::{Reaction, Reactions},
+    reading::Reading,
+    registry::guards,
+    report::Cause,
+    shrinkers::{Pressing, Registration},
+    source::{
+        allocator::{Allocated, Allocator},
+        memory::{MemorySource, Usage},
+    },
+    status::GuardStatus,
+    watermarks::Watermarks,
+};
+/// `Shed::layer` is its method.
+#[cfg(feature = "tower")]
+pub use tower_layer::Layer;

@@ -13,6 +13,7 @@ mod tests;
 pub struct Pressure {
     marks: Watermarks,
     growth: Growth,
+    growing: bool,
     /// By what is in use alone.
     filled: Level,
 }
@@ -20,36 +21,39 @@ pub struct Pressure {
 impl Pressure {
     /// At [`Level::Normal`], with no reading yet.
     pub fn new(marks: Watermarks) -> Pressure {
-        Pressure { marks, growth: Growth::default(), filled: Level::Normal }
+        Pressure { marks, growth: Growth::default(), growing: false, filled: Level::Normal }
     }
 
     /// Takes note of a reading and says the level that it leads to.
     pub fn observe(&mut self, reading: &Reading) -> Level {
         let Watermarks { growth_bytes_per_second: rate, growth_window: window, .. } = self.marks;
-        let growing = self.growth.observe(reading.at, reading.memory_bytes, rate, window);
+        let held = reading.held_bytes.unwrap_or(reading.memory_bytes);
+        self.growing = self.growth.observe(reading.at, held, rate, window);
         let risen = self.reached(reading, 0);
         let held = self.reached(reading, self.marks.band_percent);
         self.filled = risen.max(held.min(self.filled));
-        if growing { self.filled.max(Level::Warn) } else { self.filled }
+        if self.growing { self.filled.max(Level::Warn) } else { self.filled }
+    }
+
+    /// Whether memory has been growing for long.
+    pub fn is_growing(&self) -> bool {
+        self.growing
     }
 
     /// The worst level whose mark, lowered by `band` points, has been reached.
     fn reached(&self, reading: &Reading, band: u8) -> Level {
-        let marks = [
-            (Level::Refuse, self.marks.refuse_percent),
-            (Level::Shed, self.marks.shed_percent),
-            (Level::Warn, self.marks.warn_percent),
-        ];
-        let reached = |percent: u8| {
-            let percent = percent.saturating_sub(band);
-            is_at(reading.memory_bytes, reading.memory_bytes_max, percent)
-                || is_at(reading.fds, reading.fds_max, percent)
+        let reached = |level: &Level| {
+            let percent = self.marks.percent(*level).saturating_sub(band);
+            let is_reached =
+                |used, most: Option<u64>| most.is_some_and(|it| is_at(used, it, percent));
+            is_reached(reading.memory_bytes, reading.memory_bytes_max)
+                || is_reached(reading.fds, reading.fds_max)
         };
-        marks.into_iter().find(|(_, mark)| reached(*mark)).map_or(Level::Normal, |(level, _)| level)
+        [Level::Refuse, Level::Shed, Level::Warn].into_iter().find(reached).unwrap_or_default()
     }
 }
 
 /// Whether `used` is at least `percent` of `most`.
-fn is_at(used: u64, most: Option<u64>, percent: u8) -> bool {
-    most.is_some_and(|most| u128::from(used) * 100 >= u128::from(most) * u128::from(percent))
+pub(crate) fn is_at(used: u64, most: u64, percent: u8) -> bool {
+    u128::from(used) * 100 >= u128::from(most) * u128::from(percent)
 }

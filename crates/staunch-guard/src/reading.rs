@@ -9,6 +9,9 @@ pub struct Reading {
     pub memory_bytes: u64,
     /// The most that may be in use, in bytes; `None` if there is no limit.
     pub memory_bytes_max: Option<u64>,
+    /// What the program itself holds, in bytes, by which growth is judged; `None` if that is
+    /// `memory_bytes`, which can be more: caches that the kernel keeps, for instance.
+    pub held_bytes: Option<u64>,
     /// Fds that are open.
     pub fds: u64,
     /// The most that may be open; `None` if there is no limit.

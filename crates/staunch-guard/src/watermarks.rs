@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::Level;
+
 /// Where each level begins, in percent of the limit of memory or of fds, whichever is nearer.
 ///
 /// Marks that are not in ascending order are harmless: the worst level reached counts.
@@ -22,6 +24,24 @@ pub struct Watermarks {
     /// For so long must it grow, without a pause, before it warns; and for so long must it not,
     /// before that is over. 10 s: longer than filling a cache.
     pub growth_window: Duration,
+}
+
+impl Watermarks {
+    /// The mark at which `level` begins.
+    pub(crate) fn percent(&self, level: Level) -> u8 {
+        match level {
+            Level::Normal => 0,
+            Level::Warn => self.warn_percent,
+            Level::Shed => self.shed_percent,
+            Level::Refuse => self.refuse_percent,
+        }
+    }
+
+    /// Below it nothing changes any level.
+    pub(crate) fn lowest(&self) -> u8 {
+        let lowest = self.warn_percent.min(self.shed_percent).min(self.refuse_percent);
+        lowest.saturating_sub(self.band_percent)
+    }
 }
 
 impl Default for Watermarks {

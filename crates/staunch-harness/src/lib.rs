@@ -1,9 +1,11 @@
-//! Real servers for tests and benches, and what tests of pools share.
+//! Real servers for tests and benches, and what tests of pools and of HTTP servers share.
 //!
 //! Each server is a child process on a free port of 127.0.0.1, with its files in a temporary folder.
 //! It is ended by its pid when it is dropped, and its folder goes with it.
 
 mod child;
+#[cfg(feature = "http")]
+mod http;
 mod nginx;
 #[cfg(feature = "pool")]
 mod outage;
@@ -14,6 +16,8 @@ mod postgres;
 mod redis;
 mod swallow;
 
+#[cfg(feature = "http")]
+pub use crate::http::{http1, http2};
 pub use crate::{
     nginx::NginxServer, port::free_port, postgres::PostgresServer, redis::RedisServer,
     swallow::Swallow,

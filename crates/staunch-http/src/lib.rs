@@ -25,6 +25,9 @@ mod stream;
 
 #[cfg(feature = "client")]
 pub use crate::client::*;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use crate::server::fuzzing;
 pub use crate::{
     error::ServeHttpError,
     limits::{BodyLimits, HttpLimits},

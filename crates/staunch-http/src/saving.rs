@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    os::fd::AsRawFd,
     panic::Location,
     path::{Path, PathBuf},
 };
@@ -23,7 +24,7 @@ pub struct Progress {
 }
 
 /// Bytes that are kept until they are written together.
-pub(crate) const BUFFER: usize = 64 << 10;
+const BUFFER: usize = 64 << 10;
 
 /// A file that is written beside its place, and takes it when it is whole. Dropped before, it is
 /// removed.
@@ -47,6 +48,7 @@ impl Saving {
         let part = Part::of(path);
         // At once: a thread that creates it might do so after it was removed.
         let file = std::fs::File::create(&part.path)?;
+        account.set_fd(file.as_raw_fd());
         let file = BufWriter::with_capacity(BUFFER, File::from_std(file));
         Ok(Saving { file, part, account, at: Progress { bytes: 0, total } })
     }

@@ -12,6 +12,8 @@ pub(crate) mod exchange;
 pub(crate) mod files;
 mod frames;
 mod framing;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub(crate) mod handler;
 mod head;
 mod http1;
@@ -19,12 +21,13 @@ mod http2;
 pub(crate) mod link;
 mod refusal;
 mod request;
+mod resting;
 mod sniff;
 pub(crate) mod socket;
 mod taking;
 pub(crate) mod upgrade;
 
-use std::{convert::Infallible, future::Future, panic::Location, sync::Arc};
+use std::{convert::Infallible, future::Future, ops::Deref, panic::Location, sync::Arc};
 
 use bytes::Bytes;
 use hyper::{Request, Response, body::Body};
@@ -36,6 +39,7 @@ use self::{
     body::RequestBody,
     exchange::Exchange,
     request::{Notes, Origin},
+    resting::{Heard, Resting},
     sniff::Version,
     socket::{Socket, Transport},
 };
@@ -86,10 +90,10 @@ impl Server {
         S::Future: Send + 'static,
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        let (limits, born_at) = (Arc::clone(&self.limits), Location::caller());
+        let site = self.site(Location::caller(), service);
         listener.serve(context, move |connection| {
-            let (limits, service) = (Arc::clone(&limits), service.clone());
-            async move { serve_at(born_at, connection, &limits, service).await }
+            let site = Arc::clone(&site);
+            async move { site.serve(connection).await }
         })
     }
 
@@ -112,11 +116,19 @@ impl Server {
         S::Future: Send + 'static,
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        let (limits, born_at) = (Arc::clone(&self.limits), Location::caller());
+        let site = self.site(Location::caller(), service);
         listener.serve_tls(context, tls, move |connection| {
-            let (limits, service) = (Arc::clone(&limits), service.clone());
-            async move { serve_at(born_at, connection, &limits, service).await }
+            let site = Arc::clone(&site);
+            async move { site.serve(connection).await }
         })
+    }
+
+    fn site<S>(
+        &self,
+        born_at: &'static Location<'static>,
+        service: S,
+    ) -> Arc<Site<Arc<HttpLimits>, S>> {
+        Arc::new(Site { born_at, limits: Arc::clone(&self.limits), service })
     }
 }
 
@@ -150,41 +162,69 @@ where
     S::Future: Send + 'static,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    serve_at(Location::caller(), transport, limits, service)
+    let site = Site { born_at: Location::caller(), limits, service };
+    async move { site.serve(transport).await }
 }
 
-/// [`serve`], for the requests of somebody else's line.
-async fn serve_at<S, B>(
+/// What the connections of one line have in common.
+struct Site<L, S> {
     born_at: &'static Location<'static>,
-    transport: impl Transport,
-    limits: &HttpLimits,
+    limits: L,
     service: S,
-) -> Result<(), ServeHttpError>
+}
+
+impl<L, S, B> Site<L, S>
 where
+    L: Deref<Target = HttpLimits>,
     S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
     S: Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    let origin = Origin::new(born_at, transport.account().ledger(), limits);
-    let exchange = Exchange::default();
-    let mut socket = Socket::new(transport, exchange.clone(), limits.head_time);
-    // Boxed: while nobody asks anything, the task holds the socket and no more.
-    let ended = match sniff::version(&mut socket).await {
-        None => Ok(()),
-        Some(Version::Http1) => loop {
-            match Box::pin(http1::serve(socket, origin, &exchange, &service)).await {
-                Ok(Some(parked)) => socket = parked,
-                ended => break ended.map(drop),
+    /// Answers the requests of one connection.
+    async fn serve(&self, transport: impl Transport) -> Result<(), ServeHttpError> {
+        let mut resting = Resting { transport, begun: 0 };
+        while let Some(heard) = resting.hears().await {
+            // Boxed: while nobody asks anything, the task holds what rests and no more.
+            match Box::pin(self.work(resting, heard)).await? {
+                Some(rests) => resting = rests,
+                None => break,
             }
-            if !sniff::hears(&mut socket).await {
-                break Ok(());
+        }
+        Ok(())
+    }
+
+    /// Answers them from the first word on, until there is nothing to do; `None` at the end.
+    async fn work<T: Transport>(
+        &self,
+        resting: Resting<T>,
+        heard: Heard,
+    ) -> Result<Option<Resting<T>>, ServeHttpError> {
+        let (transport, is_first) = (resting.transport, resting.begun == 0);
+        let origin = Origin::new(self.born_at, transport.account().ledger(), &self.limits);
+        let exchange = Exchange::after(resting.begun);
+        let mut socket = Socket::new(transport, exchange.clone(), self.limits.head_time, &heard);
+        let version = if is_first { sniff::version(&mut socket).await } else { Version::Http1 };
+        let ended = match version {
+            Version::Http1 => loop {
+                match http1::serve(socket, origin, &exchange, &self.service).await {
+                    Ok(None) => break Ok(()),
+                    Err(error) => break Err(error),
+                    Ok(Some(parked)) => match parked.rest() {
+                        Err(said_more) => socket = said_more,
+                        Ok(transport) => {
+                            return Ok(Some(Resting { transport, begun: exchange.begun() }));
+                        }
+                    },
+                }
+            },
+            Version::Http2 => {
+                Box::pin(http2::serve(socket, origin, &exchange, self.service.clone())).await
             }
-        },
-        Some(Version::Http2) => Box::pin(http2::serve(socket, origin, &exchange, service)).await,
-    };
-    note(&origin.notes, limits, &exchange, ended.as_ref().err());
-    ended.map_err(|error| ServeHttpError::new(error, limits, &exchange))
+        };
+        note(&origin.notes, &self.limits, &exchange, ended.as_ref().err());
+        ended.map(|()| None).map_err(|error| ServeHttpError::new(error, &self.limits, &exchange))
+    }
 }
 
 /// Notes what the connection had to be ended for, if it had.

@@ -30,7 +30,7 @@ pub use self::{
     body::{StreamBody, StreamError},
     event::{Event, EventError, last_event_id},
     events::EventSender,
-    hub::{Hub, HubOptions, Received, SlowConsumer, Subscription},
+    hub::{Hub, HubFullError, HubOptions, Received, SlowConsumer, Subscription},
     limits::StreamLimits,
     sender::{SendError, Sender},
 };

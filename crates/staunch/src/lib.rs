@@ -29,6 +29,7 @@
 //! | bounded channels, and to find waits that nobody can end | [`channel`] |
 //! | sockets within limits, that stall nobody | [`net`], [`net::Listener`], [`net::UdpServer`] |
 //! | connections to lease, and to know who has them | [`pool`], [`pool::Pool`] |
+//! | to take on less before memory or fds run out | `guard::Guard` (feature `guard`) |
 //! | to be told of a leak, with its line | [`patrol`](patrol()) |
 //! | to be told of a task that holds up its worker | [`WorkerWatch`] |
 //! | to know what is live, and since when | [`Ledger`], [`ledger`] |
@@ -36,9 +37,12 @@
 //!
 //! # Features
 //! `http`: a server for HTTP/1.1 and HTTP/2, `http::Server`, on which an axum router runs; and a
-//! manager for [`pool`]. `http-client`: `http::Client`. `websocket`: `http::WebSocket`. `postgres`,
-//! `redis`, `tcp`: managers too. `testing`: the test helpers; switch it on in `[dev-dependencies]` only.
+//! manager for [`pool`]. `http-client`: `http::Client`. `websocket`: `http::WebSocket`. `guard`:
+//! `guard::Guard`, with `http` also `guard::Shed`; `jemalloc`: `guard::Jemalloc`. `postgres`, `redis`,
+//! `tcp`: managers too. `testing`: the test helpers; switch it on in `[dev-dependencies]` only.
 
+#[cfg(feature = "guard")]
+pub use staunch_guard as guard;
 #[cfg(feature = "http")]
 pub use staunch_http as http;
 pub use staunch_ledger as ledger;

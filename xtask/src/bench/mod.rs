@@ -6,6 +6,7 @@
 //! ratio of two subjects *within a round* is the steady figure, and the table shows its median and
 //! range.
 
+mod cancel;
 mod echo;
 mod http;
 mod idle;
@@ -40,6 +41,8 @@ pub(crate) struct Args {
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Name {
+    /// How long a handler works on after its client has given it up.
+    Cancel,
     /// Line echo over 64 connections: server CPU, throughput, latency.
     Echo,
     /// An HTTP server that says hello: server CPU, throughput, latency.
@@ -58,6 +61,7 @@ enum Name {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let (name, bench): (_, fn(&Args, &mut Record) -> anyhow::Result<()>) = match args.name {
+        Name::Cancel => ("cancel", cancel::run),
         Name::Echo => ("echo", echo::run),
         Name::Http => ("http", http::run),
         Name::Idle => ("idle", idle::run),

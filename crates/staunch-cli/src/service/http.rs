@@ -11,10 +11,9 @@ use hyper::{
     Method, Request, Response, StatusCode,
     header::{ALLOW, CONTENT_TYPE, HeaderValue},
 };
-use staunch_http::{
-    BodyLimits, HttpLimits, RequestBody, ServeHttpError, StreamBody, Transport, handler, serve,
-};
-use staunch_scope::sleep;
+use staunch_http::{BodyLimits, HttpLimits, RequestBody, Server, StreamBody, handler};
+use staunch_net::{Listener, Served, TlsConfig};
+use staunch_scope::{Context, sleep};
 
 use self::streams::Routes;
 use super::bodies::Bodies;
@@ -39,10 +38,9 @@ fn upload() -> BodyLimits {
 /// The longest that `/slow` waits: less than the time of a request.
 const SLOWEST: Duration = Duration::from_mins(1);
 
-/// The service of one listener. Clones are the same.
-#[derive(Clone)]
+/// The service of one listener.
 pub(crate) struct Http {
-    limits: Arc<HttpLimits>,
+    limits: HttpLimits,
     bodies: Bodies,
     streams: Routes,
 }
@@ -50,17 +48,30 @@ pub(crate) struct Http {
 impl Http {
     pub(crate) fn new(mut limits: HttpLimits, bodies: Bodies) -> Http {
         limits.bodies.push(upload());
-        Http { limits: Arc::new(limits), bodies, streams: Routes::default() }
+        Http { limits, bodies, streams: Routes::default() }
     }
 
-    pub(crate) async fn serve(self, transport: impl Transport) -> Result<(), ServeHttpError> {
-        let limits = Arc::clone(&self.limits);
-        let service = handler(move |request| answer(self.clone(), request));
-        serve(transport, &limits, service).await
+    /// Serves until `context` is cancelled, and drains.
+    pub(crate) async fn serve(self, listener: Listener, context: &Context) -> Served {
+        let (server, http) = (Server::new(self.limits.clone()), Arc::new(self));
+        let service = handler(move |request| answer(Arc::clone(&http), request));
+        server.serve(listener, context, service).await
+    }
+
+    /// [`serve`](Http::serve) over TLS.
+    pub(crate) async fn serve_tls(
+        self,
+        listener: Listener,
+        context: &Context,
+        tls: &TlsConfig,
+    ) -> Served {
+        let (server, http) = (Server::new(self.limits.clone()), Arc::new(self));
+        let service = handler(move |request| answer(Arc::clone(&http), request));
+        server.serve_tls(listener, context, tls, service).await
     }
 }
 
-async fn answer(http: Http, request: Request<RequestBody>) -> Response<StreamBody> {
+async fn answer(http: Arc<Http>, request: Request<RequestBody>) -> Response<StreamBody> {
     const READ: &[Method] = &[Method::GET, Method::HEAD];
     const WRITE: &[Method] = &[Method::POST, Method::PUT];
     let allowed = match request.uri().path() {

@@ -75,13 +75,9 @@ impl Service {
                 let handler = move |connection| echo::echo_tls(connection, line_limit);
                 listener.serve_tls(context, &tls, handler).await
             }
-            Protocol::Http(listener, http) => {
-                let handler = move |connection| http.clone().serve(connection);
-                listener.serve(context, handler).await
-            }
+            Protocol::Http(listener, http) => http.serve(listener, context).await,
             Protocol::HttpTls { listener, tls, http } => {
-                let handler = move |connection| http.clone().serve(connection);
-                listener.serve_tls(context, &tls, handler).await
+                http.serve_tls(listener, context, &tls).await
             }
             Protocol::Admin(listener, console) => {
                 let handler = move |connection| console.clone().serve(connection);

@@ -7,6 +7,7 @@ mod access;
 #[cfg(feature = "http-client")]
 mod clients;
 mod go;
+mod guards;
 #[cfg(feature = "jemalloc")]
 mod heap;
 mod ledger;

@@ -94,7 +94,8 @@ proptest! {
         for (memory_bytes, fds, millis) in before {
             at += Duration::from_millis(millis);
             let (memory_bytes_max, fds_max) = (Some(1 << 40), Some(1 << 20));
-            pressure.observe(&Reading { memory_bytes, memory_bytes_max, fds, fds_max, at });
+            let reading = Reading { memory_bytes, memory_bytes_max, fds, fds_max, at, ..memory(0) };
+            pressure.observe(&reading);
         }
         // Two parts more than the window: one that is still under way, and the first low one.
         let mut level = Normal;

@@ -86,6 +86,13 @@ impl Exchange {
         self.is(Step::Between).then(|| self.0.streams.load(Ordering::Relaxed))
     }
 
+    /// The first of a connection that has had so many.
+    pub(super) fn after(begun: u32) -> Exchange {
+        let exchange = Exchange::default();
+        exchange.0.streams.store(begun, Ordering::Relaxed);
+        exchange
+    }
+
     /// Whether it could be parked: it waits for the next request.
     pub(super) fn park(&self) -> bool {
         self.step(Step::Between, Step::Parked)

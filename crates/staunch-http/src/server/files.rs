@@ -20,7 +20,7 @@ use tokio::{fs::File, io::AsyncReadExt};
 
 use super::body::RequestBody;
 use crate::{
-    saving::{BUFFER, Progress, Saving},
+    saving::{Progress, Saving},
     stream::{Admitted, StreamBody},
 };
 
@@ -96,14 +96,16 @@ async fn save(
 }
 
 impl Admitted {
-    /// An answer with all of the file at `path`, of which it holds 64 KiB at a time.
+    /// An answer with all of the file at `path`, of which it holds so much at a time as
+    /// [`buffer`](crate::StreamLimits::buffer) says.
     ///
     /// # Errors
     /// The file cannot be opened.
     pub async fn file(self, path: impl AsRef<Path>) -> io::Result<Response<StreamBody>> {
         let mut file = File::open(path).await?;
         let length = file.metadata().await?.len();
-        file.set_max_buf_size(BUFFER);
+        let size = self.piece_bytes();
+        file.set_max_buf_size(size);
         let account = Ledger::current().open_at(
             self.born_at(),
             Kind::FILE,
@@ -115,7 +117,8 @@ impl Admitted {
             let _open = account;
             let mut file = file.take(length); // it may grow
             loop {
-                let mut piece = BytesMut::with_capacity(BUFFER);
+                pieces.ready().await?;
+                let mut piece = BytesMut::with_capacity(size);
                 if file.read_buf(&mut piece).await? == 0 {
                     return Ok(());
                 }

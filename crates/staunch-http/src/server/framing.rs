@@ -110,6 +110,11 @@ impl Framing {
         Ok(())
     }
 
+    #[cfg(feature = "fuzzing")]
+    pub(super) fn is_at_head_end(&self) -> bool {
+        self.at == At::HeadEnd && self.head & TRAILER == 0
+    }
+
     /// A request that asked for another protocol did not get it: the next bytes begin another.
     pub(super) fn begins(&mut self) {
         if self.at == At::Beyond {

@@ -115,7 +115,7 @@ fn is(host: &HeaderValue, authority: &Authority) -> bool {
 }
 
 /// Whether it is a host and perhaps a port, or empty: a URI need not have an authority.
-fn is_host(host: &[u8]) -> bool {
+pub(super) fn is_host(host: &[u8]) -> bool {
     let is_authority = |host: &[u8]| {
         Authority::try_from(host).is_ok_and(|authority| {
             let port = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();

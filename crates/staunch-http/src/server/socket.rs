@@ -16,9 +16,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use staunch_ledger::{Account, State};
+use staunch_ledger::Account;
 use staunch_net::{Connection, ReadFor, TlsConnection};
-use staunch_scope::with_current_account;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Sleep, sleep},
@@ -28,6 +27,7 @@ use super::{
     exchange::Exchange,
     frames::{Frames, endless_head},
     framing::{Framing, SPOILED},
+    resting::Heard,
     sniff::PREFACE,
 };
 use crate::limits::HttpLimits;
@@ -96,18 +96,36 @@ pub(super) struct Socket<T> {
 /// The most that a head may have.
 type HeadBytes = usize;
 
-/// What the bytes of the client are looked at for.
+/// What the bytes of the client are looked at for. Two words: an idle connection has it too.
 enum Watch {
     Http1(Framing),
     Http2(Box<Frames>, HeadBytes),
     /// It is over, but for these bytes.
-    Spoiled(Bytes),
+    Spoiled(Box<Bytes>),
 }
 
 impl<T: Transport> Socket<T> {
-    pub(super) fn new(transport: T, exchange: Exchange, head_time: Duration) -> Socket<T> {
-        let watch = Watch::Http1(Framing::default());
-        Socket { transport, exchange, head_time, head_due: None, said: Bytes::new(), watch }
+    /// One whose client has begun to speak.
+    pub(super) fn new(
+        transport: T,
+        exchange: Exchange,
+        head_time: Duration,
+        heard: &Heard,
+    ) -> Socket<T> {
+        let (said, watch) = (Bytes::new(), Watch::Http1(Framing::default()));
+        let mut socket = Socket { transport, exchange, head_time, head_due: None, said, watch };
+        let mut room = [0; PREFACE.len() + SPOILED.len()];
+        let mut buffer = ReadBuf::new(&mut room);
+        buffer.put_slice(heard.bytes());
+        socket.received(&mut buffer, 0);
+        socket.said = Bytes::copy_from_slice(buffer.filled());
+        socket
+    }
+
+    /// Nothing but its transport, if it was not said more than was understood.
+    pub(super) fn rest(self) -> Result<T, Socket<T>> {
+        let is_clear = self.said.is_empty() && matches!(self.watch, Watch::Http1(_));
+        if is_clear { Ok(self.transport) } else { Err(self) }
     }
 
     /// What the client has said that nobody has read.
@@ -127,14 +145,6 @@ impl<T: Transport> Socket<T> {
         if !said.is_empty() {
             self.exchange.received();
             self.said = said;
-        }
-    }
-
-    /// The next request is waited for, if nothing of it was said: there is nothing but the socket.
-    pub(super) fn waits_for_message(&self) {
-        if self.said.is_empty() {
-            self.transport.reads_for(ReadFor::Message);
-            with_current_account(|task| task.set_state(State::Idle));
         }
     }
 
@@ -164,13 +174,17 @@ impl<T: Transport> Socket<T> {
             return self.poll_late(cx).map(Err);
         }
         if buffer.filled().len() > before {
-            let begins = self.exchange.received();
-            if begins {
-                self.head_due = None;
-            }
-            self.watch(buffer, before, begins);
+            self.received(buffer, before);
         }
         polled
+    }
+
+    fn received(&mut self, buffer: &mut ReadBuf<'_>, before: usize) {
+        let begins = self.exchange.received();
+        if begins {
+            self.head_due = None;
+        }
+        self.watch(buffer, before, begins);
     }
 
     pub(super) fn transport(&self) -> &T {
@@ -198,7 +212,7 @@ impl<T: Transport> Socket<T> {
         };
         buffer.set_filled(before + passed);
         put(&mut instead, buffer);
-        self.watch = Watch::Spoiled(instead);
+        self.watch = Watch::Spoiled(Box::new(instead));
     }
 
     /// What has become of a write.

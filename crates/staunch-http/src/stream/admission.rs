@@ -292,6 +292,12 @@ impl Admitted {
         self.born_at
     }
 
+    /// Bytes of a piece that fills the room there is.
+    #[cfg(feature = "files")]
+    pub(crate) fn piece_bytes(&self) -> usize {
+        self.held.limits().buffer.max(1)
+    }
+
     /// It begins: the stream's account, below the request's, and a context that ends with its lifetime rather
     /// than with the request's time.
     pub(super) fn begin(&mut self) -> Piece {

@@ -4,11 +4,12 @@ use std::{
     collections::VecDeque,
     fmt,
     future::poll_fn,
+    panic::Location,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::{Context as Poller, Poll, Waker},
 };
 
-use staunch_ledger::State;
+use staunch_ledger::{Account, Kind, Ledger, Obligation, State};
 use staunch_scope::{Cancelled, Wait};
 
 /// How a [`Hub`] behaves.
@@ -18,13 +19,20 @@ pub struct HubOptions {
     pub capacity: usize,
     /// Values that are kept for subscribers that come again ([`Hub::resume`]). Default 256.
     pub history: usize,
+    /// Subscribers at a time. Default 10 000, as many as a process has streams.
+    pub subscribers: usize,
     /// What happens to a subscriber that does not take its values. Default: the oldest is dropped.
     pub slow: SlowConsumer,
 }
 
 impl Default for HubOptions {
     fn default() -> HubOptions {
-        HubOptions { capacity: 64, history: 256, slow: SlowConsumer::DropOldest }
+        HubOptions {
+            capacity: 64,
+            history: 256,
+            subscribers: 10_000,
+            slow: SlowConsumer::DropOldest,
+        }
     }
 }
 
@@ -49,7 +57,7 @@ pub enum SlowConsumer {
 /// use staunch_http::{Hub, HubOptions, Received};
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// let hub = Hub::new(HubOptions { capacity: 2, ..HubOptions::default() });
-/// let mut slow = hub.subscribe();
+/// let mut slow = hub.subscribe().unwrap();
 /// for value in ["one", "two", "three"] {
 ///     hub.publish(value);
 /// }
@@ -80,6 +88,14 @@ struct Waiting<T> {
     takes: Option<Waker>,
 }
 
+/// A [`Hub`] has as many subscribers as it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the hub has {limit} subscribers, and no more (`subscribers`)")]
+pub struct HubFullError {
+    /// The limit.
+    pub limit: usize,
+}
+
 /// A value, from a [`Subscription`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Received<T> {
@@ -92,10 +108,11 @@ pub struct Received<T> {
     pub value: T,
 }
 
-/// The right to the values of a [`Hub`]; ends when dropped.
+/// The right to the values of a [`Hub`]; ends when dropped. On the ledger it is a `channel`.
 #[must_use = "dropping it ends the subscription"]
 pub struct Subscription<T> {
     mailbox: Arc<Mailbox<T>>,
+    account: Account,
     /// The number of the value before the next.
     last: u64,
 }
@@ -131,19 +148,27 @@ impl<T: Clone> Hub<T> {
     }
 
     /// From now on.
-    pub fn subscribe(&self) -> Subscription<T> {
+    ///
+    /// # Errors
+    /// [`HubFullError`]
+    #[track_caller]
+    pub fn subscribe(&self) -> Result<Subscription<T>, HubFullError> {
         let mut all = lock(&self.0.all);
         let last = all.id;
-        all.subscribe(VecDeque::new(), last)
+        all.subscribe(VecDeque::new(), last, self.0.options.subscribers)
     }
 
     /// From the value after `id` on, as far as it is remembered ([`HubOptions::history`]); the rest is
     /// [missed](Received::missed). From now on, if no value has that number yet.
-    pub fn resume(&self, id: u64) -> Subscription<T> {
+    ///
+    /// # Errors
+    /// [`HubFullError`]
+    #[track_caller]
+    pub fn resume(&self, id: u64) -> Result<Subscription<T>, HubFullError> {
         let mut all = lock(&self.0.all);
         let history = all.history.iter().filter(|kept| kept.0 > id).cloned().collect();
         let last = id.min(all.id);
-        all.subscribe(history, last)
+        all.subscribe(history, last, self.0.options.subscribers)
     }
 
     /// How many subscribers there are.
@@ -154,14 +179,29 @@ impl<T: Clone> Hub<T> {
 }
 
 impl<T> All<T> {
-    fn subscribe(&mut self, history: VecDeque<(u64, T)>, last: u64) -> Subscription<T> {
+    #[track_caller]
+    fn subscribe(
+        &mut self,
+        history: VecDeque<(u64, T)>,
+        last: u64,
+        limit: usize,
+    ) -> Result<Subscription<T>, HubFullError> {
         // Those who left are forgotten by those who come, too: there may be nothing to publish.
-        self.subscribers.retain(|mailbox| mailbox.strong_count() > 0);
+        if self.subscribers.len() >= limit.min(self.subscribers.capacity()) {
+            self.subscribers.retain(|mailbox| mailbox.strong_count() > 0);
+        }
+        if self.subscribers.len() >= limit {
+            return Err(HubFullError { limit });
+        }
         let values = VecDeque::new();
         let waiting = Waiting { history, values, is_over: false, takes: None };
         let mailbox = Arc::new(Mailbox(Mutex::new(waiting)));
         self.subscribers.push(Arc::downgrade(&mailbox));
-        Subscription { mailbox, last }
+        // As of a channel's ends: it goes from task to task.
+        let (ledger, promise) = (Ledger::current(), Obligation::EndsWithParent);
+        let account = ledger.open_at(Location::caller(), Kind::CHANNEL, promise, None);
+        account.label("subscription");
+        Ok(Subscription { mailbox, account, last })
     }
 }
 
@@ -213,6 +253,7 @@ impl<T> Subscription<T> {
             return Poll::Pending;
         };
         drop(waiting);
+        self.account.touch();
         let missed = id.saturating_sub(self.last + 1);
         self.last = id;
         Poll::Ready(Some(Received { id, missed, value }))
@@ -262,7 +303,7 @@ mod tests {
     async fn a_slow_subscriber_gets_what_is_settled() {
         let check = async |slow, expected: &[(u64, u64)]| {
             let hub = Hub::new(HubOptions { capacity: 3, slow, ..HubOptions::default() });
-            let mut subscription = hub.subscribe();
+            let mut subscription = hub.subscribe().unwrap();
             for value in 1..=5 {
                 hub.publish(value);
             }
@@ -283,7 +324,7 @@ mod tests {
     async fn who_was_disconnected_does_not_hear_of_what_follows() {
         let slow = SlowConsumer::Disconnect;
         let hub = Hub::new(HubOptions { capacity: 1, slow, ..HubOptions::default() });
-        let mut subscription = hub.subscribe();
+        let mut subscription = hub.subscribe().unwrap();
         hub.publish("a");
         hub.publish("b");
         assert_eq!(hub.0.all.lock().unwrap().subscribers.len(), 0, "at once");
@@ -298,7 +339,7 @@ mod tests {
             hub.publish(value);
         }
         let check = async |id, expected: &[(u64, u64)]| {
-            let mut subscription = hub.resume(id);
+            let mut subscription = hub.resume(id).unwrap();
             let mut got = Vec::new();
             for _ in expected {
                 let Received { id, missed, .. } = subscription.next().await.unwrap().unwrap();
@@ -311,7 +352,7 @@ mod tests {
         check(2, &[(3, 0), (4, 0), (5, 0)]).await;
         check(4, &[(5, 0)]).await;
         check(5, &[]).await;
-        let mut subscription = hub.resume(99); // nobody was given that number
+        let mut subscription = hub.resume(99).unwrap(); // nobody was given that number
         hub.publish(6);
         assert_eq!(subscription.next().await.unwrap().unwrap().missed, 0);
     }
@@ -319,13 +360,26 @@ mod tests {
     #[staunch::test]
     async fn who_waits_is_woken_and_who_leaves_is_forgotten() {
         let hub = Hub::new(HubOptions::default());
-        let mut subscription = hub.subscribe();
+        let mut subscription = hub.subscribe().unwrap();
         let (received, _) = tokio::join!(subscription.next(), async { hub.publish(1) });
         assert_eq!(received, Ok(Some(Received { id: 1, missed: 0, value: 1 })));
         for _ in 0..1_000 {
-            drop(hub.subscribe());
+            drop(hub.subscribe().unwrap());
         }
-        assert!(hub.0.all.lock().unwrap().subscribers.len() <= 2);
+        assert!(hub.0.all.lock().unwrap().subscribers.capacity() <= 8);
         assert_eq!(hub.subscribers(), 1);
+    }
+    #[staunch::test]
+    async fn there_are_so_many_subscribers_and_all_are_on_the_ledger() {
+        let hub = Hub::<u8>::new(HubOptions { subscribers: 1, ..HubOptions::default() });
+        let first = hub.subscribe().unwrap();
+        let refused = hub.resume(0).unwrap_err();
+        assert_eq!(refused.to_string(), "the hub has 1 subscribers, and no more (`subscribers`)");
+        let entries = Ledger::current().snapshot();
+        let entry = entries.entries().iter().find(|it| it.kind() == Kind::CHANNEL).unwrap();
+        assert_eq!(entry.label().to_string(), "subscription");
+        assert!(entry.born_at().file().ends_with("hub.rs"));
+        drop(first);
+        drop(hub.subscribe().unwrap());
     }
 }

@@ -79,6 +79,30 @@ impl Sender {
         poll_fn(|cx| wait.poll(cx, State::Write, |cx| self.poll_push(cx, &mut piece))).await?
     }
 
+    /// Waits until there is room for a piece: for whoever would rather not make it before.
+    ///
+    /// # Errors
+    /// [`SendError`]
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn ready(&mut self) -> Result<(), SendError> {
+        let mut wait = Wait::new();
+        poll_fn(|cx| wait.poll(cx, State::Write, |cx| self.poll_ready(cx))).await?
+    }
+
+    fn poll_ready(&mut self, cx: &Poller<'_>) -> Poll<Result<(), SendError>> {
+        let mut queue = lock(&self.queue);
+        if !queue.is_wanted {
+            return Poll::Ready(Err(SendError::Ended));
+        }
+        if queue.bytes < queue.room {
+            return Poll::Ready(Ok(()));
+        }
+        queue.sends = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
     fn poll_push(&mut self, cx: &Poller<'_>, piece: &mut Bytes) -> Poll<Result<(), SendError>> {
         let mut queue = lock(&self.queue);
         if !queue.is_wanted {

@@ -13,6 +13,7 @@ use staunch_net::Limits;
 
 use crate::{
     corpus::{CORPUS, Case, Expected},
+    frames::{Client, END_HEADERS, END_STREAM, GET, HEADERS, RST_STREAM, frame},
     raw::{observed, said_to, statuses},
     support::{text, with_server},
 };
@@ -107,6 +108,69 @@ async fn the_host_of_an_absolute_target_counts() {
     })
     .await;
     assert_eq!(seen, [r#"/x Some("\"b:80\"")"#]);
+}
+
+/// HTTP/2 has a head as well; of what it says about hosts more must agree (RFC 9113, 8.3.1).
+#[staunch::test]
+async fn heads_of_http2_are_checked() {
+    let name = |name: &str, value: &str| -> Vec<u8> {
+        let length = |text: &str| u8::try_from(text.len()).unwrap();
+        [&[0, length(name)], name.as_bytes(), &[length(value)], value.as_bytes()].concat()
+    };
+    let (authority, host) = (|value| name(":authority", value), |value| name("host", value));
+    let to = |fields: &[Vec<u8>]| [GET.to_vec(), fields.concat()].concat();
+    let connect = [name(":method", "CONNECT"), authority("a:443")].concat();
+    let cases = [
+        (to(&[authority("a")]), 200),
+        (to(&[authority("a"), host("A")]), 200),
+        (to(&[host("a")]), 200),
+        (to(&[authority("a"), host("b")]), 400),
+        (to(&[authority("a"), host("a"), host("a")]), 400),
+        (to(&[host("a/b")]), 400),
+        (to(&[authority("user@a")]), 400),
+        (to(&[authority("a"), name("expect", "200-ok")]), 417),
+        (connect, 501),
+    ];
+    seen(true, async |address| {
+        for (head, expected) in cases {
+            let Client { mut reads, mut writes } = Client::connect(address, &[]).await;
+            writes.say(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &head)).await;
+            let status = loop {
+                let frame = reads.next().await.unwrap();
+                assert_ne!(frame.kind, RST_STREAM, "{}", head.escape_ascii());
+                if frame.kind == HEADERS {
+                    break status(&frame.payload);
+                }
+            };
+            assert_eq!(status, expected, "{}", head.escape_ascii());
+        }
+    })
+    .await;
+}
+
+/// The status that a header block begins with: from HPACK's static table, or three digits in Huffman's
+/// code (RFC 7541, appendices A and B).
+fn status(block: &[u8]) -> u16 {
+    match block {
+        [0x88, ..] => 200,
+        [0x8c, ..] => 400,
+        [_, length, ..] if length & 0x80 == 0 => {
+            std::str::from_utf8(&block[2..5]).unwrap().parse().unwrap()
+        }
+        [_, _, coded @ ..] => {
+            let bits = u32::from_be_bytes([coded[0], coded[1], coded[2], 0]);
+            let digit = |at: u32| bits << at >> 26; // six bits: 3 to 9
+            let (mut at, mut status) = (0, 0);
+            for _ in 0..3 {
+                let is_short = bits << at >> 27 <= 2; // five bits: 0 to 2
+                let (value, width) =
+                    if is_short { (bits << at >> 27, 5) } else { (digit(at) - 22, 6) };
+                (at, status) = (at + width, 10 * status + value);
+            }
+            u16::try_from(status).unwrap()
+        }
+        _ => 0,
+    }
 }
 
 /// What asks for another protocol is followed by that, or by the next request.

@@ -93,7 +93,7 @@ async fn of_what_breaks_off_nothing_is_left() {
     with_server(large(), Limits::default(), files(path.clone()), async |to, _| {
         let mut client = TcpStream::connect(to).await.unwrap();
         let head = "PUT /file HTTP/1.1\r\nHost: l\r\nContent-Length: 2000000\r\n\r\n";
-        client.write_all(&[head.as_bytes(), &[7; 1_000_000]].concat()).await.unwrap();
+        client.write_all(&[head.as_bytes(), &vec![7; 1_000_000][..]].concat()).await.unwrap();
         let part = folder.path().join("file.part");
         eventually("some of it is written", || {
             std::fs::metadata(&part).is_ok_and(|part| part.len() > 500_000)
@@ -106,7 +106,7 @@ async fn of_what_breaks_off_nothing_is_left() {
         // And a chunked one that turns out to be too large.
         let mut client = TcpStream::connect(to).await.unwrap();
         let head = "PUT /other HTTP/1.1\r\nHost: l\r\nTransfer-Encoding: chunked\r\n\r\n";
-        let chunk = [&b"40000\r\n"[..], &[7; 0x40000], b"\r\n"].concat();
+        let chunk = [&b"40000\r\n"[..], &vec![7; 0x40000][..], b"\r\n"].concat();
         client.write_all(head.as_bytes()).await.unwrap();
         for _ in 0..5 {
             if client.write_all(&chunk).await.is_err() {

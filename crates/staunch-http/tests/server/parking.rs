@@ -2,11 +2,15 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use staunch_http::{HttpLimits, handler};
+use rcgen::generate_simple_self_signed;
+use staunch::{BoxError, Context, scope};
+use staunch_http::{HttpLimits, Server, handler};
 use staunch_ledger::{Entry, Kind, Ledger, State};
-use staunch_net::Limits;
+use staunch_net::{
+    DialOptions, Dialer, Endpoint, Limits, Listener, SocketOptions, TlsConfig, TlsTrust,
+};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
 };
 
@@ -25,12 +29,12 @@ fn parked() -> usize {
     snapshot.entries().iter().filter(is_parked).count()
 }
 
-async fn say(client: &mut TcpStream, text: &str) {
+async fn say(client: &mut (impl AsyncWrite + Unpin), text: &str) {
     client.write_all(text.as_bytes()).await.unwrap();
 }
 
 /// Reads one answer, which ends with this.
-async fn hear(client: &mut TcpStream, end: &str) {
+async fn hear(client: &mut (impl AsyncRead + Unpin), end: &str) {
     let mut answer = Vec::new();
     while !answer.ends_with(end.as_bytes()) {
         let mut bytes = [0; 512];
@@ -74,6 +78,59 @@ async fn a_parked_connection_answers_as_before() {
         eventually("it is parked again", || parked() == 1).await;
     })
     .await;
+}
+
+/// Whatever is forgotten of a connection at rest, not how many requests it has had.
+#[staunch::test]
+async fn a_parked_connection_has_as_many_requests_as_others() {
+    let limits = HttpLimits { requests: 2, ..limits() };
+    with_server(limits, Limits::default(), handler(path), async |address, _| {
+        let mut client = parked_client(address).await;
+        say(&mut client, TWO).await;
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.contains("connection: close\r\n"), "{answer}");
+        assert!(answer.ends_with("this is /two"), "{answer}");
+    })
+    .await;
+}
+
+/// The session stays, and what it has deciphered is not lost.
+#[staunch::test]
+async fn over_tls_a_connection_is_parked_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let (chain, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    let made = generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    std::fs::write(&chain, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let tls = TlsConfig::load(&chain, &key, &["http/1.1"]).unwrap();
+    let trust = TlsTrust::load(&chain, &["http/1.1"]).unwrap();
+    let any = Endpoint::Tcp("127.0.0.1:0".parse().unwrap());
+    let listener = Listener::bind(&any, &SocketOptions::default(), Limits::default()).unwrap();
+    let &Endpoint::Tcp(address) = listener.endpoint() else { panic!("a TCP listener") };
+    let ended = scope(&Context::current(), |s| async move {
+        let (context, cancel) = Context::current().with_cancel();
+        let server = Server::new(limits());
+        let served =
+            s.fork(
+                async move { Ok(server.serve_tls(listener, &context, &tls, handler(path)).await) },
+            );
+        let dialer = Dialer::watched(&s, DialOptions::default(), Limits::default());
+        let mut client = dialer.tls(&Context::current(), address, "localhost", &trust).await?;
+        for _ in 0..3 {
+            say(&mut client, TWO).await;
+            hear(&mut client, "this is /two").await;
+            eventually("it is parked", || parked() == 1).await;
+        }
+        // One record: its end is deciphered with its begin, and read after it.
+        say(&mut client, &format!("{ONE}{ONE}{TWO}")).await;
+        hear(&mut client, "this is /two").await;
+        cancel.cancel();
+        let served = served.join().await?;
+        s.stop();
+        Ok::<_, BoxError>((served.accepted, served.cut.len()))
+    });
+    assert_eq!(ended.await.unwrap(), (1, 0));
 }
 
 /// What came with the request before is the begin of the next: it is not forgotten, and not parked.

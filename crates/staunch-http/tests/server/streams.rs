@@ -308,7 +308,7 @@ async fn a_stream_has_its_own_deadline_and_may_be_made_elsewhere() {
     let streams = Streams::new(StreamLimits::default());
     let (publishes, its) = (hub.clone(), streams.clone());
     let service = handler(move |_: Request<RequestBody>| {
-        let (streams, mut values) = (its.clone(), publishes.subscribe());
+        let (streams, mut values) = (its.clone(), publishes.subscribe().unwrap());
         async move {
             admit_all(&streams, |admitted| {
                 admitted.events(move |mut events| async move {

@@ -16,11 +16,9 @@ use hyper::{
     Request, Response,
     client::conn::{http1, http2},
 };
-use hyper_util::rt::TokioIo;
 use staunch::{BoxError, Context, Scope, scope};
 use staunch_http::{HttpLimits, RequestBody, Server};
 use staunch_net::{Endpoint, Limits, Listener, SocketOptions};
-use tokio::net::TcpStream;
 use tower_service::Service;
 
 pub(crate) const SOON: Duration = Duration::from_millis(300);
@@ -95,33 +93,11 @@ pub(crate) type Http1 = http1::SendRequest<Empty<Bytes>>;
 pub(crate) type Http2 = http2::SendRequest<Full<Bytes>>;
 
 pub(crate) async fn http1(address: SocketAddr, scope: &Scope<BoxError>) -> Http1 {
-    let socket = TokioIo::new(TcpStream::connect(address).await.unwrap());
-    let (client, connection) = http1::handshake(socket).await.unwrap();
-    scope.spawn(async {
-        let _ = connection.await; // a test may end it badly
-        Ok(())
-    });
-    client
+    staunch_harness::http1(address, scope).await.unwrap()
 }
 
 pub(crate) async fn http2(address: SocketAddr, scope: &Scope<BoxError>) -> Http2 {
-    #[derive(Clone)]
-    struct Children(Scope<BoxError>);
-    impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Children {
-        fn execute(&self, task: F) {
-            self.0.spawn(async {
-                task.await;
-                Ok(())
-            });
-        }
-    }
-    let socket = TokioIo::new(TcpStream::connect(address).await.unwrap());
-    let (client, connection) = http2::handshake(Children(scope.clone()), socket).await.unwrap();
-    scope.spawn(async {
-        let _ = connection.await;
-        Ok(())
-    });
-    client
+    staunch_harness::http2(address, scope).await.unwrap()
 }
 
 pub(crate) fn get(path: &str) -> Request<Full<Bytes>> {

@@ -1,6 +1,9 @@
 //! Answers that take their time.
 
-use std::time::Duration;
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use hyper::{
@@ -44,7 +47,7 @@ impl Routes {
     /// A tick a second. A client that comes again goes on where it was.
     pub(super) fn ticks(&self, headers: &HeaderMap) -> Response<StreamBody> {
         let last = last_event_id(headers).and_then(|id| id.parse().ok()).unwrap_or(0_u64);
-        match self.ticks.admit(client()) {
+        match self.ticks.admit(Some(client())) {
             Err(refused) => refused.answer(),
             Ok(admitted) => admitted.events(move |mut events| async move {
                 for tick in last.saturating_add(1).. {
@@ -59,7 +62,7 @@ impl Routes {
 
     /// Says every message again.
     pub(super) fn echo(&self, mut request: Request<RequestBody>) -> Response<StreamBody> {
-        let admitted = match self.echoes.admit(client()) {
+        let admitted = match self.echoes.admit(Some(client())) {
             Err(refused) => return refused.answer(),
             Ok(admitted) => admitted,
         };
@@ -78,7 +81,7 @@ impl Routes {
             Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")),
             Ok(bytes) => bytes,
         };
-        let admitted = match self.downloads.admit(client()) {
+        let admitted = match self.downloads.admit(Some(client())) {
             Err(refused) => return refused.answer(),
             Ok(admitted) => admitted,
         };
@@ -99,6 +102,6 @@ impl Routes {
 }
 
 /// Who asks: its address; over a Unix socket all are one.
-fn client() -> Option<Option<std::net::IpAddr>> {
-    Some(peer().map(|peer| peer.ip()))
+fn client() -> IpAddr {
+    peer().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip())
 }

@@ -1,0 +1,60 @@
+//! A connection at rest: of the next request nothing has come.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    task::{Context as Poller, Poll, ready},
+};
+
+use staunch_ledger::State;
+use staunch_net::ReadFor;
+use staunch_scope::{Wait, with_current_account};
+use tokio::io::ReadBuf;
+
+use super::{sniff::PREFACE, socket::Transport};
+
+/// All that is kept of a connection meanwhile: there may be thousands of them.
+pub(super) struct Resting<T> {
+    pub(super) transport: T,
+    /// Requests that it has had.
+    pub(super) begun: u32,
+}
+
+/// The first that a client says: no more than tells one protocol from the other.
+pub(super) struct Heard {
+    bytes: [u8; PREFACE.len()],
+    count: u8,
+}
+
+impl Heard {
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.count)).unwrap_or_default()
+    }
+}
+
+impl<T: Transport> Resting<T> {
+    /// What the client says; `None` when it leaves or is cut, or the task is asked to stop, before.
+    pub(super) async fn hears(&mut self) -> Option<Heard> {
+        let mut wait = Wait::new();
+        poll_fn(|cx| {
+            if wait.poll_cancelled(cx).is_ready() {
+                return Poll::Ready(None);
+            }
+            let heard = self.poll_hear(cx);
+            if heard.is_pending() {
+                self.transport.reads_for(ReadFor::Message);
+                with_current_account(|task| task.set_state(State::Idle));
+            }
+            heard
+        })
+        .await
+    }
+
+    fn poll_hear(&mut self, cx: &mut Poller<'_>) -> Poll<Option<Heard>> {
+        let mut bytes = [0; PREFACE.len()];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        let read = ready!(Pin::new(&mut self.transport).poll_read(cx, &mut buffer));
+        let count = buffer.filled().len() as u8; // of 24
+        Poll::Ready((read.is_ok() && count > 0).then_some(Heard { bytes, count }))
+    }
+}

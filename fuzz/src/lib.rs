@@ -1,0 +1,43 @@
+//! Functions that read bytes from outside, each as a function that must not panic, whatever they are.
+//! A target is one line of [`TARGETS`] and a function in [`targets`].
+//!
+//! To come: the reader of `text/event-stream`, and of WebSocket frames. Private to their crates, and
+//! so not here: certificates' dates (`staunch-net`), queries and heap dumps (`staunch-console`).
+
+mod targets;
+
+/// Something that reads bytes.
+pub struct Target {
+    pub name: &'static str,
+    /// Panics if it finds something wrong.
+    pub run: fn(&[u8]),
+    /// What it reads in earnest; inputs are made from these.
+    pub seeds: &'static [&'static [u8]],
+}
+
+const fn target(name: &'static str, run: fn(&[u8]), seeds: &'static [&'static [u8]]) -> Target {
+    Target { name, run, seeds }
+}
+
+pub const TARGETS: &[Target] = &[
+    target("http1-framing", targets::http1_framing, targets::REQUESTS),
+    target("http2-frames", targets::http2_frames, targets::FRAMES),
+    target("host", targets::host, &[b"a", b"[::1]:80", b"a.b.c:65535", b"user@a", b"1.2.3.4:"]),
+    target("traceparent", targets::traceparent, targets::TRACEPARENTS),
+    target("lines", targets::lines, &[b"one\r\ntwo\n\nthree", b"\r\r\n\r"]),
+    target("endpoint", targets::endpoint, &[b"127.0.0.1:80", b"unix:/run/a", b"[::]:1"]),
+    target("config", targets::config, targets::CONFIGS),
+    target(
+        "duration",
+        targets::duration,
+        &[b"1h 2m", b"300 ms", b"1.5s", b"18446744073709551615d"],
+    ),
+    target("proc-net", targets::proc_net, targets::PROC_NETS),
+    target("sock-diag", targets::sock_diag, targets::DATAGRAMS),
+    target("proc-pid", targets::proc_pid, targets::PROC_PIDS),
+    target(
+        "fd-link",
+        targets::fd_link,
+        &[b"socket:[123]", b"/a (deleted)", b"anon_inode:[eventfd]"],
+    ),
+];

@@ -1,0 +1,163 @@
+//! What must hold of each.
+
+use std::hint::black_box;
+
+use staunch_config::{Config, HumanDuration};
+use staunch_http::fuzzing;
+use staunch_kernel as kernel;
+use staunch_net::{Endpoint, LineSplitter};
+use staunch_scope::TraceId;
+
+/// However the bytes come, the walk ends at the same one; and a head ends where hyper's parser says.
+pub(crate) fn http1_framing(bytes: &[u8]) {
+    let whole = fuzzing::ambiguity(&[bytes]);
+    let ones: Vec<_> = bytes.chunks(1).collect();
+    assert_eq!(whole, fuzzing::ambiguity(&ones));
+    let at = bytes.first().map_or(0, |byte| usize::from(*byte) % bytes.len());
+    assert_eq!(whole, fuzzing::ambiguity(&[&bytes[..at], &bytes[at..]]));
+
+    let mut headers = [httparse::EMPTY_HEADER; 64];
+    let parsed = httparse::Request::new(&mut headers).parse(bytes);
+    if let Ok(httparse::Status::Complete(end)) = parsed
+        && fuzzing::ambiguity(&[&bytes[..end]]).is_none()
+    {
+        assert_eq!(fuzzing::head_end(bytes), Some(end));
+    }
+}
+
+/// However the bytes come, the flood is found at the same frame.
+pub(crate) fn http2_frames(bytes: &[u8]) {
+    let whole = fuzzing::flood(3, &[bytes]);
+    let ones: Vec<_> = bytes.chunks(1).collect();
+    assert_eq!(whole, fuzzing::flood(3, &ones));
+    assert_eq!(fuzzing::flood(0, &[bytes]), None);
+}
+
+/// What is a host can stand in a URI.
+pub(crate) fn host(bytes: &[u8]) {
+    if fuzzing::is_host(bytes) {
+        let is_wrong = |byte: &u8| byte.is_ascii_whitespace() || b"/?#@\\\0,".contains(byte);
+        let commas = bytes.iter().filter(|byte| **byte == b',').count(); // RFC 3986 has them
+        assert!(bytes.iter().filter(|byte| is_wrong(byte)).count() == commas, "{bytes:?}");
+    }
+}
+
+pub(crate) fn traceparent(bytes: &[u8]) {
+    if let Some(id) = TraceId::from_traceparent(bytes) {
+        let text = String::from_utf8_lossy(bytes).to_ascii_lowercase();
+        assert!(text.contains(&id.to_string()), "{id} of {text:?}");
+    }
+}
+
+/// However the bytes come, the lines are the same.
+pub(crate) fn lines(bytes: &[u8]) {
+    let lines = |step: usize| {
+        let (mut splitter, mut lines) = (LineSplitter::new(), Vec::new());
+        let (mut from, mut to) = (0, 0);
+        loop {
+            let ended = to == bytes.len();
+            match splitter.next_line(&bytes[from..to], ended) {
+                Some(line) => {
+                    lines.push(&bytes[from..from + line.length]);
+                    from += line.used;
+                }
+                None if ended => return lines,
+                None => to = (to + step).min(bytes.len()),
+            }
+        }
+    };
+    assert_eq!(lines(1), lines(usize::MAX / 2));
+}
+
+pub(crate) fn endpoint(bytes: &[u8]) {
+    if let Ok(endpoint) = String::from_utf8_lossy(bytes).parse::<Endpoint>() {
+        let text = endpoint.to_string();
+        assert_eq!(text.parse::<Endpoint>().ok().as_ref(), Some(&endpoint), "{text}");
+    }
+}
+
+pub(crate) fn config(bytes: &[u8]) {
+    match Config::parse("fuzz.toml", &String::from_utf8_lossy(bytes)) {
+        Ok(config) => _ = black_box(config),
+        Err(errors) => _ = black_box(errors.to_string()),
+    }
+}
+
+pub(crate) fn duration(bytes: &[u8]) {
+    match String::from_utf8_lossy(bytes).parse::<HumanDuration>() {
+        Ok(duration) => {
+            let text = duration.to_string();
+            assert_eq!(text.parse::<HumanDuration>().ok().as_ref(), Some(&duration), "{text}");
+        }
+        Err(error) => _ = black_box(error.to_string()),
+    }
+}
+
+pub(crate) fn proc_net(bytes: &[u8]) {
+    let _ = black_box(kernel::parse_proc_net_tcp(bytes));
+    let _ = black_box(kernel::parse_proc_net_udp(bytes));
+    let _ = black_box(kernel::parse_proc_net_unix(bytes));
+}
+
+pub(crate) fn sock_diag(bytes: &[u8]) {
+    let _ = black_box(kernel::parse_inet_diag(kernel::Protocol::Tcp, bytes));
+    let _ = black_box(kernel::parse_unix_diag(bytes));
+}
+
+pub(crate) fn proc_pid(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let _ = black_box(kernel::Status::parse(&text));
+    let _ = black_box(kernel::Times::parse(&text));
+    let _ = black_box(kernel::Limits::parse(&text));
+}
+
+pub(crate) fn fd_link(bytes: &[u8]) {
+    let _ = black_box(kernel::FdKind::parse(bytes));
+}
+
+pub(crate) const REQUESTS: &[&[u8]] = &[
+    b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /b HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhelloGET / HTTP/1.1\r\n\r\n",
+    b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n0\r\nT: r\r\n\r\nGET / HTTP/1.0\r\n\r\n",
+    b"POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"GET / HTTP/1.1\nHost: a\r\n b\r\nUpgrade: x\r\n\n",
+];
+
+pub(crate) const FRAMES: &[&[u8]] = &[
+    b"\0\0\x08\x06\0\0\0\0\0pingpong\0\0\0\x04\0\0\0\0\0\0\0\x03\x01\x05\0\0\0\x01\x82\x86\x84",
+    b"\0\0\x05\0\0\0\0\0\x01hello\0\0\0\0\0\0\0\0\x01\0\0\x04\x08\0\0\0\0\0\0\0\0\x01",
+];
+
+pub(crate) const TRACEPARENTS: &[&[u8]] = &[
+    b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    b"ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+];
+
+pub(crate) const CONFIGS: &[&[u8]] = &[
+    include_bytes!("../../crates/staunch-config/src/default.toml"),
+    b"[[listener]]\nname = \"echo\"\nprotocol = \"echo\"\nlisten = \"127.0.0.1:9000\"\n",
+    b"[[listener]]\nname = \"u\"\nprotocol = \"udp-echo\"\nlisten = \"[::1]:0\"\nlimits.idle = \"1s\"\n",
+];
+
+pub(crate) const PROC_NETS: &[&[u8]] = &[
+    b"  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 12345 1 0000000000000000 100 0 0 10 0\n",
+    b"  sl  local_address remote_address st\n   1: 00000000000000000000000001000000:0016 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 777 1\n",
+    b"Num       RefCount Protocol Flags    Type St Inode Path\n0000000000000000: 00000002 00000000 00010000 0001 01 20041 /run/a b\n",
+];
+
+/// A message of each kind: a socket and the end of the dump.
+pub(crate) const DATAGRAMS: &[&[u8]] =
+    &[&message::<88>(20, 2), &message::<32>(20, 1), &message::<20>(3, 0), &message::<36>(2, 0)];
+
+/// A netlink message of `N` bytes (`nlmsghdr`), whose payload begins with an address family.
+const fn message<const N: usize>(kind: u8, family: u8) -> [u8; N] {
+    let mut message = [0; N];
+    (message[0], message[4], message[6], message[16]) = (N as u8, kind, 2, family);
+    message
+}
+
+pub(crate) const PROC_PIDS: &[&[u8]] = &[
+    b"Name:\tx\nState:\tS (sleeping)\nPid:\t1\nVmRSS:\t  100 kB\nThreads:\t3\nFDSize:\t64\n",
+    b"1 (a b) c) S 0 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 9 10 11 12 13\n",
+    b"Limit                     Soft Limit           Hard Limit           Units     \nMax open files            1024                 unlimited            files     \n",
+];

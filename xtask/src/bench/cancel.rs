@@ -1,0 +1,53 @@
+//! Cancellation: how long a handler works on after its client has given it up.
+//!
+//! Each measurement is a process of its own, `cancel_load`, in which server and clients share two
+//! workers.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail, ensure};
+use serde_json::Value;
+
+use super::record::{Metric, Record, Sample};
+use super::{Args, rotated};
+use crate::cargo;
+
+const P50: Metric = Metric { name: "p50", unit: "us" };
+const P99: Metric = Metric { name: "p99", unit: "us" };
+const WORST: Metric = Metric { name: "worst", unit: "us" };
+
+const SUBJECTS: &[&str] = &["staunch", "hyper"];
+
+pub(super) fn run(args: &Args, record: &mut Record) -> anyhow::Result<()> {
+    let subjects = args.select(SUBJECTS, |subject| subject)?;
+    let load = cargo::build_bin("staunch-bench", "cancel_load")?;
+    for round in 1..=args.rounds {
+        for version in ["http1", "http2"] {
+            let case = format!("10,000 requests cancelled, {version}");
+            for subject in rotated(&subjects, round - 1) {
+                let sample = Sample { case: &case, subject, round };
+                record.announce(sample, args.rounds);
+                let output = Command::new(&load)
+                    .args([subject, version])
+                    .stderr(Stdio::inherit())
+                    .output()
+                    .context("cannot start the load")?;
+                if !output.status.success() {
+                    bail!("{subject} failed: {}", output.status);
+                }
+                for (metric, value) in figures(&serde_json::from_slice(&output.stdout)?)? {
+                    record.add(sample, metric, value);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn figures(summary: &Value) -> anyhow::Result<[(Metric, f64); 3]> {
+    let number = |field: &str| {
+        summary[field].as_f64().with_context(|| format!("no number `{field}` in {summary}"))
+    };
+    ensure!(number("left")? < 1.0, "handlers are left: {summary}");
+    Ok([(P50, number("p50_us")?), (P99, number("p99_us")?), (WORST, number("worst_us")?)])
+}
