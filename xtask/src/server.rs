@@ -63,6 +63,17 @@ impl Server {
         Ok(settled.unwrap_or(last))
     }
 
+    /// Open descriptors, read when there are as many as `expected`, or after five seconds.
+    pub(crate) fn settled_descriptors(&self, expected: Option<usize>) -> anyhow::Result<usize> {
+        let folder = format!("/proc/{}/fd", self.child.id());
+        let mut count = 0;
+        poll::until(SETTLE_TIME_MAX, SETTLE_INTERVAL, || {
+            count = fs::read_dir(&folder).with_context(|| format!("cannot read {folder}"))?.count();
+            Ok(expected.is_none_or(|expected| count == expected).then_some(()))
+        })?;
+        Ok(count)
+    }
+
     /// Asks the server to end and waits for it. An exit code other than 0 is an error; a server
     /// that the signal ends is in order, for that is the default action of a program.
     pub(crate) fn stop(mut self) -> anyhow::Result<()> {

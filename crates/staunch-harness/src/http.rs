@@ -1,6 +1,6 @@
 //! Clients of HTTP servers: hyper's, whose tasks are children of a scope.
 
-use std::{future::Future, net::SocketAddr};
+use std::{future::Future, io, net::SocketAddr};
 
 use hyper::{
     body::Body,
@@ -22,7 +22,7 @@ pub async fn http1<B>(
 where
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
-    let socket = TokioIo::new(TcpStream::connect(address).await?);
+    let socket = TokioIo::new(connect(address).await?);
     let (client, connection) = http1::handshake(socket).await?;
     Children(scope.clone()).execute(async {
         let _ = connection.await; // who uses it sees how it ends
@@ -41,12 +41,19 @@ pub async fn http2<B>(
 where
     B: Body<Data: Send, Error: Into<BoxError>> + Send + Unpin + 'static,
 {
-    let (socket, children) = (TcpStream::connect(address).await?, Children(scope.clone()));
+    let (socket, children) = (connect(address).await?, Children(scope.clone()));
     let (client, connection) = http2::handshake(children.clone(), TokioIo::new(socket)).await?;
     children.execute(async {
         let _ = connection.await;
     });
     Ok(client)
+}
+
+/// What is small leaves at once: what waits for an acknowledgement is measured otherwise.
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = TcpStream::connect(address).await?;
+    socket.set_nodelay(true)?;
+    Ok(socket)
 }
 
 /// Starts what hyper would spawn as a child of a scope.

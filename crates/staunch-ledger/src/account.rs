@@ -6,7 +6,7 @@ use crate::{
     arena::{Arena, Cell},
     clock::Stamp,
     kind::Kind,
-    label::{self, CellRef, Decoded, LabelWord},
+    label::{self, CellRef, Decoded, LabelWord, MAX_LABEL_BYTES},
     ledger::{EntryId, Ledger, pack, unpack},
     obligation::Obligation,
     shard::{self, Shard},
@@ -130,11 +130,24 @@ impl Account {
     /// Labels the entry; text beyond [`MAX_LABEL_BYTES`](crate::MAX_LABEL_BYTES) is cut. Never
     /// put a secret here: labels are shown.
     pub fn label(&self, text: &str) {
-        let text = label::cut(text);
+        self.label_text(&label::cut(text));
+    }
+
+    /// Labels the entry with `parts`, one after the other: [`Account::label`] without a `String` of
+    /// the caller's.
+    pub fn label_with(&self, parts: &[&str]) {
+        let mut room = [0; MAX_LABEL_BYTES];
+        match label::joined(parts, &mut room) {
+            Some(text) => self.label_text(text),
+            None => self.label(&parts.concat()),
+        }
+    }
+
+    fn label_text(&self, text: &str) {
         let word = |previous| {
             let packed = shard::with_own(self.shard.ledger, |own| {
                 let (index, cell) = own.labels.take()?;
-                cell.write(&text);
+                cell.write(text);
                 Some(pack(own.number, index))
             });
             packed.flatten().map_or(LabelWord::none(previous), |cell| {

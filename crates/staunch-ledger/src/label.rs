@@ -54,6 +54,17 @@ pub(crate) fn cut(text: &str) -> Cow<'_, str> {
     format!("{}{ELLIPSIS}", &text[..end]).into()
 }
 
+/// The parts one after the other in `room`; `None` if it has not enough.
+pub(crate) fn joined<'r>(parts: &[&str], room: &'r mut [u8; MAX_LABEL_BYTES]) -> Option<&'r str> {
+    let mut length = 0;
+    for part in parts {
+        let end = length + part.len();
+        room.get_mut(length..end)?.copy_from_slice(part.as_bytes());
+        length = end;
+    }
+    str::from_utf8(&room[..length]).ok()
+}
+
 /// The label as the slot holds it.
 ///
 /// Bits 62–63: what it is. Bits 48–61: a version, which goes on with each word that replaces
@@ -166,6 +177,16 @@ impl LabelCell {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_are_joined_if_there_is_room() {
+        let mut room = [0; MAX_LABEL_BYTES];
+        assert_eq!(joined(&["GET", " ", "/é"], &mut room), Some("GET /é"));
+        assert_eq!(joined(&[], &mut room), Some(""));
+        let long = "x".repeat(MAX_LABEL_BYTES);
+        assert_eq!(joined(&[&long], &mut room), Some(&*long));
+        assert_eq!(joined(&[&long, "x"], &mut room), None);
+    }
 
     #[test]
     fn words_decode_to_what_was_encoded() {

@@ -38,7 +38,8 @@ use crate::{frame, trace::TraceId, wait::Wait};
 pub struct Context(Arc<Node>);
 
 struct Node {
-    token: CancellationToken,
+    /// Shared by all that are cancelled together; cloning the token itself takes a lock.
+    token: Arc<CancellationToken>,
     deadline: Option<Instant>,
     trace: TraceId,
     values: Option<Arc<Binding>>,
@@ -49,6 +50,12 @@ struct Binding {
     of: TypeId,
     value: Arc<dyn Any + Send + Sync>,
     rest: Option<Arc<Binding>>,
+}
+
+impl Node {
+    fn end_by(&mut self, deadline: Instant) {
+        self.deadline = Some(self.deadline.map_or(deadline, |parent| parent.min(deadline)));
+    }
 }
 
 /// Why work is no longer wanted.
@@ -66,7 +73,7 @@ pub enum Cancelled {
 /// is not possible.
 #[must_use = "dropping this cancels the context at once"]
 #[derive(Debug)]
-pub struct Canceller(CancellationToken);
+pub struct Canceller(Arc<CancellationToken>);
 
 impl Canceller {
     /// Cancels the context and everything made from it.
@@ -83,7 +90,7 @@ impl Context {
     /// The root: no deadline, never cancelled, a trace id of its own.
     pub fn background() -> Context {
         Context(Arc::new(Node {
-            token: CancellationToken::new(),
+            token: Arc::default(),
             deadline: None,
             trace: TraceId::random(),
             values: None,
@@ -98,7 +105,7 @@ impl Context {
     /// One that is cancelled with this one, and only then.
     fn derive(&self, change: impl FnOnce(&mut Node)) -> Context {
         let mut node = Node {
-            token: self.0.token.clone(),
+            token: Arc::clone(&self.0.token),
             deadline: self.0.deadline,
             trace: self.0.trace,
             values: self.0.values.clone(),
@@ -110,7 +117,7 @@ impl Context {
     /// A child that is cancelled when the returned guard is dropped.
     pub fn with_cancel(&self) -> (Context, Canceller) {
         let child = self.for_scope();
-        let canceller = Canceller(child.0.token.clone());
+        let canceller = Canceller(Arc::clone(&child.0.token));
         (child, canceller)
     }
 
@@ -126,8 +133,19 @@ impl Context {
     /// A child whose deadline is `deadline`, or its parent's if that is sooner.
     #[must_use]
     pub fn with_deadline(&self, deadline: Instant) -> Context {
+        self.derive(|node| node.end_by(deadline))
+    }
+
+    /// A child with the trace id of a caller and a deadline `timeout` from now, or its parent's if
+    /// that is sooner: what every request of a server begins with, in one step.
+    #[must_use]
+    pub fn for_request(&self, trace: TraceId, timeout: Duration) -> Context {
+        let deadline = Instant::now().checked_add(timeout);
         self.derive(|node| {
-            node.deadline = Some(node.deadline.map_or(deadline, |parent| parent.min(deadline)));
+            node.trace = trace;
+            if let Some(deadline) = deadline {
+                node.end_by(deadline);
+            }
         })
     }
 
@@ -262,14 +280,14 @@ impl Context {
     #[must_use]
     pub fn without_cancel(&self) -> Context {
         self.derive(|node| {
-            node.token = CancellationToken::new();
+            node.token = Arc::default();
             node.deadline = None;
         })
     }
 
     /// A child that only its scope cancels.
     pub(crate) fn for_scope(&self) -> Context {
-        self.derive(|node| node.token = node.token.child_token())
+        self.derive(|node| node.token = Arc::new(node.token.child_token()))
     }
 }
 

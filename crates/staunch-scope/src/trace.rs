@@ -15,7 +15,8 @@ use std::{
 pub struct TraceId(u128);
 
 /// Differs from process to process; the operating system's randomness, by way of `RandomState`.
-static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+static SEED: LazyLock<[u64; 2]> =
+    LazyLock::new(|| [0_u8, 1].map(|n| RandomState::new().hash_one(n)));
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 impl TraceId {
@@ -27,8 +28,7 @@ impl TraceId {
     /// The id of the work that `number` names within this process: the same number, the same
     /// id. Lets a million idle connections have trace ids without holding any.
     pub fn derived(number: u64) -> TraceId {
-        let high = SEED.hash_one((0_u8, number));
-        let low = SEED.hash_one((1_u8, number));
+        let [high, low] = SEED.map(|seed| mixed(seed ^ number));
         TraceId((u128::from(high) << 64 | u128::from(low)).max(1))
     }
 
@@ -81,6 +81,15 @@ impl TraceId {
     }
 }
 
+/// The bits of a number spread over all of its bits, so that numbers that follow each other look
+/// unlike; different numbers stay different (SplitMix64's last step:
+/// <https://doi.org/10.1145/2714064.2660195>).
+fn mixed(number: u64) -> u64 {
+    let number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ number >> 31
+}
+
 /// Lower-case digits only, as the standard has them.
 fn hex(digits: &[u8]) -> Option<u128> {
     digits.iter().try_fold(0, |number, digit| {
@@ -108,6 +117,16 @@ impl fmt::Debug for TraceId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_that_follow_each_other_have_ids_unlike() {
+        let ids: Vec<_> = (0..1000).map(|number| TraceId::derived(number).0).collect();
+        assert_eq!(TraceId::derived(0).0, ids[0]);
+        for pair in ids.windows(2) {
+            let differ = (pair[0] ^ pair[1]).count_ones();
+            assert!((24..=104).contains(&differ), "{differ} of 128 bits differ");
+        }
+    }
 
     const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 

@@ -6,6 +6,7 @@
 //! ratio of two subjects *within a round* is the steady figure, and the table shows its median and
 //! range.
 
+mod abuse;
 mod cancel;
 mod echo;
 mod http;
@@ -15,6 +16,7 @@ mod live;
 mod pool;
 mod postgres;
 mod record;
+mod slow;
 mod stats;
 mod subject;
 mod table;
@@ -41,6 +43,8 @@ pub(crate) struct Args {
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Name {
+    /// How long an honest client waits beside attacks.
+    Abuse,
     /// How long a handler works on after its client has given it up.
     Cancel,
     /// Line echo over 64 connections: server CPU, throughput, latency.
@@ -57,10 +61,13 @@ enum Name {
     Pool,
     /// `SELECT 1` on a pool of PostgreSQL connections: throughput, CPU, latency.
     Postgres,
+    /// Memory held for each client that reads slowly, by the server and by the kernel.
+    Slow,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let (name, bench): (_, fn(&Args, &mut Record) -> anyhow::Result<()>) = match args.name {
+        Name::Abuse => ("abuse", abuse::run),
         Name::Cancel => ("cancel", cancel::run),
         Name::Echo => ("echo", echo::run),
         Name::Http => ("http", http::run),
@@ -69,6 +76,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         Name::Parked => ("parked", idle::run_parked),
         Name::Pool => ("pool", pool::run),
         Name::Postgres => ("postgres", postgres::run),
+        Name::Slow => ("slow", slow::run),
     };
     let format = if args.json { Format::Json } else { Format::Table };
     let mut record = Record::new(name, format);

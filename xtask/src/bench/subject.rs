@@ -1,6 +1,6 @@
 //! The servers that are compared: how each is built and started.
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,11 +25,14 @@ enum Arguments {
     Address,
     /// `PROGRAM SUBJECT ADDRESS`
     Subject(&'static str),
-    /// `PROGRAM run --config FILE`, with a listener that speaks this.
-    Config(&'static str),
+    /// `PROGRAM run --config FILE`, with a listener that speaks this and has these tables.
+    Config(&'static str, &'static str),
     /// `PROGRAM -c FILE`, in the foreground.
     Nginx,
 }
+
+/// The file that nginx serves; the others make what they are asked for.
+const DOWNLOAD_BYTES: u64 = 10 << 20;
 
 /// Where a server runs, and for how many clients.
 struct Place {
@@ -52,7 +55,7 @@ pub(super) const ECHO: &[Recipe] = &[
     Recipe {
         name: "staunch",
         build: |_| cargo::build_bin("staunch-cli", "staunch"),
-        arguments: Arguments::Config("echo"),
+        arguments: Arguments::Config("echo", ""),
     },
     Recipe {
         name: "tokio",
@@ -67,34 +70,48 @@ pub(super) const ECHO: &[Recipe] = &[
 ];
 
 /// HTTP servers that say hello.
-pub(super) const HTTP: &[Recipe] = &[
-    hello("staunch"),
-    hello("hyper"),
-    hello("hyper-auto"),
-    hello("axum"),
-    Recipe {
-        name: "go",
-        build: |folder| build_go(folder, "go-http"),
-        arguments: Arguments::Address,
-    },
-];
+pub(super) const HTTP: &[Recipe] =
+    &[hello("staunch"), hello("hyper"), hello("hyper-auto"), hello("axum"), GO_HTTP];
 
 /// HTTP servers that hold idle connections. Staunch's is the program, since what an allocator gives
 /// back is part of what is measured.
-pub(super) const PARKED: &[Recipe] = &[
+pub(super) const PARKED: &[Recipe] = &[STAUNCH_HTTP, hello("hyper"), GO_HTTP, NGINX];
+
+/// HTTP servers to download from. Staunch's is there twice: what the kernel holds depends on an option
+/// of its sockets.
+pub(super) const DOWNLOAD: &[Recipe] = &[
+    STAUNCH_HTTP,
     Recipe {
-        name: "staunch",
+        name: "staunch-no-lowat",
         build: |_| cargo::build_bin("staunch-cli", "staunch"),
-        arguments: Arguments::Config("http"),
+        arguments: Arguments::Config("http", "[listener.socket]\nnotsent_lowat = \"off\"\n"),
     },
-    hello("hyper"),
     Recipe {
-        name: "go",
-        build: |folder| build_go(folder, "go-http"),
+        name: "hyper",
+        build: |_| cargo::build_bin("staunch-bench", "http_download"),
         arguments: Arguments::Address,
     },
-    Recipe { name: "nginx", build: |_| find_nginx(), arguments: Arguments::Nginx },
+    GO_HTTP,
+    NGINX,
 ];
+
+/// HTTP servers that are attacked.
+pub(super) const ABUSED: &[Recipe] = &[STAUNCH_HTTP];
+
+const STAUNCH_HTTP: Recipe = Recipe {
+    name: "staunch",
+    build: |_| cargo::build_bin("staunch-cli", "staunch"),
+    arguments: Arguments::Config("http", ""),
+};
+
+const GO_HTTP: Recipe = Recipe {
+    name: "go",
+    build: |folder| build_go(folder, "go-http"),
+    arguments: Arguments::Address,
+};
+
+const NGINX: Recipe =
+    Recipe { name: "nginx", build: |_| find_nginx(), arguments: Arguments::Nginx };
 
 fn find_nginx() -> anyhow::Result<PathBuf> {
     let found = ["/usr/sbin/nginx", "/usr/bin/nginx"].map(PathBuf::from);
@@ -139,8 +156,8 @@ impl Subject {
         match self.arguments {
             Arguments::Address => command.arg(place.address.to_string()),
             Arguments::Subject(subject) => command.args([subject, &place.address.to_string()]),
-            Arguments::Config(protocol) => {
-                command.args(["run", "--config"]).arg(write_config(place, protocol)?)
+            Arguments::Config(protocol, tables) => {
+                command.args(["run", "--config"]).arg(write_config(place, protocol, tables)?)
             }
             Arguments::Nginx => {
                 command.arg("-p").arg(&place.folder).arg("-c").arg(write_nginx_config(place)?)
@@ -150,9 +167,9 @@ impl Subject {
     }
 }
 
-fn write_config(place: &Place, protocol: &str) -> anyhow::Result<PathBuf> {
+fn write_config(place: &Place, protocol: &str, tables: &str) -> anyhow::Result<PathBuf> {
     let name = format!("staunch-{}.toml", place.address.port());
-    write(place, &name, &config(place, protocol))
+    write(place, &name, &(config(place, protocol) + tables))
 }
 
 fn write(place: &Place, name: &str, text: &str) -> anyhow::Result<PathBuf> {
@@ -165,6 +182,8 @@ fn write(place: &Place, name: &str, text: &str) -> anyhow::Result<PathBuf> {
 /// more slots than connections it pays for those too.
 fn write_nginx_config(place: &Place) -> anyhow::Result<PathBuf> {
     let Place { folder, address, connections, .. } = place;
+    let download = File::create(folder.join("download")).context("cannot create a file")?;
+    download.set_len(DOWNLOAD_BYTES)?;
     let (folder, slots) = (folder.display(), connections + 100);
     let text = format!(
         r#"daemon off;
@@ -183,6 +202,7 @@ http {{
     server {{
         listen {address};
         location / {{ return 200 "Hello, world!\n"; }}
+        location = /download {{ root {folder}; }}
     }}
 }}
 "#

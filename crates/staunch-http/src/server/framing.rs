@@ -7,6 +7,8 @@
 //! that two servers could read in two ways hyper is given [`SPOILED`] instead of it and of what
 //! follows, so that the client is told 400 in its turn, and the connection closed.
 
+use memchr::memchr2;
+
 /// Ends a head or a trailer section, in whatever state it is, as what it cannot be.
 pub(super) const SPOILED: &[u8] = b"\0\r\n\r\n";
 
@@ -44,7 +46,7 @@ impl Ambiguity {
 #[derive(Debug, Default)]
 pub(super) struct Framing {
     at: At,
-    /// What the name of the field can still be, and how much of it was seen.
+    /// What the name of the field can still be, which is something, and how much of it was seen.
     fits: u8,
     seen: u8,
     /// What the head says, and whether it is a trailer section.
@@ -60,7 +62,7 @@ enum At {
     Start,
     /// After the CR of an empty line.
     EmptyLine,
-    /// In the first line, or in the value of a field that does not matter.
+    /// In the first line, or in a field whose name or value does not matter.
     Line,
     /// In the value of `Content-Length`.
     Length,
@@ -89,6 +91,11 @@ const CHUNKED: u8 = 16;
 
 const NAMES: [(u8, &[u8]); 3] =
     [(LENGTH, b"content-length"), (CODING, b"transfer-encoding"), (UPGRADE, b"upgrade")];
+
+/// Where the next CR or LF is, or the end.
+fn line_end(rest: &[u8]) -> usize {
+    memchr2(b'\r', b'\n', rest).unwrap_or(rest.len())
+}
 
 type Walked = Result<(), (usize, Ambiguity)>;
 
@@ -124,11 +131,17 @@ impl Framing {
 
     /// How many of the next bytes change nothing.
     fn skip(&mut self, rest: &[u8]) -> usize {
-        let until = |stop: fn(&u8) -> bool| rest.iter().position(stop).unwrap_or(rest.len());
         match self.at {
             At::Beyond => rest.len(),
-            At::Line | At::Chunk => until(|byte| matches!(byte, b'\r' | b'\n')),
-            At::Name if self.fits == 0 => until(|byte| matches!(byte, b':' | b'\r' | b'\n')),
+            At::Chunk => line_end(rest),
+            At::Line => {
+                let end = line_end(rest);
+                if rest.get(end..).is_some_and(|rest| rest.starts_with(b"\r\n")) {
+                    self.at = At::Field;
+                    return end + 2;
+                }
+                end
+            }
             At::Body => {
                 let passed = usize::try_from(self.length).map_or(rest.len(), |n| n.min(rest.len()));
                 self.length -= passed as u64;
@@ -186,7 +199,10 @@ impl Framing {
                 self.fits &= !bit;
             }
         }
-        self.seen += u8::from(self.fits != 0);
+        self.seen += 1;
+        if self.fits == 0 {
+            self.at = At::Line;
+        }
     }
 
     /// The name of a field has ended.

@@ -116,6 +116,31 @@ fn is(host: &HeaderValue, authority: &Authority) -> bool {
 
 /// Whether it is a host and perhaps a port, or empty: a URI need not have an authority.
 pub(super) fn is_host(host: &[u8]) -> bool {
+    is_plain_host(host) || is_any_host(host)
+}
+
+/// Most are a name or an IPv4 address, perhaps with a port; the others are taken apart.
+fn is_plain_host(host: &[u8]) -> bool {
+    let is_name_byte = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+    let end = host.iter().position(|byte| !is_name_byte(byte)).unwrap_or(host.len());
+    match host.get(end..) {
+        Some([b':', port @ ..]) => end > 0 && is_port(port),
+        Some([]) => end > 0,
+        _ => false,
+    }
+}
+
+fn is_port(digits: &[u8]) -> bool {
+    let number = |digits: &[u8]| {
+        digits.iter().try_fold(0_u16, |number, digit| {
+            let value = u16::from(digit.checked_sub(b'0').filter(|value| *value < 10)?);
+            number.checked_mul(10)?.checked_add(value)
+        })
+    };
+    matches!(digits.len(), 1..=5) && number(digits).is_some()
+}
+
+fn is_any_host(host: &[u8]) -> bool {
     let is_authority = |host: &[u8]| {
         Authority::try_from(host).is_ok_and(|authority| {
             let port = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
@@ -137,4 +162,30 @@ fn codings(headers: &HeaderMap) -> Result<(), Unfit> {
         chunked += 1;
     }
     if chunked > 1 { Err(Unfit::ChunkedTwice) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_is_plain_is_a_host() {
+        let cases: [(&[u8], bool); 11] = [
+            (b"localhost", true),
+            (b"127.0.0.1:8080", true),
+            (b"a-1.example:1", true),
+            (b"", false),
+            (b":80", false),
+            (b"a:", false),
+            (b"a:65536", false),
+            (b"a:65535", true),
+            (b"a:8x", false),
+            (b"a@b", false),
+            (b"[::1]:80", false),
+        ];
+        for (host, is_plain) in cases {
+            assert_eq!(is_plain_host(host), is_plain, "{}", host.escape_ascii());
+            assert!(!is_plain || is_any_host(host), "{}", host.escape_ascii());
+        }
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::{panic::Location, time::Duration};
 
-use hyper::Request;
+use hyper::{Request, header::HeaderName};
 use staunch_ledger::{Account, Deadline, EntryId, Kind, Ledger, Obligation, Observation};
 use staunch_scope::{Context, Piece, TraceId};
 
@@ -11,7 +11,7 @@ use super::{link::Link, socket::Transport};
 use crate::limits::HttpLimits;
 
 /// The header of W3C Trace Context.
-const TRACEPARENT: &str = "traceparent";
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Whose requests they are, and what they may cost: known before there is one.
 #[derive(Clone, Copy)]
@@ -61,10 +61,10 @@ impl<'l> Requests<'l> {
         let parent = Some(self.connection);
         let account = ledger.open_at(born_at, Kind::REQUEST, obligation, parent);
         label(&account, request);
-        let given = request.headers().get(TRACEPARENT);
+        let given = request.headers().get(&TRACEPARENT);
         let trace = given.and_then(|header| TraceId::from_traceparent(header.as_bytes()));
         let trace = trace.unwrap_or_else(|| TraceId::derived(account.id().number()));
-        Piece::new(account, self.context.with_trace_id(trace).with_timeout(limit))
+        Piece::new(account, self.context.for_request(trace, limit))
     }
 }
 
@@ -92,9 +92,5 @@ impl Notes {
 /// Method and path. Not the query, in which secrets are sent.
 fn label<B>(account: &Account, request: &Request<B>) {
     let (method, path) = (request.method().as_str(), request.uri().path());
-    let mut text = String::with_capacity(method.len() + 1 + path.len());
-    text.push_str(method);
-    text.push(' ');
-    text.push_str(path);
-    account.label(&text);
+    account.label_with(&[method, " ", path]);
 }

@@ -1,0 +1,73 @@
+//! Abuse: how long an honest client waits while others do their worst, against when it is alone.
+//!
+//! All attacks of a round meet one server, which has to hold as many descriptors after each as before.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail, ensure};
+use serde_json::Value;
+
+use super::record::{Metric, Record, Sample};
+use super::{Args, subject};
+use crate::{cargo, server::Server};
+
+const CLIENTS: u32 = 1100;
+
+const ATTACKS: &[&str] = &[
+    "slowloris",
+    "slow-body",
+    "slow-read",
+    "stalled-window",
+    "rapid-reset",
+    "continuation",
+    "ping",
+    "events",
+    "sequence",
+    "dropped-body",
+];
+
+const QUIET: Metric = Metric { name: "quiet_p99", unit: "us" };
+const ATTACKED: Metric = Metric { name: "attacked_p99", unit: "us" };
+const RATIO: Metric = Metric { name: "attacked/quiet", unit: "" };
+
+pub(super) fn run(args: &Args, record: &mut Record) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let load = cargo::build_bin("staunch-bench", "abuse_load")?;
+    let subjects = subject::build(args, subject::ABUSED, folder.path())?;
+    for round in 1..=args.rounds {
+        for subject in &subjects {
+            let server = subject.start(folder.path(), CLIENTS)?;
+            for attack in ATTACKS {
+                let sample = Sample { case: attack, subject: subject.name, round };
+                record.announce(sample, args.rounds);
+                let before = server.settled_descriptors(None)?;
+                let mut command = Command::new(&load);
+                command.args([&server.address().to_string(), *attack]);
+                let [quiet, attacked] = measure(command).with_context(|| (*attack).to_owned())?;
+                record.add(sample, QUIET, quiet);
+                record.add(sample, ATTACKED, attacked);
+                record.add(sample, RATIO, attacked / quiet.max(1.0));
+                let after = server.settled_descriptors(Some(before))?;
+                ensure!(after == before, "{attack}: {before} descriptors before, {after} after");
+            }
+            stop(server)?;
+        }
+    }
+    Ok(())
+}
+
+/// A server that lost something says so when it ends.
+fn stop(server: Server) -> anyhow::Result<()> {
+    server.stop().context("after the attacks")
+}
+
+fn measure(mut load: Command) -> anyhow::Result<[f64; 2]> {
+    let output = load.stderr(Stdio::inherit()).output().context("cannot start abuse_load")?;
+    if !output.status.success() {
+        bail!("abuse_load failed: {}", output.status);
+    }
+    let said: Value = serde_json::from_slice(&output.stdout)?;
+    let number =
+        |field: &str| said[field].as_f64().with_context(|| format!("no `{field}`: {said}"));
+    Ok([number("quiet_p99_us")?, number("attacked_p99_us")?])
+}
