@@ -135,6 +135,30 @@ impl Dialer {
         self.tcp_at(Location::caller(), context.clone(), address)
     }
 
+    /// Dials whichever of `addresses` answers first, in the order of RFC 8305: the families in turn,
+    /// each [`stagger`](DialOptions::stagger) after the one before. For those who have resolved
+    /// `name`, which errors tell, by themselves.
+    ///
+    /// # Errors
+    /// As [`Dialer::tcp`].
+    ///
+    /// # Cancel safety
+    /// As [`Dialer::tcp`].
+    #[track_caller]
+    pub fn tcp_any(
+        &self,
+        context: &Context,
+        name: &str,
+        addresses: &[SocketAddr],
+    ) -> impl Future<Output = Result<Connection, DialError>> + use<'_> {
+        let (born_at, context) = (Location::caller(), context.clone());
+        let (target, addresses) = (name.to_owned(), addresses.to_owned());
+        async move {
+            let dial = self.connect(born_at, &target, &*addresses);
+            self.bounded(&context, &target, dial).await
+        }
+    }
+
     /// Dials a Unix socket.
     ///
     /// # Errors
