@@ -17,5 +17,6 @@ mod racing;
 mod readers;
 mod states;
 mod tls;
+mod tunnel;
 mod udp;
 mod watchdog;
