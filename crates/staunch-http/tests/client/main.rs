@@ -8,5 +8,6 @@ mod counting;
 mod events;
 mod following;
 mod nginx;
+mod proxies;
 mod support;
 mod tracing;
