@@ -6,6 +6,7 @@ mod bodies;
 mod cancelling;
 mod counting;
 mod events;
+mod events_tls;
 mod following;
 mod nginx;
 mod proxies;
