@@ -19,6 +19,8 @@ mod head;
 mod http1;
 mod http2;
 pub(crate) mod link;
+#[cfg(feature = "files")]
+mod range;
 mod refusal;
 mod request;
 mod resting;
