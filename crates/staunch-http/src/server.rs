@@ -13,7 +13,7 @@ pub(crate) mod files;
 mod frames;
 mod framing;
 #[cfg(feature = "fuzzing")]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 pub(crate) mod handler;
 mod head;
 mod http1;

@@ -23,6 +23,8 @@ mod sender;
 #[cfg(feature = "websocket")]
 mod websocket;
 
+#[cfg(all(feature = "fuzzing", feature = "websocket"))]
+pub(crate) use self::websocket::fuzzing;
 #[cfg(feature = "websocket")]
 pub use self::websocket::{Message, NotWebSocketError, WebSocket, WebSocketError};
 pub use self::{

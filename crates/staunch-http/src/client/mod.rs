@@ -2,7 +2,8 @@
 //!
 //! [`request`] is what is asked for; [`exchange`] gets the answer of it, following [`redirect`]s
 //! and sending again what [`retry`] allows; [`answer`] and [`body`] are what is read, once it is
-//! [`decode`]d; [`proxies`] and [`bypass`] say whom it goes through. A body that is not goes to the [`drain`]. [`events`] asks again and again.
+//! [`decode`]d; [`proxies`] and [`bypass`] say whom it goes through. A body that is not goes to the
+//! [`drain`]. [`events`] asks again and again.
 
 mod answer;
 mod body;
@@ -13,6 +14,8 @@ mod drain;
 mod error;
 mod events;
 mod exchange;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod options;
 mod origin;
 mod proxies;
