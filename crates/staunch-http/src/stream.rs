@@ -19,6 +19,7 @@ mod events;
 mod hub;
 mod limits;
 mod pace;
+mod registry;
 mod sender;
 #[cfg(feature = "websocket")]
 mod websocket;
@@ -34,5 +35,6 @@ pub use self::{
     events::EventSender,
     hub::{Hub, HubFullError, HubOptions, Received, SlowConsumer, Subscription},
     limits::StreamLimits,
+    registry::{StreamsReport, streams},
     sender::{SendError, Sender},
 };
