@@ -1,8 +1,7 @@
 //! Functions that read bytes from outside, each as a function that must not panic, whatever they are.
 //! A target is one line of [`TARGETS`] and a function in [`targets`].
 //!
-//! To come: the reader of `text/event-stream`, and of WebSocket frames. Private to their crates, and
-//! so not here: certificates' dates (`staunch-net`), queries and heap dumps (`staunch-console`).
+//! Private to their crates, and so not here: certificates' dates (`staunch-net`), queries and heap dumps (`staunch-console`).
 
 mod targets;
 
@@ -23,6 +22,13 @@ pub const TARGETS: &[Target] = &[
     target("http1-framing", targets::http1_framing, targets::REQUESTS),
     target("http2-frames", targets::http2_frames, targets::FRAMES),
     target("host", targets::host, &[b"a", b"[::1]:80", b"a.b.c:65535", b"user@a", b"1.2.3.4:"]),
+    target("events", targets::events, targets::EVENTS),
+    target("websocket", targets::websocket, targets::WEBSOCKETS),
+    target(
+        "no-proxy",
+        targets::no_proxy,
+        &[b"a.com, .b:80 10.0.0.0/8", b"[::1]:81,*", b"::1,fd00::/8,*.c"],
+    ),
     target("traceparent", targets::traceparent, targets::TRACEPARENTS),
     target("lines", targets::lines, &[b"one\r\ntwo\n\nthree", b"\r\r\n\r"]),
     target("endpoint", targets::endpoint, &[b"127.0.0.1:80", b"unix:/run/a", b"[::]:1"]),

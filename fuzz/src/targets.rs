@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use staunch_config::{Config, HumanDuration};
-use staunch_http::fuzzing;
+use staunch_http::{EventsOptions, Message, StreamLimits, fuzzing};
 use staunch_kernel as kernel;
 use staunch_net::{Endpoint, LineSplitter};
 use staunch_scope::TraceId;
@@ -39,6 +39,48 @@ pub(crate) fn host(bytes: &[u8]) {
         let is_wrong = |byte: &u8| byte.is_ascii_whitespace() || b"/?#@\\\0,".contains(byte);
         let commas = bytes.iter().filter(|byte| **byte == b',').count(); // RFC 3986 has them
         assert!(bytes.iter().filter(|byte| is_wrong(byte)).count() == commas, "{bytes:?}");
+    }
+}
+
+/// However the bytes come, the events are the same, and within their limit.
+pub(crate) fn events(bytes: &[u8]) {
+    for limit in [64, 1 << 20] {
+        let options =
+            EventsOptions { max_line: limit, max_event: 4 * limit, ..EventsOptions::default() };
+        let whole = fuzzing::events(&options, &[bytes]);
+        let ones: Vec<_> = bytes.chunks(1).collect();
+        assert_eq!(whole, fuzzing::events(&options, &ones));
+        assert!(whole.0.iter().all(|event| event.text().len() <= 4 * limit));
+    }
+}
+
+/// However the bytes come, the messages are the same, and within their limit; a client is answered no
+/// more than it says.
+pub(crate) fn websocket(bytes: &[u8]) {
+    let limits = StreamLimits { message: 256, ..StreamLimits::default() };
+    let whole = fuzzing::websocket(&limits, &[bytes]);
+    let ones: Vec<_> = bytes.chunks(1).collect();
+    assert_eq!(whole, fuzzing::websocket(&limits, &ones));
+    let (messages, _, answered) = whole;
+    assert!(answered <= bytes.len() + 64, "{answered} for {}", bytes.len());
+    for message in messages {
+        let bytes = match &message {
+            Message::Text(text) => text.len(),
+            Message::Binary(bytes) => bytes.len(),
+        };
+        assert!(bytes <= limits.message, "{bytes}");
+    }
+}
+
+/// A list is one or none, whoever is looked for; and `*` covers everybody.
+pub(crate) fn no_proxy(bytes: &[u8]) {
+    let list = String::from_utf8_lossy(bytes);
+    let is_one = fuzzing::is_bypassed(&list, "a.com", 80).is_some();
+    for host in ["", ".", "10.0.0.1", "::1", "b", "\u{e4}"] {
+        assert_eq!(fuzzing::is_bypassed(&list, host, 81).is_some(), is_one);
+        if is_one {
+            assert_eq!(fuzzing::is_bypassed(&format!("{list},*"), host, 81), Some(true));
+        }
     }
 }
 
@@ -126,6 +168,19 @@ pub(crate) const REQUESTS: &[&[u8]] = &[
 pub(crate) const FRAMES: &[&[u8]] = &[
     b"\0\0\x08\x06\0\0\0\0\0pingpong\0\0\0\x04\0\0\0\0\0\0\0\x03\x01\x05\0\0\0\x01\x82\x86\x84",
     b"\0\0\x05\0\0\0\0\0\x01hello\0\0\0\0\0\0\0\0\x01\0\0\x04\x08\0\0\0\0\0\0\0\0\x01",
+];
+
+pub(crate) const EVENTS: &[&[u8]] = &[
+    b"\xef\xbb\xbfid: 1\nevent: x\nretry: 10\ndata: a\ndata: b\n\n: sign of life\n\ndata\n\n",
+    b"data: a\r\n\r\ndata:b\r\rdata: \xff\n\nid: 2\0\ndata: c\n\nretry: x\n",
+];
+
+/// Masked with zeros: a text, a binary one in two parts with a ping between, a close with a reason;
+/// and 16-bit and 64-bit lengths.
+pub(crate) const WEBSOCKETS: &[&[u8]] = &[
+    b"\x81\x85\0\0\0\0hello\x02\x82\0\0\0\0ab\x89\x81\0\0\0\0p\x80\x81\0\0\0\0c",
+    b"\x88\x84\0\0\0\0\x03\xe8ok\x81\xfe\0\x05\0\0\0\0hello\x81\xff\0\0\0\0\0\0\0\x05\0\0\0\0hello",
+    b"\x81\xfe\x01\x01\x12\x34\x56\x78\x81\x05hello\x8a\x80\0\0\0\0",
 ];
 
 pub(crate) const TRACEPARENTS: &[&[u8]] = &[

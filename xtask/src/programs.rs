@@ -20,6 +20,7 @@ const NEEDED: &[Program] = &[
     Program { name: "pg_createcluster", package: "postgresql" },
     Program { name: "redis-server", package: "redis-server" },
     Program { name: "nginx", package: "nginx-light" },
+    Program { name: "tinyproxy", package: "tinyproxy" },
     Program { name: "go", package: "golang-go" },
 ];
 
@@ -84,7 +85,7 @@ mod tests {
         assert!(text.contains("  go: in Debian's golang-go"), "{text}");
         let command = "run: sudo apt-get update && sudo apt-get install -y \
                        --no-install-recommends netcat-openbsd curl iproute2 postgresql redis-server \
-                       nginx-light golang-go";
+                       nginx-light tinyproxy golang-go";
         assert!(text.ends_with(command), "{text}");
     }
 

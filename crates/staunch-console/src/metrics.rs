@@ -2,13 +2,15 @@
 //! it (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
 //!
 //! Nothing is counted for the sake of metrics: each scrape reads what the ledger and the kernel
-//! know anyway. Labels are kinds, states and rules, which are few, and never peers or routes.
+//! know anyway. Labels are kinds, states, rules, and the names and lines of a program, which are few;
+//! never peers or paths.
 
 #[cfg(feature = "http-client")]
 mod clients;
 mod guards;
 mod pools;
 mod process;
+mod streams;
 
 use std::{collections::HashMap, sync::atomic::AtomicU64};
 
@@ -35,6 +37,7 @@ pub(crate) fn metrics(visit: &Visit<'_>) -> Result<Reply, Refusal> {
     #[cfg(feature = "http-client")]
     clients::clients(&mut registry, visit.shared.ledger);
     guards::guards(&mut registry, visit.shared.ledger);
+    streams::streams(&mut registry, visit.shared.ledger);
     process::process(&mut registry);
     let mut text = String::new();
     encode(&mut text, &registry).map_err(Refusal::failed)?;

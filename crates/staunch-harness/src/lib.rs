@@ -15,12 +15,13 @@ mod port;
 mod postgres;
 mod redis;
 mod swallow;
+mod tinyproxy;
 
 #[cfg(feature = "http")]
 pub use crate::http::{http1, http2};
 pub use crate::{
     nginx::NginxServer, port::free_port, postgres::PostgresServer, redis::RedisServer,
-    swallow::Swallow,
+    swallow::Swallow, tinyproxy::TinyproxyServer,
 };
 #[cfg(feature = "pool")]
 pub use crate::{

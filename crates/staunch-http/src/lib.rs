@@ -25,9 +25,6 @@ mod stream;
 
 #[cfg(feature = "client")]
 pub use crate::client::*;
-#[cfg(feature = "fuzzing")]
-#[doc(hidden)]
-pub use crate::server::fuzzing;
 pub use crate::{
     error::ServeHttpError,
     limits::{BodyLimits, HttpLimits},
@@ -42,5 +39,15 @@ pub use crate::{
     },
     stream::*,
 };
+/// What reads bytes, for `fuzz/` alone.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    #[cfg(feature = "client")]
+    pub use crate::client::fuzzing::*;
+    pub use crate::server::fuzzing::*;
+    #[cfg(feature = "websocket")]
+    pub use crate::stream::fuzzing::*;
+}
 #[cfg(feature = "files")]
 pub use crate::{saving::Progress, server::files::SaveBodyError};

@@ -13,12 +13,14 @@ pub(crate) mod files;
 mod frames;
 mod framing;
 #[cfg(feature = "fuzzing")]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 pub(crate) mod handler;
 mod head;
 mod http1;
 mod http2;
 pub(crate) mod link;
+#[cfg(feature = "files")]
+mod range;
 mod refusal;
 mod request;
 mod resting;

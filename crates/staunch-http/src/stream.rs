@@ -19,10 +19,13 @@ mod events;
 mod hub;
 mod limits;
 mod pace;
+mod registry;
 mod sender;
 #[cfg(feature = "websocket")]
 mod websocket;
 
+#[cfg(all(feature = "fuzzing", feature = "websocket"))]
+pub(crate) use self::websocket::fuzzing;
 #[cfg(feature = "websocket")]
 pub use self::websocket::{Message, NotWebSocketError, WebSocket, WebSocketError};
 pub use self::{
@@ -32,5 +35,6 @@ pub use self::{
     events::EventSender,
     hub::{Hub, HubFullError, HubOptions, Received, SlowConsumer, Subscription},
     limits::StreamLimits,
+    registry::{StreamsReport, streams},
     sender::{SendError, Sender},
 };

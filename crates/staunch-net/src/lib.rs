@@ -38,8 +38,8 @@ pub use crate::{
     chunks::{Chunks, chunks},
     connection::{Closer, Connection, ReadFor, WriteAll},
     dial::{
-        DatagramError, DialError, DialOptions, Dialer, UdpPeer, dial_tcp, dial_tls, dial_udp,
-        dial_unix,
+        DatagramError, DialError, DialOptions, Dialer, HttpProxy, UdpPeer, dial_tcp, dial_tls,
+        dial_udp, dial_unix,
     },
     limit::{Limited, limit},
     limits::Limits,

@@ -14,4 +14,5 @@ mod ledger;
 mod limits;
 mod pages;
 mod profiles;
+mod streams;
 mod support;

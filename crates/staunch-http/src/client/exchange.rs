@@ -165,7 +165,9 @@ impl Exchange<'_> {
 
     async fn once(&self, hop: &mut Hop) -> Result<Answer, ClientError> {
         let super::Inner { pool, trust, drain, options, .. } = &*self.client.0;
-        let origin = Origin { is_stream: self.is_stream, ..Origin::of(&hop.url)? };
+        let origin = Origin::of(&hop.url)?;
+        let proxy = options.proxies.of(&origin);
+        let origin = Origin { is_stream: self.is_stream, proxy, ..origin };
         let url = || shown(&hop.url);
         if let (true, Err(source)) = (origin.is_secure, trust) {
             return Err(ClientError::Trust { url: url(), source: source.clone() });

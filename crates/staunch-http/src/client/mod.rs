@@ -2,18 +2,23 @@
 //!
 //! [`request`] is what is asked for; [`exchange`] gets the answer of it, following [`redirect`]s
 //! and sending again what [`retry`] allows; [`answer`] and [`body`] are what is read, once it is
-//! [`decode`]d. A body that is not goes to the [`drain`]. [`events`] asks again and again.
+//! [`decode`]d; [`proxies`] and [`bypass`] say whom it goes through. A body that is not goes to the
+//! [`drain`]. [`events`] asks again and again.
 
 mod answer;
 mod body;
+mod bypass;
 mod counts;
 mod decode;
 mod drain;
 mod error;
 mod events;
 mod exchange;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod options;
 mod origin;
+mod proxies;
 mod redirect;
 mod registry;
 mod request;
@@ -35,6 +40,7 @@ pub use self::{
     error::{ClientError, ClientOptionsError, ReadAnswerError},
     events::{EventSource, EventSourceError, EventsLost, EventsOptions, EventsRequest},
     options::{ClientOptions, DrainOptions, RetryOptions},
+    proxies::{Proxies, ProxiesError},
     registry::{ClientReport, clients},
     request::ClientRequest,
     status::{Bodies, ClientStatus, Outcome},
@@ -109,6 +115,10 @@ impl Client {
                     Http::tls(&owner, address, origin.server_name(), trust.clone())
                 }
                 _ => Http::tcp(&owner, address), // without trust no secure one is asked for
+            };
+            let to = match &origin.proxy {
+                Some(proxy) => to.through(proxy.clone()),
+                None => to,
             };
             let own = http.clone();
             to.options(if origin.is_stream {

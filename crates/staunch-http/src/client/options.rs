@@ -5,6 +5,8 @@ use std::time::Duration;
 use staunch_net::TlsTrust;
 use staunch_pool::{HttpOptions, KeyedPoolOptions, PoolOptions};
 
+use super::proxies::Proxies;
+
 /// How a [`Client`](crate::Client) behaves.
 ///
 /// # Examples
@@ -34,6 +36,9 @@ pub struct ClientOptions {
     pub max_body: u64,
     /// Whom to trust over TLS. Default `None`: whom the system does, with `h2` and `http/1.1`.
     pub trust: Option<TlsTrust>,
+    /// Whom to go through. Default: nobody, whatever the environment says; a service that is started
+    /// with other variables is not to go another way. See [`Proxies::from_environment`].
+    pub proxies: Proxies,
     /// What is done with bodies that are dropped unread.
     pub drain: DrainOptions,
     /// Redirects that are followed. Default 10: nobody means more, and loops have more. 0: they are
@@ -107,6 +112,7 @@ impl Default for ClientOptions {
             total_timeout: Duration::from_mins(1),
             max_body: 256 << 20,
             trust: None,
+            proxies: Proxies::none(),
             drain: DrainOptions::default(),
             max_redirects: 10,
             retry: RetryOptions::default(),

@@ -3,12 +3,13 @@
 use std::fmt;
 
 use hyper::Uri;
+use staunch_net::HttpProxy;
 use url::Url;
 
 use super::error::ClientError;
 
 /// Scheme, host and port: what connections are pooled by, and what credentials belong to
-/// (RFC 6454).
+/// (RFC 6454); and for connections, the way there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Origin {
     pub(super) is_secure: bool,
@@ -17,13 +18,16 @@ pub(super) struct Origin {
     pub(super) port: u16,
     /// Of streams, which have connections of their own.
     pub(super) is_stream: bool,
+    /// Whom it is reached through.
+    pub(super) proxy: Option<HttpProxy>,
 }
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.is_secure { "https" } else { "http" };
         let what = if self.is_stream { " (events)" } else { "" };
-        write!(f, "{scheme}://{}:{}{what}", self.host, self.port)
+        write!(f, "{scheme}://{}:{}{what}", self.host, self.port)?;
+        self.proxy.as_ref().map_or(Ok(()), |proxy| write!(f, " by {proxy}"))
     }
 }
 
@@ -43,7 +47,8 @@ impl Origin {
         }
         match (url.host_str(), url.port_or_known_default()) {
             (Some(host), Some(port)) => {
-                Ok(Origin { is_secure, host: host.to_owned(), port, is_stream: false })
+                let host = host.to_owned();
+                Ok(Origin { is_secure, host, port, is_stream: false, proxy: None })
             }
             _ => refuse("it names no host"),
         }

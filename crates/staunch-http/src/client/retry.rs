@@ -92,6 +92,7 @@ fn may_connect_later(error: &AcquireError<ConnectHttpError>) -> bool {
                 | DialError::Handshake { .. }
                 | DialError::NoLocalPort { .. }
                 | DialError::OutOfDescriptors { .. }
+                | DialError::ProxyRefused { status: ..500, .. }
         ),
         AcquireError::Connect { .. }
         | AcquireError::ConnectTimedOut { .. }
@@ -172,6 +173,11 @@ mod tests {
         let late = undialled(DialError::TimedOut { address, limit });
         assert!(is_worth(&late, &Method::POST) && late.is_err_and(|late| may_pass(&late)));
         assert!(is_worth(&down(limit), &Method::POST));
+        let refused = |status| {
+            let (proxy, address) = ("p:1".to_owned(), "a:1".to_owned());
+            undialled(DialError::ProxyRefused { proxy, address, status })
+        };
+        assert!(!is_worth(&refused(407), &Method::GET) && is_worth(&refused(502), &Method::POST));
         let closed = failed(AcquireError::Closed { pool: "http-client" });
         assert!(!is_worth(&closed, &Method::GET) && closed.is_err_and(|it| !may_pass(&it)));
     }

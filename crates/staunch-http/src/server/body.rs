@@ -152,12 +152,14 @@ pin_project_lite::pin_project! {
         body: B,
         _guard: G,
         piece: Piece,
+        // What would be sent, were it no answer to a `HEAD`.
+        is_silent: bool,
     }
 }
 
 impl<B, G> AnswerBody<B, G> {
-    pub(super) fn new(body: B, guard: G, piece: Piece) -> AnswerBody<B, G> {
-        AnswerBody { body, _guard: guard, piece }
+    pub(super) fn new(body: B, guard: G, piece: Piece, is_silent: bool) -> AnswerBody<B, G> {
+        AnswerBody { body, _guard: guard, piece, is_silent }
     }
 }
 
@@ -170,11 +172,14 @@ impl<B: Body, G> Body for AnswerBody<B, G> {
         cx: &mut Poller<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let this = self.project();
+        if *this.is_silent {
+            return Poll::Ready(None);
+        }
         this.piece.poll(|| this.body.poll_frame(cx))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.is_silent || self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

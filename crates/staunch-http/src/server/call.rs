@@ -129,12 +129,19 @@ pin_project! {
         #[pin]
         answering: F,
         guard: Option<G>,
+        is_silent: bool,
     }
 }
 
 impl<F, G> Answered<F, G> {
     pub(super) fn new(answering: F, guard: G) -> Answered<F, G> {
-        Answered { answering, guard: Some(guard) }
+        Answered { answering, guard: Some(guard), is_silent: false }
+    }
+
+    /// Of the answer to a `HEAD` the headers alone are sent, whatever was made for it (RFC 9110, section
+    /// 9.3.2). Over HTTP/1 hyper sees to it.
+    pub(super) fn silent(self, is_silent: bool) -> Answered<F, G> {
+        Answered { is_silent, ..self }
     }
 }
 
@@ -150,7 +157,7 @@ where
         let (answer, piece) = ready!(this.answering.poll(cx));
         piece.account().set_obligation(Obligation::EndsWithParent); // a body takes its time
         let guard = this.guard.take().expect(ONCE).answered();
-        Poll::Ready(Ok(answer.map(|body| AnswerBody::new(body, guard, piece))))
+        Poll::Ready(Ok(answer.map(|body| AnswerBody::new(body, guard, piece, *this.is_silent))))
     }
 }
 

@@ -13,7 +13,11 @@ use std::{
 
 use bytes::Bytes;
 use hyper::{
-    Request, Response, body::Body, rt::Executor, server::conn::http2, service::service_fn,
+    Method, Request, Response,
+    body::{Body, Incoming},
+    rt::Executor,
+    server::conn::http2,
+    service::service_fn,
 };
 use hyper_util::rt::TokioIo;
 use pin_project_lite::pin_project;
@@ -53,11 +57,12 @@ where
     let begun = AtomicU32::new(0);
     let is_full = || begun.load(Ordering::Relaxed) >= limits.requests;
     let ended = scope.run(async |scope| {
-        let service = service_fn(|request| {
+        let service = service_fn(|request: Request<Incoming>| {
+            let is_head = request.method() == Method::HEAD;
             begun.fetch_add(1, Ordering::Relaxed);
             let stream = exchange.open_stream();
             let answer = answer(service.clone(), request, &requests, Exchange::default());
-            taking.taken(Answered::new(answer, stream))
+            taking.taken(Answered::new(answer, stream).silent(is_head))
         });
         let children =
             Children { scope: scope.clone(), taking: taking.clone(), notes: requests.notes() };

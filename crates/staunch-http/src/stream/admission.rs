@@ -19,7 +19,7 @@ use hyper::{
 use staunch_ledger::{Kind, Ledger, Obligation};
 use staunch_scope::{Context, Piece, current_task};
 
-use super::{body::StreamBody, limits::StreamLimits};
+use super::{body::StreamBody, limits::StreamLimits, registry};
 
 /// The streams of one route. Clones are the same.
 ///
@@ -43,9 +43,12 @@ use super::{body::StreamBody, limits::StreamLimits};
 /// }
 /// ```
 #[derive(Clone, Debug)]
-pub struct Streams(Arc<Route>);
+pub struct Streams(pub(super) Arc<Route>);
 
-struct Route {
+pub(super) struct Route {
+    pub(super) name: &'static str,
+    pub(super) born_at: &'static Location<'static>,
+    pub(super) ledger: Ledger,
     limits: StreamLimits,
     open: AtomicUsize,
     /// How many each client has that has any; a client is a hash of what it is known by.
@@ -187,15 +190,27 @@ pub(super) struct Held {
 }
 
 impl Streams {
-    /// Streams within these limits.
+    /// Streams within these limits. Metrics know them by the caller's line.
+    #[track_caller]
     pub fn new(limits: StreamLimits) -> Streams {
-        Streams(Arc::new(Route {
+        Streams::named("", limits)
+    }
+
+    /// Streams that metrics know by a name, such as that of their route; several of one name are one.
+    #[track_caller]
+    pub fn named(name: &'static str, limits: StreamLimits) -> Streams {
+        let route = Arc::new(Route {
+            name,
+            born_at: Location::caller(),
+            ledger: Ledger::current(),
             limits,
             open: AtomicUsize::new(0),
             clients: Mutex::default(),
             hasher: RandomState::new(),
             counters: Counters::default(),
-        }))
+        });
+        registry::register(Arc::downgrade(&route));
+        Streams(route)
     }
 
     /// Admits a stream of `client`: whatever the client is known by once it has said who it is; its

@@ -1,6 +1,8 @@
 //! WebSockets (RFC 6455), in the task of the connection that they were asked for on.
 
 mod core;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod handshake;
 
 use std::{

@@ -1,18 +1,16 @@
 //! Requests that are given up, in each phase and by each way: nothing is left.
 
-use std::{fs, net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
-use rcgen::generate_simple_self_signed;
 use staunch::{BoxError, Context, Kind, scope, timeout};
 use staunch_harness::{eventually, live};
 use staunch_http::{Client, ClientError, ClientOptions, ClientRequest, ReadAnswerError};
-use staunch_net::TlsTrust;
 use tokio::{
     join,
     net::{TcpSocket, TcpStream},
 };
 
-use crate::support::{nothing_left, says, with_client};
+use crate::support::{localhost, nothing_left, says, with_client};
 
 /// By what a request is given up.
 #[derive(Clone, Copy, Debug)]
@@ -102,11 +100,7 @@ async fn while_it_connects() {
 
 #[staunch::test]
 async fn while_it_speaks_tls_sends_waits_or_reads() {
-    let folder = tempfile::tempdir().unwrap();
-    let roots = folder.path().join("roots.pem");
-    let certificate = generate_simple_self_signed(vec!["localhost".into()]).unwrap();
-    fs::write(&roots, certificate.cert.pem()).unwrap();
-    let trust = Some(TlsTrust::load(&roots, &[]).unwrap());
+    let trust = Some(localhost().trust);
     with_client(ClientOptions { trust, ..ClientOptions::default() }, async |client, s| {
         let silent = says(s, "").await;
         check(client, &format!("https://{silent}/"), 0, silent.port()).await;

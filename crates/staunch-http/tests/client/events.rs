@@ -28,7 +28,7 @@ use crate::support::{nothing_left, says, with_client};
 const SOON: Duration = Duration::from_millis(300);
 
 /// Pauses that a test can wait for.
-fn fast() -> EventsOptions {
+pub(crate) fn fast() -> EventsOptions {
     let pause = Duration::from_millis(10);
     EventsOptions { pause, pause_min: pause, pause_max: 5 * pause, ..EventsOptions::default() }
 }

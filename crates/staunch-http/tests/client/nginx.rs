@@ -1,16 +1,14 @@
 //! Against nginx: HTTP/1.1, HTTP/2, and TLS.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
 use hyper::Version;
-use rcgen::generate_simple_self_signed;
 use staunch::{BoxError, Kind, timeout};
 use staunch_harness::{NginxServer, eventually, live};
 use staunch_http::ClientOptions;
-use staunch_net::TlsTrust;
 use staunch_pool::{HttpOptions, HttpProtocol};
 
-use crate::support::{sockets_to, with_client};
+use crate::support::{localhost, sockets_to, with_client};
 
 #[staunch::test(flavor = "multi_thread")]
 async fn large_and_small_on_few_connections() {
@@ -32,13 +30,9 @@ async fn large_and_small_on_few_connections() {
 
 #[staunch::test(flavor = "multi_thread")]
 async fn over_tls_requests_share_a_connection() {
-    let certificate = generate_simple_self_signed(vec!["localhost".into()]).unwrap();
-    let (chain, key) = (certificate.cert.pem(), certificate.signing_key.serialize_pem());
-    let server = NginxServer::start("", Some((&chain, &key))).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let roots = folder.path().join("roots.pem");
-    fs::write(&roots, chain).unwrap();
-    let trust = Some(TlsTrust::load(&roots, &["h2", "http/1.1"]).unwrap());
+    let own = localhost();
+    let server = NginxServer::start("", Some((&own.chain, &own.key))).unwrap();
+    let trust = Some(own.trust);
     with_client(ClientOptions { trust, ..ClientOptions::default() }, async |client, s| {
         // `localhost` may be ::1 as well, where nobody listens: the other address is tried.
         let url = format!("https://localhost:{}", server.tls_port());

@@ -1,15 +1,16 @@
 //! What the tests share.
 
-use std::net::SocketAddr;
+use std::{fs, net::SocketAddr};
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Request, Response};
+use rcgen::generate_simple_self_signed;
 use staunch::{BoxError, Context, Kind, Ledger, Scope, scope};
 use staunch_harness::{eventually, live};
 use staunch_http::{Client, ClientOptions, HttpLimits, RequestBody, Server, handler};
 use staunch_kernel::{Protocol, SocketQuery};
-use staunch_net::{Endpoint, Limits, Listener, SocketOptions};
+use staunch_net::{Endpoint, Limits, Listener, SocketOptions, TlsConfig, TlsTrust};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -88,6 +89,28 @@ async fn say(mut socket: TcpStream, says: &[u8]) -> std::io::Result<()> {
         socket.write_all(says).await?;
     }
     Ok(())
+}
+
+/// A certificate for `localhost`, and whom to trust then.
+pub(crate) struct Localhost {
+    pub(crate) chain: String,
+    pub(crate) key: String,
+    pub(crate) trust: TlsTrust,
+    /// What a server of ours speaks with it.
+    pub(crate) tls: TlsConfig,
+}
+
+pub(crate) fn localhost() -> Localhost {
+    let certificate = generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    let (chain, key) = (certificate.cert.pem(), certificate.signing_key.serialize_pem());
+    let folder = tempfile::tempdir().unwrap();
+    let paths = ["chain.pem", "key.pem"].map(|name| folder.path().join(name));
+    fs::write(&paths[0], &chain).unwrap();
+    fs::write(&paths[1], &key).unwrap();
+    let alpn = ["h2", "http/1.1"];
+    let trust = TlsTrust::load(&paths[0], &alpn).unwrap();
+    let tls = TlsConfig::load(&paths[0], &paths[1], &alpn).unwrap();
+    Localhost { chain, key, trust, tls }
 }
 
 /// Sockets of the client to a port, as the kernel says.

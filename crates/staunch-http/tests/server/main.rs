@@ -8,6 +8,8 @@ mod draining;
 mod files;
 mod leaving;
 mod parking;
+#[cfg(feature = "files")]
+mod ranges;
 mod requests;
 mod streams;
 mod support;

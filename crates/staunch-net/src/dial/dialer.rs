@@ -135,6 +135,30 @@ impl Dialer {
         self.tcp_at(Location::caller(), context.clone(), address)
     }
 
+    /// Dials whichever of `addresses` answers first, in the order of RFC 8305: the families in turn,
+    /// each [`stagger`](DialOptions::stagger) after the one before. For those who have resolved
+    /// `name`, which errors tell, by themselves.
+    ///
+    /// # Errors
+    /// As [`Dialer::tcp`].
+    ///
+    /// # Cancel safety
+    /// As [`Dialer::tcp`].
+    #[track_caller]
+    pub fn tcp_any(
+        &self,
+        context: &Context,
+        name: &str,
+        addresses: &[SocketAddr],
+    ) -> impl Future<Output = Result<Connection, DialError>> + use<'_> {
+        let (born_at, context) = (Location::caller(), context.clone());
+        let (target, addresses) = (name.to_owned(), addresses.to_owned());
+        async move {
+            let dial = self.connect(born_at, &target, &*addresses);
+            self.bounded(&context, &target, dial).await
+        }
+    }
+
     /// Dials a Unix socket.
     ///
     /// # Errors
@@ -226,14 +250,13 @@ impl Dialer {
             let name = ServerName::try_from(server_name.clone())
                 .map_err(|_| DialError::ServerName { name: server_name })?;
             let connection = self.connect(born_at, &target, address).await?;
-            let secured = tls::connect(connection, name, trust.client()).await;
-            secured.map_err(|error| DialError::handshake(&target, error))
+            secure(connection, &target, name, &trust).await
         };
         self.bounded(&context, &target, secure).await
     }
 
     /// Runs `dial` until it ends, the time is over, or nobody wants it any more.
-    async fn bounded<T>(
+    pub(super) async fn bounded<T>(
         &self,
         context: &Context,
         target: &str,
@@ -248,7 +271,7 @@ impl Dialer {
         dialled.map_err(|_| DialError::TimedOut { address: target.to_owned(), limit })?
     }
 
-    async fn connect<A: ToSocketAddrs>(
+    pub(super) async fn connect<A: ToSocketAddrs>(
         &self,
         born_at: &'static Location<'static>,
         target: &str,
@@ -325,6 +348,17 @@ impl Dialer {
         let admitted = self.shared.admission().admit_anybody();
         Connection::new(socket, account, &self.shared, admitted, Reading::Unused)
     }
+}
+
+/// The server must prove to be `name`.
+pub(super) async fn secure(
+    connection: Connection,
+    target: &str,
+    name: ServerName<'static>,
+    trust: &TlsTrust,
+) -> Result<TlsConnection, DialError> {
+    let secured = tls::connect(connection, name, trust.client()).await;
+    secured.map_err(|error| DialError::handshake(target, error))
 }
 
 /// Looks after a dialer's connections until the task is asked to stop, or there is neither a

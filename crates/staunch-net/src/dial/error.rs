@@ -86,6 +86,24 @@ pub enum DialError {
         /// Why.
         source: HandshakeError,
     },
+    /// A proxy does not connect in our place.
+    #[error("{address}: the proxy {proxy} refuses: {status}; {}", remedy(*.status))]
+    ProxyRefused {
+        /// Where the proxy is.
+        proxy: String,
+        /// Where to.
+        address: String,
+        /// Its answer (RFC 9110, section 15).
+        status: u16,
+    },
+    /// What came from a proxy is no answer, or not all of one.
+    #[error("the proxy {proxy} does not answer: {source}; check that an HTTP proxy listens there")]
+    ProxyBroke {
+        /// Where the proxy is.
+        proxy: String,
+        /// What is wrong.
+        source: io::Error,
+    },
     /// Nobody wants the connection any more.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
@@ -99,10 +117,20 @@ pub enum DialError {
     },
 }
 
+/// What to do about a proxy's refusal.
+fn remedy(status: u16) -> &'static str {
+    match status {
+        401 | 407 => "it wants to know who asks: give it a name and a password",
+        403 | 405 => "its rules forbid it: have the host and the port allowed, or go without it",
+        404 | 500..600 => "it cannot reach the host: check the name and the port, from there",
+        _ => "its log says why",
+    }
+}
+
 impl DialError {
     /// What `connect(2)` and its like say.
     pub(super) fn connect(target: &str, tried: Option<SocketAddr>, source: io::Error) -> DialError {
-        let tried = tried.map(|tried| tried.to_string()).filter(|tried| tried != target);
+        let tried = tried.map(|tried| tried.to_string()).filter(|tried| !target.ends_with(tried));
         let address = match tried {
             Some(tried) => format!("{target} ({tried})"),
             None => target.to_owned(),

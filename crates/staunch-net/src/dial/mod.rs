@@ -4,6 +4,8 @@
 //! and the first that answers becomes a [`Connection`]. Each attempt is on the ledger from its
 //! first system call on, in the state `handshake`, with the caller's line.
 //!
+//! Where a proxy is to connect in our place it is asked for a `tunnel`, within the same time.
+//!
 //! A [`Dialer`] is to dialled connections what a listener is to accepted ones: it holds what
 //! they share, the buffers and the watchdog. The watchdog is a task of the scope that the dialer
 //! was made in.
@@ -11,7 +13,9 @@
 mod dialer;
 mod error;
 mod once;
+mod proxy;
 mod race;
+mod tunnel;
 mod udp;
 
 use std::time::Duration;
@@ -20,6 +24,7 @@ pub use self::{
     dialer::Dialer,
     error::DialError,
     once::{dial_tcp, dial_tls, dial_unix},
+    proxy::HttpProxy,
     udp::{DatagramError, UdpPeer, dial_udp},
 };
 use crate::options::SocketOptions;

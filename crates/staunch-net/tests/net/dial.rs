@@ -18,7 +18,7 @@ use crate::harness::{
 };
 
 /// An address where nobody answers: a listener whose backlog is full drops what comes.
-async fn black_hole() -> (TcpListener, Vec<tokio::net::TcpStream>) {
+pub(crate) async fn black_hole() -> (TcpListener, Vec<tokio::net::TcpStream>) {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let listener = socket.listen(0).unwrap();
@@ -34,7 +34,7 @@ async fn black_hole() -> (TcpListener, Vec<tokio::net::TcpStream>) {
 }
 
 /// An address that nobody listens at.
-async fn deserted() -> SocketAddr {
+pub(crate) async fn deserted() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }
 

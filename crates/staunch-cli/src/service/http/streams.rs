@@ -29,12 +29,17 @@ pub(super) struct Routes {
 
 impl Default for Routes {
     fn default() -> Routes {
-        let streams = |lifetime| {
+        let streams = |name, lifetime| {
             let (streams, per_client) = (MOST, MOST);
-            Streams::new(StreamLimits { streams, per_client, lifetime, ..StreamLimits::default() })
+            let limits = StreamLimits { streams, per_client, lifetime, ..StreamLimits::default() };
+            Streams::named(name, limits)
         };
         let (half_a_minute, hour) = (Duration::from_secs(30), Duration::from_hours(1));
-        Routes { ticks: streams(half_a_minute), echoes: streams(hour), downloads: streams(hour) }
+        Routes {
+            ticks: streams("/sse", half_a_minute),
+            echoes: streams("/ws", hour),
+            downloads: streams("/download", hour),
+        }
     }
 }
 

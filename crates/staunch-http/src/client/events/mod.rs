@@ -6,7 +6,7 @@
 
 mod error;
 mod options;
-mod parse;
+pub(super) mod parse;
 mod pause;
 mod source;
 

@@ -9,7 +9,7 @@ use crate::Event;
 
 /// Reads one stream. What it keeps is less than a line and an event.
 #[derive(Debug)]
-pub(super) struct Parser {
+pub(in crate::client) struct Parser {
     max_line: usize,
     max_event: usize,
     /// The line that has begun.
@@ -35,7 +35,7 @@ struct Block {
 
 /// More than it may have.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct TooLong {
+pub(in crate::client) struct TooLong {
     pub(super) what: &'static str,
     pub(super) option: &'static str,
     pub(super) limit: usize,
@@ -43,7 +43,7 @@ pub(super) struct TooLong {
 
 impl Parser {
     /// For a stream that goes on after the event `last_id`, or from the start if that is empty.
-    pub(super) fn new(options: &EventsOptions, last_id: String) -> Parser {
+    pub(in crate::client) fn new(options: &EventsOptions, last_id: String) -> Parser {
         Parser {
             max_line: options.max_line,
             max_event: options.max_event,
@@ -74,12 +74,15 @@ impl Parser {
     }
 
     /// Bytes that it keeps.
-    pub(super) fn held(&self) -> usize {
+    pub(in crate::client) fn held(&self) -> usize {
         self.line.len() + self.block.len()
     }
 
     /// Takes of `input` what it needs for an event; all of it if that is not enough.
-    pub(super) fn next_event(&mut self, input: &mut Bytes) -> Result<Option<Event>, TooLong> {
+    pub(in crate::client) fn next_event(
+        &mut self,
+        input: &mut Bytes,
+    ) -> Result<Option<Event>, TooLong> {
         while let Some(&first) = input.first() {
             if std::mem::take(&mut self.skips_lf) && first == b'\n' {
                 input.advance(1);

@@ -27,6 +27,7 @@ use crate::{
     draining,
     server::upgrade::Upgraded,
     stream::{
+        StreamLimits,
         admission::{Admitted, Ending, Held},
         pace::{Due, Pace},
     },
@@ -102,12 +103,7 @@ impl Core {
         let piece = admitted.begin();
         piece.account().label(label);
         let limits = admitted.held.limits();
-        let config = WebSocketConfig::default()
-            .read_buffer_size(4 << 10)
-            .write_buffer_size(0)
-            .max_write_buffer_size(limits.buffer.max(limits.message) + (1 << 10))
-            .max_message_size(Some(limits.message))
-            .max_frame_size(Some(limits.message));
+        let config = config(limits);
         let stream = WebSocketStream::from_raw_socket(upgraded, Role::Server, Some(config)).await;
         let (pace, heartbeat) = (Pace::new(limits, true), limits.heartbeat);
         let stop = draining();
@@ -258,8 +254,17 @@ impl Core {
     }
 }
 
+pub(super) fn config(limits: &StreamLimits) -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(4 << 10)
+        .write_buffer_size(0)
+        .max_write_buffer_size(limits.buffer.max(limits.message) + (1 << 10))
+        .max_message_size(Some(limits.message))
+        .max_frame_size(Some(limits.message))
+}
+
 /// What happens to a WebSocket.
-enum Event {
+pub(super) enum Event {
     Said(Message),
     Closed,
     Broke(WebSocketError),
@@ -268,7 +273,7 @@ enum Event {
 }
 
 /// An error of the stream, which may be but its end.
-fn broke(error: Error) -> Event {
+pub(super) fn broke(error: Error) -> Event {
     Event::Broke(match error {
         Error::ConnectionClosed
         | Error::AlreadyClosed
@@ -282,7 +287,7 @@ fn broke(error: Error) -> Event {
     })
 }
 
-fn message(heard: tungstenite::Message) -> Option<Message> {
+pub(super) fn message(heard: tungstenite::Message) -> Option<Message> {
     match heard {
         tungstenite::Message::Text(text) => Some(Message::Text(text.as_str().to_owned())),
         tungstenite::Message::Binary(bytes) => Some(Message::Binary(bytes)),

@@ -23,7 +23,7 @@ use super::{
     life::{Life, OffOnDrop},
     manager::Server,
     multiplex::{Answer, Slot},
-    request::{RequestBody, for_http1, for_http2},
+    request::{RequestBody, for_http1, for_http2, for_relay},
 };
 use crate::manager::Condition;
 
@@ -178,7 +178,11 @@ impl HttpConnection {
         match &mut self.wire {
             Wire::Http1 { sender, life } => {
                 let before = life.0.heard();
-                let sent = sender.try_send_request(for_http1(request, &server.name));
+                let request = match server.relay() {
+                    Some(proxy) => for_relay(request, &server.name, proxy.authorization()),
+                    None => for_http1(request, &server.name),
+                };
+                let sent = sender.try_send_request(request);
                 let result = within(limit, sent).await;
                 let is_silent = |_: &hyper::Error| life.0.heard() == before;
                 result

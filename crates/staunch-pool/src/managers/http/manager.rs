@@ -15,7 +15,7 @@ use hyper::{
     rt::{Read, Write},
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use staunch_net::{DialOptions, Dialer, TlsTrust};
+use staunch_net::{DialOptions, Dialer, HttpProxy, TlsTrust};
 use staunch_scope::{Context, Scope};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -87,6 +87,7 @@ pub(super) struct Server {
     pub(super) address: String,
     /// What it is called, if a request does not say.
     pub(super) name: String,
+    pub(super) proxy: Option<HttpProxy>,
     pub(super) options: HttpOptions,
 }
 
@@ -100,6 +101,17 @@ enum Target {
 impl Server {
     pub(super) fn is_secure(&self) -> bool {
         matches!(self.target, Target::Tls { .. })
+    }
+
+    /// The proxy that is sent the requests themselves.
+    pub(super) fn relay(&self) -> Option<&HttpProxy> {
+        self.proxy.as_ref().filter(|_| matches!(self.target, Target::Tcp))
+    }
+
+    /// What is spoken, as far as it is known before: to a relay HTTP/1, since HTTP/2 cannot be
+    /// agreed on with it.
+    fn protocol(&self) -> HttpProtocol {
+        if self.relay().is_some() { HttpProtocol::Http1 } else { self.options.protocol }
     }
 }
 
@@ -147,7 +159,7 @@ impl Http {
     ) -> Http {
         let options = HttpOptions::default();
         Http {
-            server: Arc::new(Server { target, address, name, options }),
+            server: Arc::new(Server { target, address, name, proxy: None, options }),
             dialer: Dialer::owned(scope, DialOptions::default()),
             drivers: Arc::new(Drivers::new(scope)),
             group: Arc::default(),
@@ -164,6 +176,18 @@ impl Http {
         self
     }
 
+    /// Whom to go through: a TLS connection by `CONNECT`, a plain one by sending the proxy whole
+    /// requests (RFC 9112, section 3.2.2), in HTTP/1.1. A Unix socket is not affected.
+    ///
+    /// The proxy resolves the name. What it answers to a request is that request's answer, errors
+    /// of its own included; a `CONNECT` that it refuses is an error.
+    #[must_use]
+    pub fn through(mut self, proxy: HttpProxy) -> Http {
+        let server = Arc::unwrap_or_clone(self.server);
+        self.server = Arc::new(Server { proxy: Some(proxy), ..server });
+        self
+    }
+
     /// How sockets are dialled, for instance watched within limits. They should belong to a scope,
     /// as by [`Dialer::owned`] or [`Dialer::watched`]: they outlive the task that dials them.
     #[must_use]
@@ -174,7 +198,7 @@ impl Http {
 
     /// Whether a connection may turn out to be one that others can share.
     fn may_share(&self) -> bool {
-        match self.server.options.protocol {
+        match self.server.protocol() {
             HttpProtocol::Http1 => false,
             HttpProtocol::Http2 => true,
             HttpProtocol::Negotiated => {
@@ -189,11 +213,14 @@ impl Http {
 
     async fn dial(&self) -> Result<HttpConnection, ConnectHttpError> {
         let (born_at, context) = (self.drivers.born_at, Context::current());
-        let Server { target, address, .. } = &*self.server;
-        let prior = self.server.options.protocol == HttpProtocol::Http2;
+        let Server { target, address, proxy, .. } = &*self.server;
+        let prior = self.server.protocol() == HttpProtocol::Http2;
         match target {
             Target::Tcp => {
-                let socket = self.dialer.tcp_at(born_at, context, address.as_str()).await?;
+                let socket = match proxy {
+                    Some(proxy) => self.dialer.proxy_at(born_at, context, proxy).await?,
+                    None => self.dialer.tcp_at(born_at, context, address.as_str()).await?,
+                };
                 self.speak(socket, prior).await
             }
             Target::Unix(path) => {
@@ -202,8 +229,13 @@ impl Http {
             }
             Target::Tls { server_name, trust } => {
                 let peer = (server_name.clone(), trust.clone());
-                let dialled = self.dialer.tls_at(born_at, context, address.as_str(), peer);
-                let socket = dialled.await?;
+                let (dialer, address) = (&self.dialer, address.as_str());
+                let socket = match proxy {
+                    Some(proxy) => {
+                        dialer.tls_through_at(born_at, context, proxy, address, peer).await?
+                    }
+                    None => dialer.tls_at(born_at, context, address, peer).await?,
+                };
                 let is_http2 = prior || self.is_http2(socket.alpn());
                 self.speak(socket, is_http2).await
             }

@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Empty, Full, combinators::UnsyncBoxBody};
 use hyper::{
     Method, Request, Uri, Version,
     body::{Body, Bytes, Frame, SizeHint},
-    header::{EXPECT, HOST, HeaderValue, UPGRADE},
+    header::{EXPECT, HOST, HeaderValue, PROXY_AUTHORIZATION, UPGRADE},
     http::{
         request::Parts,
         uri::{Authority, PathAndQuery},
@@ -181,6 +181,25 @@ pub(super) fn for_http1(request: Request<RequestBody>, server: &str) -> Request<
     Request::from_parts(head, body)
 }
 
+/// As a proxy wants it over HTTP/1: the whole URI in the first line, and who asks.
+pub(super) fn for_relay(
+    request: Request<RequestBody>,
+    server: &str,
+    authorization: Option<&str>,
+) -> Request<RequestBody> {
+    let named = request.uri().authority().map(|authority| without_user(authority).to_owned());
+    let name = named.as_deref().unwrap_or(server).to_owned();
+    let (mut head, body) = for_http1(request, server).into_parts();
+    let path = path(&mut head);
+    let uri = Uri::builder().scheme("http").authority(name).path_and_query(path.clone()).build();
+    head.uri = uri.unwrap_or_else(|_| Uri::from(path)); // which the proxy refuses
+    if let Some(Ok(mut secret)) = authorization.map(HeaderValue::from_str) {
+        secret.set_sensitive(true);
+        head.headers.entry(PROXY_AUTHORIZATION).or_insert(secret);
+    }
+    Request::from_parts(head, body)
+}
+
 /// As HTTP/2 has it: everything in the pseudo-headers that hyper makes of the URI.
 pub(super) fn for_http2(
     request: Request<RequestBody>,
@@ -234,6 +253,21 @@ mod tests {
         check("/a?b", ("/a?b", "server:81"), "http://server:81/a?b");
         check("http://other/a", ("/a", "other"), "http://other/a");
         check("http://me:secret@other:82", ("/", "other:82"), "http://other:82/");
+    }
+
+    #[test]
+    fn a_relay_is_told_the_whole_uri() {
+        let check = |uri: &str, told: Option<&str>, expected: (&str, &str)| {
+            let sent = for_relay(request(uri), "server:81", told);
+            assert_eq!(sent.uri().to_string(), expected.0);
+            assert_eq!(sent.headers()[HOST], expected.1);
+            let secret = sent.headers().get(PROXY_AUTHORIZATION);
+            assert_eq!(secret.map(HeaderValue::as_bytes), told.map(str::as_bytes));
+            assert!(!format!("{:?}", sent.headers()).contains("hidden"));
+        };
+        check("/a?b", None, ("http://server:81/a?b", "server:81"));
+        check("http://other/a", Some("Basic hidden"), ("http://other/a", "other"));
+        check("http://me:secret@other:82", None, ("http://other:82/", "other:82"));
     }
 
     #[test]
