@@ -1,0 +1,1 @@
+//! What a leaking service shows of itself, read into snapshots.
