@@ -25,12 +25,14 @@ mod history;
 mod options;
 mod rules;
 mod snapshot;
+mod stack;
+mod trend;
 
 pub use finding::{Cause, Confidence, Finding, Fix, Kind, Place, Severity, Wait};
 pub use history::{History, Instant};
 pub use options::Options;
 pub use rules::diagnose;
 pub use snapshot::{
-    ClassCount, EntryGroup, FdCount, Frame, Heap, HeapSite, Limits, Member, Pointer, Snapshot,
-    Socket, SocketState, State, TaskGroup, Tasks, ThreadCount, Waiting,
+    ClassCount, EntryGroup, FdCount, Frame, Heap, HeapSite, Limits, Member, Pointer, Runtime,
+    Snapshot, Socket, SocketState, State, TaskGroup, Tasks, ThreadCount, Waiting,
 };

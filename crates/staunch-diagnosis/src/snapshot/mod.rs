@@ -12,7 +12,7 @@ mod tasks;
 pub use entries::EntryGroup;
 pub use heap::{ClassCount, Heap, HeapSite};
 pub use sockets::{FdCount, Socket, SocketState};
-pub use tasks::{Frame, Member, Pointer, State, TaskGroup, Tasks, Waiting};
+pub use tasks::{Frame, Member, Pointer, Runtime, State, TaskGroup, Tasks, Waiting};
 
 /// What a source saw of a target at one instant. `None` is "the source does not know", which is
 /// not the same as an empty list: "there is none".

@@ -6,11 +6,26 @@ use std::time::Duration;
 /// All tasks of a target at one instant.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tasks {
+    /// Whose tasks they are: functions are named differently, and other rules hold.
+    pub runtime: Runtime,
     /// Tasks with the same stack, birth and state, one group for each.
     pub groups: Vec<TaskGroup>,
     /// The runtime itself has found that no task can go on: `fatal error: all goroutines are
     /// asleep - deadlock!`, or a JVM's `Found one Java-level deadlock`.
     pub deadlocked: bool,
+}
+
+/// What runs the tasks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Runtime {
+    /// Go: goroutines.
+    #[default]
+    Go,
+    /// A Java virtual machine: threads.
+    Jvm,
+    /// Staunch: async tasks.
+    Staunch,
 }
 
 /// Tasks that cannot be told apart but by their ids.
