@@ -7,6 +7,7 @@
 //! range.
 
 mod cancel;
+mod doctor;
 mod echo;
 mod http;
 mod idle;
@@ -18,6 +19,8 @@ mod record;
 mod stats;
 mod subject;
 mod table;
+
+use std::path::PathBuf;
 
 use anyhow::bail;
 
@@ -37,12 +40,17 @@ pub(crate) struct Args {
     /// Measure only these subjects (repeat the option for several).
     #[arg(long)]
     subject: Vec<String>,
+    /// Where `doctor` finds dumps with their truth; ../shared/corpus/goroutines by default.
+    #[arg(long)]
+    corpus: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Name {
     /// How long a handler works on after its client has given it up.
     Cancel,
+    /// What the doctor finds in goroutine dumps whose truth is known.
+    Doctor,
     /// Line echo over 64 connections: server CPU, throughput, latency.
     Echo,
     /// An HTTP server that says hello: server CPU, throughput, latency.
@@ -62,6 +70,8 @@ enum Name {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let (name, bench): (_, fn(&Args, &mut Record) -> anyhow::Result<()>) = match args.name {
         Name::Cancel => ("cancel", cancel::run),
+        // It counts and measures nothing, so there is nothing to record.
+        Name::Doctor => return doctor::run(args),
         Name::Echo => ("echo", echo::run),
         Name::Http => ("http", http::run),
         Name::Idle => ("idle", idle::run),
@@ -120,7 +130,7 @@ mod tests {
 
     fn select(wanted: &[&str]) -> anyhow::Result<Vec<&'static str>> {
         let subject = wanted.iter().map(ToString::to_string).collect();
-        let args = Args { name: Name::Echo, json: false, rounds: 1, subject };
+        let args = Args { name: Name::Echo, json: false, rounds: 1, subject, corpus: None };
         args.select(&["staunch", "tokio", "go"], |name| name)
     }
 
