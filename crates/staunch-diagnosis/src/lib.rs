@@ -20,6 +20,7 @@
 //! assert!(diagnose(&history, &Options::default()).is_empty());
 //! ```
 
+mod catalogue;
 mod finding;
 mod history;
 mod options;

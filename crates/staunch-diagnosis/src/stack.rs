@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::{Frame, TaskGroup};
+use crate::{Frame, TaskGroup, catalogue};
 
 /// The package of a function: `net/http` of `net/http.(*conn).serve`.
 pub(crate) fn package(function: &str) -> &str {
@@ -39,16 +39,21 @@ pub(crate) fn waiting_call(frames: &[Frame]) -> Option<&Frame> {
     frames.iter().find(|frame| !is_plumbing(&frame.function))
 }
 
-/// Whether the program waits for the machinery of a standard package, such as a response of
-/// `net/http` or a connection of `database/sql`, rather than for a primitive of its own.
+/// Whether the wait is for the machinery of a library, such as a response of `net/http` or a connection
+/// of `database/sql`, rather than for a primitive of the program: it waits within a standard package, or
+/// within a library of the [catalogue] whose own goroutine it is.
 pub(crate) fn waits_in_library(frames: &[Frame]) -> bool {
-    let primitive = |frame: &&Frame| {
-        let package = package(&frame.function);
-        matches!(package, "runtime" | "sync" | "time" | "reflect")
-            || package.starts_with("internal/")
+    let Some(call) = frames.iter().find(|frame| !is_primitive(&frame.function)) else {
+        return false;
     };
-    let call = frames.iter().find(|frame| !primitive(frame));
-    call.is_some_and(|frame| is_standard(&frame.function))
+    let is_listed = |frame: &Frame| catalogue::is_listed(package(&frame.function));
+    is_standard(&call.function) || (is_listed(call) && entry(frames).is_some_and(is_listed))
+}
+
+/// Whether a function is of what makes channels, locks and times, and no library on top of them.
+fn is_primitive(function: &str) -> bool {
+    let package = package(function);
+    matches!(package, "runtime" | "sync" | "time" | "reflect") || package.starts_with("internal/")
 }
 
 /// The program's own calls.
@@ -175,6 +180,9 @@ mod tests {
         let http =
             frames(&["net/http.(*persistConn).roundTrip", "net/http.(*Client).Do", "main.f"]);
         assert!(waits_in_library(&http));
+        let writer = "google.golang.org/grpc/internal/transport.(*loopyWriter).run";
+        assert!(waits_in_library(&frames(&[writer])));
+        assert!(!waits_in_library(&frames(&[writer, "main.watch"])), "started by the program");
         assert_eq!(waiting_call(&frames(&["net/http.(*persistConn).writeLoop"])), None);
     }
 }

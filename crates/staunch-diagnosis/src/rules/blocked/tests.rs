@@ -290,3 +290,25 @@ fn who_waits_for_what_it_started_is_a_victim() {
     assert_eq!(labels(vec![parent.clone(), child]), ["Condition Variable"; 2]);
     assert_eq!(labels(vec![parent]), ["Misuse WaitGroup"]);
 }
+
+#[test]
+fn every_rule_has_its_page() {
+    let all = [
+        Waiting::ChanSend,
+        Waiting::ChanReceive,
+        Waiting::NilChan,
+        Waiting::Select,
+        Waiting::SelectNoCases,
+        Waiting::Lock,
+        Waiting::WaitGroup,
+        Waiting::Cond,
+        Waiting::Semaphore,
+        Waiting::Sleep,
+    ];
+    for waiting in all {
+        let name = rule(waiting).name;
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/guide/findings");
+        let page = std::fs::read_to_string(format!("{folder}/{name}.md")).unwrap_or_default();
+        assert!(page.starts_with(&format!("# `{name}`")), "{name}");
+    }
+}

@@ -26,9 +26,8 @@ pub(super) fn parse_birth(line: &str) -> Option<(&str, Option<u64>)> {
 
 /// The place of a call: a tab, `/src/app/main.go:36 +0x1d`, and in a crash `fp=0x.. sp=0x.. pc=0x..`.
 pub(super) fn parse_place(line: &str) -> Option<(&str, u32)> {
-    let text = line.strip_prefix('\t')?;
-    let end = [" +0x", " fp=0x"].into_iter().filter_map(|mark| text.find(mark)).min();
-    let (file, line) = text[..end.unwrap_or(text.len())].rsplit_once(':')?;
+    let (file, rest) = line.strip_prefix('\t')?.rsplit_once(':')?;
+    let line = rest.split(' ').next().unwrap_or(rest);
     Some((file, line.parse().ok()?))
 }
 

@@ -27,7 +27,8 @@ pub(super) fn parse(line: &str) -> Result<Header<'_>, &'static str> {
     // Between id and state, a crash has `gp=0xc000002380 m=0 mp=0x5f`.
     let (_, rest) = rest.split_once('[').ok_or("expected a state in brackets")?;
     let inside = rest.strip_suffix("]:").ok_or("expected `]:` at the end of the line")?;
-    let (inside, labels) = match inside.split_once(" labels:{") {
+    let labelled = inside.ends_with('}').then(|| inside.split_once(" labels:{")).flatten();
+    let (inside, labels) = match labelled {
         Some((inside, labels)) => (inside, parse_labels(labels)),
         None => (inside, Vec::new()),
     };
