@@ -23,6 +23,12 @@ main.f.func1()
 \t/src/canary/main.go:21 +0x25
 created by main.f in goroutine 27
 \t/src/canary/main.go:20 +0x4f
+
+goroutine 20 [chan send, 7 minutes]:
+main.f.func1()
+\t/src/canary/main.go:21 +0x25
+created by main.f in goroutine 37
+\t/src/canary/main.go:20 +0x4f
 ";
 
 /// Whether the rules find it, by the line on which it was born.

@@ -133,7 +133,7 @@ impl Known {
 impl Ignored {
     fn is_valid(&self, today: Day) -> bool {
         let until = self.until.and_then(|until| until.date);
-        until.is_none_or(|date| today <= Day(date.year.into(), date.month, date.day))
+        until.is_none_or(|date| today <= Day(date.year.into(), date.month.into(), date.day.into()))
     }
 
     fn matches(&self, finding: &Finding) -> bool {
@@ -154,7 +154,7 @@ fn text(path: &Path) -> Result<String, KnownError> {
 
 /// A day of the calendar, in UTC: year, month, day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Day(i64, u8, u8);
+pub(crate) struct Day(i64, i64, i64);
 
 impl Day {
     pub(crate) fn today() -> Day {
@@ -173,7 +173,7 @@ impl Day {
         let day = day - (153 * month + 2) / 5 + 1;
         let month = if month < 10 { month + 3 } else { month - 9 };
         let year = year + era * 400 + i64::from(month <= 2);
-        Day(year, month as u8, day as u8)
+        Day(year, month, day)
     }
 }
 

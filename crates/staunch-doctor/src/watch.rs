@@ -17,7 +17,7 @@ use crate::{
     source::{
         file::{SavedError, read_file},
         process::{ProcessSource, ProcessSourceError},
-        remote::{Remote, RemoteError},
+        remote::{DOCUMENT_BYTES_MAX, Remote, RemoteError},
     },
     target::Target,
 };
@@ -53,6 +53,8 @@ pub struct Seen {
     pub targets: Vec<String>,
     /// What it looked like.
     pub history: History,
+    /// Whether the times of the history are those at which it was seen, or only their order.
+    pub is_timed: bool,
     /// Why less was seen than was asked for.
     pub notes: Vec<String>,
 }
@@ -158,7 +160,7 @@ fn saved(files: &[&Target]) -> Result<Seen, ExamineError> {
         history.add(Duration::from_secs(number), snapshot);
     }
     let targets = files.iter().map(ToString::to_string).collect();
-    Ok(Seen { targets, history, notes: Vec::new() })
+    Ok(Seen { targets, history, is_timed: false, notes: Vec::new() })
 }
 
 fn path(target: &Target) -> Option<&PathBuf> {
@@ -186,6 +188,7 @@ async fn live(
     let mut seen = Seen {
         targets: targets.iter().map(ToString::to_string).collect(),
         history: History::new(),
+        is_timed: true,
         notes: Vec::new(),
     };
     let begun = Instant::now();
@@ -238,7 +241,8 @@ async fn sources(
     plan: &Plan,
     targets: &[&Target],
 ) -> Result<Vec<Source>, ExamineError> {
-    let client = Client::new(scope, ClientOptions::default())?;
+    let options = ClientOptions { max_body: DOCUMENT_BYTES_MAX, ..ClientOptions::default() };
+    let client = Client::new(scope, options)?;
     let mut sources = Vec::with_capacity(targets.len());
     for target in targets {
         sources.push(match target {
@@ -257,13 +261,28 @@ fn seconds(time: Duration) -> String {
     format!("{:.0} s", time.as_secs_f64())
 }
 
-/// An error with all that is behind it, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+/// An error with all that is behind it, in one line. What an error says of its source already is
+/// not said again.
+#[must_use]
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
+    for behind in std::iter::successors(error.source(), |error| error.source()) {
+        let behind = behind.to_string();
+        if !text.contains(&behind) {
+            text = format!("{text}: {behind}");
+        }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_said_twice() {
+        let inner = std::io::Error::other("refused");
+        let error = std::io::Error::other(SavedError::Read { path: "a".into(), source: inner });
+        assert_eq!(chain(&error), "cannot read a: refused");
+    }
 }

@@ -65,9 +65,11 @@ fn article(page: &mut String, finding: &Finding) {
     if let Some(forecast) = &finding.forecast {
         row(page, "ahead", &escaped(forecast));
     }
-    let evidence: String =
-        finding.evidence.iter().map(|it| format!("<li>{}</li>", escaped(it))).collect();
-    row(page, "seen", &format!("<ul>{evidence}</ul>"));
+    let mut evidence = String::from("<ul>");
+    for line in &finding.evidence {
+        let _ = write!(evidence, "<li>{}</li>", escaped(line));
+    }
+    row(page, "seen", &(evidence + "</ul>"));
     let (rule, confidence) = (finding.rule, finding.confidence.value());
     let guide = escaped(&finding.guide);
     row(page, "rule", &format!("<a href=\"{guide}\">{rule}</a>, confidence {confidence}"));

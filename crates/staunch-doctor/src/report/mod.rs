@@ -63,13 +63,19 @@ impl Report {
             known: Vec::new(),
             notes: seen.iter().flat_map(|seen| seen.notes.clone()).collect(),
             looks: histories().map(|history| history.instants().len()).max().unwrap_or(0),
-            watched: histories()
-                .filter_map(|history| Some(history.last()?.at))
+            watched: (seen.iter().filter(|seen| seen.is_timed))
+                .filter_map(|seen| Some(seen.history.last()?.at))
                 .max()
                 .unwrap_or_default(),
         };
         let today = Day::today();
-        for finding in histories().flat_map(|history| diagnose(history, options)) {
+        let found = seen.iter().flat_map(|seen| {
+            let findings = diagnose(&seen.history, options).into_iter();
+            // Dumps say how many there were, but not when.
+            let known = move |it: Option<String>| it.filter(|_| seen.is_timed);
+            findings.map(move |it| Finding { forecast: known(it.forecast), ..it })
+        });
+        for finding in found {
             match known.reason(&finding, today) {
                 Some(reason) => report.known.push((finding, reason.to_owned())),
                 None => report.findings.push(finding),
@@ -121,6 +127,7 @@ impl Report {
         let _ = write!(line, " in {}", self.targets.join(" + "));
         let _ = match self.looks {
             0 | 1 => write!(line, " (one look)"),
+            looks if self.watched.is_zero() => write!(line, " ({looks} looks)"),
             looks => write!(line, " ({looks} looks in {})", time(self.watched)),
         };
         line
@@ -208,7 +215,12 @@ mod tests {
 
     #[test]
     fn a_history_without_leaks_gives_a_report_without_findings() {
-        let seen = Seen { targets: vec!["a".into()], history: History::new(), notes: Vec::new() };
+        let seen = Seen {
+            targets: vec!["a".into()],
+            history: History::new(),
+            is_timed: true,
+            notes: Vec::new(),
+        };
         let report = Report::of(&[seen], &Options::default(), &Known::default());
         assert_eq!(report.detector(), Detector::Awake);
         assert!(report.findings().is_empty() && !report.has(Severity::Warning));

@@ -63,6 +63,16 @@ pub enum RemoteError {
         /// Its answer.
         status: u16,
     },
+    /// What it says is something else from the first.
+    #[error("{url}: that is no {expected}: it begins with `{begins}`")]
+    Foreign {
+        /// What was asked for.
+        url: String,
+        /// What should have come.
+        expected: &'static str,
+        /// What came.
+        begins: String,
+    },
     /// What it says is no goroutine dump.
     #[error("{url}: that is no goroutine dump")]
     Dump {
@@ -105,13 +115,14 @@ impl Remote {
         let mut remote = Remote { client, headers, page: Page::Ledger(ledger.clone()) };
         let is_index = base.path().contains("pprof");
         let has_ledger = !is_index
-            && match remote.fetch(&ledger).await {
+            && match remote.fetch(&ledger, Document::Ledger).await {
                 Ok(document) => read_ledger(&document).is_ok(),
-                Err(RemoteError::Absent { .. }) => false,
+                // A Go service may answer anything to a path that it does not know.
+                Err(RemoteError::Absent { .. } | RemoteError::Foreign { .. }) => false,
                 Err(error) => return Err(error),
             };
         remote.page = match (has_ledger, is_index) {
-            (true, _) => Page::Ledger(below(base, "debug/ledger", "limit=10000")),
+            (true, _) => Page::Ledger(below(base, "debug/ledger", "limit=1000")),
             (false, true) => Page::Goroutines(below(base, "goroutine", "debug=2")),
             (false, false) => Page::Goroutines(below(base, "debug/pprof/goroutine", "debug=2")),
         };
@@ -122,12 +133,12 @@ impl Remote {
     pub(crate) async fn look(&self) -> Result<Snapshot, RemoteError> {
         match &self.page {
             Page::Ledger(url) => {
-                let document = self.fetch(url).await?;
+                let document = self.fetch(url, Document::Ledger).await?;
                 let wrong = |source| RemoteError::Ledger { url: shown(url), source };
                 read_ledger(&document).map_err(wrong)
             }
             Page::Goroutines(url) => {
-                let dump = self.fetch(url).await?;
+                let dump = self.fetch(url, Document::Goroutines).await?;
                 let limits =
                     GoroutineDumpLimits { bytes: DOCUMENT_BYTES_MAX, ..Default::default() };
                 let wrong = |source| RemoteError::Dump { url: shown(url), source };
@@ -137,7 +148,7 @@ impl Remote {
         }
     }
 
-    async fn fetch(&self, url: &Url) -> Result<Vec<u8>, RemoteError> {
+    async fn fetch(&self, url: &Url, expected: Document) -> Result<Vec<u8>, RemoteError> {
         let unreachable = |source| RemoteError::Unreachable { url: shown(url), source };
         let mut request = self.client.get(url).timeout(ANSWER_TIME_MAX);
         for (name, value) in &self.headers {
@@ -150,8 +161,49 @@ impl Remote {
             401 | 403 => return Err(RemoteError::Denied { url: shown(url), status }),
             _ => return Err(RemoteError::Absent { url: shown(url), status }),
         }
-        let read = answer.bytes(DOCUMENT_BYTES_MAX).await;
-        read.map(Into::into).map_err(|source| RemoteError::Read { url: shown(url), source })
+        let broken = |source| RemoteError::Read { url: shown(url), source };
+        let (mut body, mut document) = (answer.into_body(), Vec::new());
+        let mut is_known = false;
+        // The client reads no more than `DOCUMENT_BYTES_MAX`.
+        while let Some(piece) = body.chunk().await.map_err(broken)? {
+            document.extend_from_slice(&piece);
+            if !is_known && document.len() >= BEGINNING_BYTES {
+                expected.check(&document, url)?;
+                is_known = true;
+            }
+        }
+        expected.check(&document, url)?;
+        Ok(document)
+    }
+}
+
+/// What is known after so much of it: a page without end is not read to see what else it may be.
+const BEGINNING_BYTES: usize = 64 << 10;
+
+/// What a page should be.
+#[derive(Clone, Copy)]
+enum Document {
+    Goroutines,
+    Ledger,
+}
+
+impl Document {
+    fn check(self, document: &[u8], url: &Url) -> Result<(), RemoteError> {
+        const SHOWN: usize = 60;
+        const GOROUTINE: &[u8] = b"goroutine ";
+        let beginning = &document[..document.len().min(BEGINNING_BYTES)];
+        let (expected, is_it) = match self {
+            Document::Goroutines => {
+                ("goroutine dump", beginning.windows(GOROUTINE.len()).any(|it| it == GOROUTINE))
+            }
+            Document::Ledger => ("ledger", beginning.trim_ascii_start().starts_with(b"{")),
+        };
+        if is_it {
+            return Ok(());
+        }
+        let begins = String::from_utf8_lossy(&document[..document.len().min(SHOWN)]);
+        let begins = begins.escape_debug().to_string();
+        Err(RemoteError::Foreign { url: shown(url), expected, begins })
     }
 }
 
