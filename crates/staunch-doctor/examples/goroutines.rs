@@ -1,22 +1,22 @@
 //! Says what is wrong with the goroutines in saved dumps.
 //!
 //! `cargo run -p staunch-doctor --example goroutines -- FIRST.txt SECOND.txt ...`: the dumps are of one
-//! service, ten seconds apart.
+//! service, ten seconds apart; what ends in `.gz` is read as a profile.
 
 use std::error::Error;
 use std::fs::File;
 use std::io::BufReader;
 use std::time::Duration;
 
-use staunch_diagnosis::{History, Options, Snapshot, diagnose};
-use staunch_doctor::source::go::{GoroutineDumpLimits, read_goroutine_dump};
+use staunch_diagnosis::{History, Options, Snapshot, Tasks, diagnose};
+use staunch_doctor::source::go::{
+    GoroutineDumpLimits, PROFILE_BYTES_MAX, read_goroutine_dump, read_goroutine_profile,
+};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut history = History::new();
     for (path, index) in std::env::args().skip(1).zip(0..) {
-        let reader = BufReader::new(File::open(&path)?);
-        let tasks = read_goroutine_dump(reader, &GoroutineDumpLimits::default())
-            .map_err(|error| format!("{path}: {error}"))?;
+        let tasks = read(&path).map_err(|error| format!("{path}: {error}"))?;
         let snapshot = Snapshot { tasks: Some(tasks), ..Snapshot::default() };
         history.add(Duration::from_secs(10 * index), snapshot);
     }
@@ -30,4 +30,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     Ok(())
+}
+
+fn read(path: &str) -> Result<Tasks, Box<dyn Error>> {
+    let reader = BufReader::new(File::open(path)?);
+    if path.strip_suffix(".gz").is_some() {
+        return Ok(read_goroutine_profile(reader, PROFILE_BYTES_MAX)?);
+    }
+    Ok(read_goroutine_dump(reader, &GoroutineDumpLimits::default())?)
 }

@@ -4,6 +4,7 @@ use std::{
     io::{Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
     process::{Command, Output},
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
 };
@@ -104,38 +105,42 @@ fn what_cannot_be_examined_says_why() {
     check(&files, &["other.txt", "--every", "5"], 2, &["a number above 0 with its unit"]);
 }
 
-/// Answers each request with what `answer` writes, until the client has had enough.
-fn serve(answer: fn(&mut TcpStream) -> std::io::Result<()>) -> String {
+/// A service that answers its one client with what `answer` writes, as far as that listens.
+#[track_caller]
+fn check_service(
+    answer: impl FnOnce(&mut TcpStream) -> std::io::Result<()> + Send,
+    expected: &[&str],
+) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for client in listener.incoming() {
-            let mut client = client.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    thread::scope(|threads| {
+        threads.spawn(|| {
+            let (mut client, _) = listener.accept().unwrap();
             let _ = client.read(&mut [0; 4096]);
             let _ = answer(&mut client);
-        }
+        });
+        // With the path of an index there is one request.
+        check(&[], &[&format!("{address}/debug/pprof")], 2, expected);
     });
-    format!("http://{address}")
 }
 
 #[test]
 fn a_service_that_sends_anything_else_is_refused() {
-    let garbage =
-        serve(|client| client.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes"));
-    check(&[], &[&garbage], 2, &["no goroutine dump", "`yes`"]);
-    let endless = serve(|client| {
+    let answer =
+        |text: &'static str| move |client: &mut TcpStream| client.write_all(text.as_bytes());
+    let garbage = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes";
+    check_service(answer(garbage), &["no goroutine dump", "`yes`"]);
+    let endless = |client: &mut TcpStream| {
         client.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
         loop {
             client.write_all(&[b'x'; 4096])?;
         }
-    });
-    check(&[], &[&endless], 2, &["no goroutine dump", "`xxx"]);
-    let denied = serve(|client| client.write_all(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"));
-    check(&[], &[&denied], 2, &["403", "--header"]);
-    let absent = serve(|client| client.write_all(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"));
-    check(&[], &[&absent], 2, &["404", "net/http/pprof"]);
-    let no_http = serve(|client| client.write_all(b"SSH-2.0-OpenSSH\r\n"));
-    check(&[], &[&no_http], 2, &["no answer"]);
+    };
+    check_service(endless, &["no goroutine dump", "`xxx"]);
+    let status = |status: u16| format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n").leak();
+    check_service(answer(status(403)), &["403", "--header"]);
+    check_service(answer(status(404)), &["404", "net/http/pprof"]);
+    check_service(answer("SSH-2.0-OpenSSH\r\n"), &["no answer"]);
 }
 
 #[test]
@@ -156,20 +161,31 @@ fn a_service_that_stays_well_has_no_finding() {
 fn sockets_that_nobody_closes_are_found_in_any_process() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let address = listener.local_addr().unwrap();
-    let (enough, is_enough) = std::sync::mpsc::channel::<()>();
-    let leaks = thread::spawn(move || {
-        let mut forgotten = Vec::new();
-        while is_enough.recv_timeout(Duration::from_millis(100)).is_err() {
-            let client = TcpStream::connect(address).unwrap();
-            forgotten.push(listener.accept().unwrap().0);
-            client.shutdown(Shutdown::Both).unwrap();
-        }
+    let is_enough = AtomicBool::new(false);
+    thread::scope(|threads| {
+        threads.spawn(|| {
+            let mut forgotten = Vec::new();
+            while !is_enough.load(Ordering::Relaxed) {
+                let client = TcpStream::connect(address).unwrap();
+                forgotten.push(listener.accept().unwrap().0);
+                client.shutdown(Shutdown::Both).unwrap();
+                thread::sleep(Duration::from_millis(100));
+            }
+        });
+        let enough = Enough(&is_enough);
+        let pid = std::process::id().to_string();
+        let port = format!("clients of port {}", address.port());
+        let arguments = ["--pid", &pid, "--for", "2s", "--every", "400ms"];
+        check(&[], &arguments, 1, &[&port, "CLOSE_WAIT", "descriptors are open"]);
+        drop(enough);
     });
-    let (pid, port) =
-        (std::process::id().to_string(), format!("clients of port {}", address.port()));
-    let times = ["--for", "2s", "--every", "400ms"];
-    let expected = [&*port, "CLOSE_WAIT", "descriptors are open"];
-    check(&[], &[&["--pid", &*pid][..], &times].concat(), 1, &expected);
-    enough.send(()).unwrap();
-    leaks.join().unwrap();
+}
+
+/// Ends the leak, also when the test fails.
+struct Enough<'e>(&'e AtomicBool);
+
+impl Drop for Enough<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }

@@ -9,7 +9,10 @@ use std::{
 use staunch_diagnosis::Snapshot;
 
 use super::{
-    go::{GoroutineDumpError, GoroutineDumpLimits, read_goroutine_dump},
+    go::{
+        GoroutineDumpError, GoroutineDumpLimits, PROFILE_BYTES_MAX, ProfileError,
+        read_goroutine_dump, read_goroutine_profile, read_heap_profile,
+    },
     ledger::{LedgerSourceError, read_ledger},
 };
 
@@ -44,6 +47,14 @@ pub enum SavedError {
         /// Why not.
         source: GoroutineDumpError,
     },
+    /// It is no profile.
+    #[error("{}: its profile cannot be used", path.display())]
+    Profile {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: ProfileError,
+    },
     /// It is no ledger.
     #[error("{}: its ledger cannot be used", path.display())]
     Ledger {
@@ -54,7 +65,11 @@ pub enum SavedError {
     },
 }
 
-/// Reads a saved dump: of goroutines (`debug=2`, a panic, SIGQUIT), or of a Staunch ledger. Blocks.
+/// The first bytes of a gzip file (RFC 1952, 2.3.1), as which Go writes profiles.
+const GZIP: &[u8] = &[0x1f, 0x8b];
+
+/// Reads a saved dump: of goroutines (`debug=2`, a panic, SIGQUIT), a profile of goroutines or of the
+/// heap (protobuf, as Go writes it), or a Staunch ledger. Blocks.
 ///
 /// # Errors
 /// [`SavedError`]
@@ -62,7 +77,11 @@ pub fn read_file(path: &Path) -> Result<Snapshot, SavedError> {
     let path = path.to_owned();
     let unreadable = |source| SavedError::Read { path: path.clone(), source };
     let mut reader = BufReader::new(File::open(&path).map_err(unreadable)?);
-    if reader.fill_buf().map_err(unreadable)?.trim_ascii_start().starts_with(b"{") {
+    let beginning = reader.fill_buf().map_err(unreadable)?;
+    if beginning.starts_with(GZIP) {
+        return profile(reader).map_err(|source| SavedError::Profile { path, source });
+    }
+    if beginning.trim_ascii_start().starts_with(b"{") {
         let mut document = Vec::new();
         reader.take(DOCUMENT_BYTES_MAX + 1).read_to_end(&mut document).map_err(unreadable)?;
         if document.len() as u64 > DOCUMENT_BYTES_MAX {
@@ -73,4 +92,19 @@ pub fn read_file(path: &Path) -> Result<Snapshot, SavedError> {
     let tasks = read_goroutine_dump(reader, &GoroutineDumpLimits::default())
         .map_err(|source| SavedError::Dump { path, source })?;
     Ok(Snapshot { tasks: Some(tasks), ..Snapshot::default() })
+}
+
+/// What it is a profile of, it says itself.
+fn profile(mut reader: impl Read) -> Result<Snapshot, ProfileError> {
+    let mut bytes = Vec::new();
+    let limit = PROFILE_BYTES_MAX;
+    reader.by_ref().take(limit + 1).read_to_end(&mut bytes).map_err(ProfileError::Read)?;
+    match read_heap_profile(&bytes[..], limit) {
+        Ok(heap) => Ok(Snapshot { heap: Some(heap), ..Snapshot::default() }),
+        Err(ProfileError::OtherKind { .. }) => {
+            let tasks = read_goroutine_profile(&bytes[..], limit)?;
+            Ok(Snapshot { tasks: Some(tasks), ..Snapshot::default() })
+        }
+        Err(error) => Err(error),
+    }
 }

@@ -78,6 +78,7 @@ impl Evidence<'_> {
     pub(super) fn common(&self, steady: f64) -> Score {
         let instants = self.site.readings.len();
         let sure = if instants < 3 { steady } else { 0.7 + 0.25 * self.site.tau() };
+        let anonymous = self.piles_up && !self.site.has_ids();
         Score::default()
             .proof(self.deadlocked, 0.99, "the runtime found that no goroutine can go on")
             .proof(self.given_up, 0.97, "the collector found nobody who could still wake it")
@@ -85,6 +86,11 @@ impl Evidence<'_> {
                 self.piles_up,
                 sure,
                 "more of them at every look, and those who were there stayed",
+            )
+            .shift(
+                anonymous,
+                if instants < ANONYMOUS_LOOKS { -0.3 } else { -0.1 },
+                "but without ids nobody knows whether they are the same",
             )
     }
 
@@ -96,6 +102,9 @@ impl Evidence<'_> {
         format!("the oldest has waited for {} minutes or more", self.waited.as_secs() / 60)
     }
 }
+
+/// Without ids, growth over so many looks is taken for a pile, and over fewer for chance.
+const ANONYMOUS_LOOKS: usize = 5;
 
 /// Why nobody can wake what is out of reach.
 pub(super) const OUT_OF_REACH: &str = "no goroutine that runs, sleeps or waits for the kernel has \

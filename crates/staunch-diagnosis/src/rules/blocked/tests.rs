@@ -163,6 +163,20 @@ fn what_comes_and_goes_does_not_pile_up() {
 }
 
 #[test]
+fn without_ids_growth_must_be_seen_longer() {
+    let anonymous = |counts: &[u64]| {
+        let instants = counts.iter().map(|&count| {
+            let mut group = pile(count, 7);
+            group.members.clear();
+            vec![dumper(), connection(500), group]
+        });
+        looks(instants.collect())
+    };
+    assert_eq!(anonymous(&[2, 9, 20]), []);
+    assert_eq!(rules(&anonymous(&[2, 9, 20, 30, 44])), ["chan-receive"]);
+}
+
+#[test]
 fn as_many_more_connections_explain_receivers() {
     let websockets = [2, 9, 20].map(|count| {
         let mut groups = vec![dumper(), pile(count, 7)];
