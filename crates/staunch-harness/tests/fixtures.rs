@@ -9,7 +9,9 @@ use std::{
 };
 
 use anyhow::ensure;
-use staunch_harness::fixture::{Mark, Measure, Pair, Program, Twin, healthy, pair, pairs, root};
+use staunch_harness::fixture::{
+    Language, Mark, Measure, Pair, Program, Twin, healthy, pair, pairs, root,
+};
 
 /// Calls before the first look: what a service builds up once is there then.
 const WARM_UP: usize = 16;
@@ -39,6 +41,14 @@ fn leaky_twins_leak_and_repaired_ones_do_not() {
         let program = pair.program(*twin);
         (program.name.clone(), grows_as_said(pair, &program, *twin))
     });
+}
+
+#[test]
+fn profiles_show_the_marked_lines() {
+    let mut pairs = pairs().unwrap();
+    pairs.retain(|pair| shows_lines(&pair.truth.sources, pair.language));
+    assert!(pairs.len() > 25, "only {} pairs", pairs.len());
+    check_each(&pairs, |pair| (pair.name.clone(), shows_its_lines(pair)));
 }
 
 #[test]
@@ -113,21 +123,77 @@ fn grows_as_said(pair: &Pair, program: &Program, twin: Twin) -> anyhow::Result<S
     Ok(format!("{before} and {grown} more"))
 }
 
+/// Whether a source that is known to a pair names lines: pages of pprof do.
+fn shows_lines(sources: &[String], language: Language) -> bool {
+    let is_profile = |source: &String| source == "goroutine" || source == "heap";
+    language == Language::Go && sources.iter().any(is_profile)
+}
+
+/// Of one of the lines where what leaks is born or waits, there is one for nearly every call: among
+/// the goroutines, or what was allocated there and lives.
+fn shows_its_lines(pair: &Pair) -> anyhow::Result<String> {
+    let service = pair.program(Twin::Leaky).with_env("GODEBUG", "memprofilerate=1").start()?;
+    let marks = pair.marks()?;
+    let folder = marks.file.parent().and_then(|folder| folder.parent()).unwrap_or(&marks.file);
+    let name = format!("{}/leaky/main.go", folder.file_name().unwrap_or_default().display());
+    let lines = [marks.of(Mark::Birth), marks.of(Mark::Wait)].concat();
+    service.work(CALLS)?;
+    let ever = pair.truth.measure == Measure::Allocated;
+    let look = || {
+        let dump = service.dump()?;
+        let heap = String::from_utf8(service.page("/debug/pprof/heap?gc=1&debug=1")?)?;
+        let shown = |line: &u32| {
+            let place = format!("{name}:{line}");
+            let blocked = dump.lines().filter(|text| names(text, &place)).count() as u64;
+            blocked.max(objects(&heap, &place, ever))
+        };
+        Ok(lines.iter().map(shown).max().unwrap_or_default())
+    };
+    let shown = eventually(look, |shown| shown >= LEAKED_MIN)?;
+    Ok(format!("{shown} on lines {lines:?}"))
+}
+
+/// Whether a line of a profile names a place; `main.go:1` is not in `main.go:12`.
+fn names(text: &str, place: &str) -> bool {
+    let rest = text.split_once(place).map(|(_, rest)| rest);
+    rest.is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_digit()))
+}
+
+/// How many objects that were allocated at a place live, or ever lived. An entry of the page begins
+/// with `LIVE: BYTES [EVER: BYTES] @`; the lines of its stack follow.
+fn objects(heap: &str, place: &str, ever: bool) -> u64 {
+    let (mut all, mut entry) = (0, 0);
+    for line in heap.lines() {
+        if let Some((live, rest)) = line.split_once(" [") {
+            let counts = if ever { rest } else { live };
+            entry = counts.split(':').next().and_then(|count| count.parse().ok()).unwrap_or(0);
+        } else if names(line, place) {
+            all += std::mem::take(&mut entry);
+        }
+    }
+    all
+}
+
 /// Under its own load and ours it has work, and no more of anything than before.
 fn stays_healthy(program: &Program) -> anyhow::Result<String> {
     let service = program.start()?;
     service.work(WARM_UP)?;
     let load = service.load(Duration::from_millis(5))?;
     let begun = Instant::now();
+    let running = match program.language {
+        Language::Java => Measure::Threads,
+        _ => Measure::Goroutines,
+    };
     let (mut least, mut most) = (u64::MAX, 0);
     while begun.elapsed() < Duration::from_secs(5) {
-        let now = service.measure(&Measure::Goroutines)?;
+        let now = service.measure(&running)?;
         (least, most) = (least.min(now), most.max(now));
     }
     drop(load);
-    ensure!(least > 10 && most < 300, "between {least} and {most} goroutines");
+    let told = format!("between {least} and {most} {running:?}");
+    ensure!(least > 10 && most < 300, "{told}");
     service.stop()?;
-    Ok(format!("between {least} and {most} goroutines"))
+    Ok(told)
 }
 
 /// What is seen when two looks agree.
@@ -170,6 +236,14 @@ fn changes(left: &[&str], right: &[&str]) -> usize {
         }
     }
     left.len() + right.len() - 2 * common[right.len()]
+}
+
+#[test]
+fn a_place_is_counted_by_entries_of_the_heap() {
+    let heap = "heap profile: 1: 2 [3: 4] @ heap/1\n1: 16 [30: 480] @ 0x1\n#\t0x1\tmain.f\ta.go:1\n\
+                #\t0x2\tmain.g\ta.go:12\n\n1: 16 [4: 64] @ 0x1 0x3\n#\t0x1\tmain.f\ta.go:1\n";
+    assert_eq!((objects(heap, "a.go:1", true), objects(heap, "a.go:1", false)), (34, 2));
+    assert_eq!((objects(heap, "a.go:12", true), objects(heap, "a.go:2", true)), (30, 0));
 }
 
 #[test]
