@@ -132,7 +132,7 @@ fn shows_lines(sources: &[String], language: Language) -> bool {
 /// Of one of the lines where what leaks is born or waits, there is one for nearly every call: among
 /// the goroutines, or what was allocated there and lives.
 fn shows_its_lines(pair: &Pair) -> anyhow::Result<String> {
-    let service = pair.program(Twin::Leaky).with_env("GODEBUG", "memprofilerate=1").start()?;
+    let service = pair.program(Twin::Leaky).with_env("MEMPROFILERATE", "1").start()?;
     let marks = pair.marks()?;
     let folder = marks.file.parent().and_then(|folder| folder.parent()).unwrap_or(&marks.file);
     let name = format!("{}/leaky/main.go", folder.file_name().unwrap_or_default().display());
@@ -244,6 +244,26 @@ fn a_place_is_counted_by_entries_of_the_heap() {
                 #\t0x2\tmain.g\ta.go:12\n\n1: 16 [4: 64] @ 0x1 0x3\n#\t0x1\tmain.f\ta.go:1\n";
     assert_eq!((objects(heap, "a.go:1", true), objects(heap, "a.go:1", false)), (34, 2));
     assert_eq!((objects(heap, "a.go:12", true), objects(heap, "a.go:2", true)), (30, 0));
+}
+
+/// Otherwise they are to be made again: the source has changed.
+#[test]
+fn captures_show_the_marked_lines() {
+    let shown = [
+        ("go/connection-not-closed", "goroutine-2.debug2.txt"),
+        ("go/rows-not-closed", "goroutine-2.debug2.txt"),
+        ("java/thread-blocked", "jstack-2.txt"),
+    ];
+    for (name, file) in shown {
+        let marks = pair(name).unwrap().marks().unwrap();
+        let path = root().join("captures").join(name.replace('/', "-")).join(file);
+        let text = fs::read_to_string(path).unwrap();
+        let source = marks.file.file_name().unwrap().display();
+        for line in marks.of(Mark::Wait) {
+            let place = format!("{source}:{line}");
+            assert!(text.lines().any(|text| names(text, &place)), "{name}: no {place} in {file}");
+        }
+    }
 }
 
 #[test]
