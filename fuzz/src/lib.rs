@@ -38,6 +38,8 @@ pub const TARGETS: &[Target] = &[
         targets::duration,
         &[b"1h 2m", b"300 ms", b"1.5s", b"18446744073709551615d"],
     ),
+    target("goroutine-dump", targets::goroutine_dump, targets::GOROUTINE_DUMPS),
+    target("profile", targets::profile, targets::PROFILES),
     target("proc-net", targets::proc_net, targets::PROC_NETS),
     target("sock-diag", targets::sock_diag, targets::DATAGRAMS),
     target("proc-pid", targets::proc_pid, targets::PROC_PIDS),

@@ -3,6 +3,8 @@
 use std::hint::black_box;
 
 use staunch_config::{Config, HumanDuration};
+use staunch_diagnosis::{History, Options, Snapshot, diagnose};
+use staunch_doctor::source::go;
 use staunch_http::{EventsOptions, Message, StreamLimits, fuzzing};
 use staunch_kernel as kernel;
 use staunch_net::{Endpoint, LineSplitter};
@@ -215,4 +217,35 @@ pub(crate) const PROC_PIDS: &[&[u8]] = &[
     b"Name:\tx\nState:\tS (sleeping)\nPid:\t1\nVmRSS:\t  100 kB\nThreads:\t3\nFDSize:\t64\n",
     b"1 (a b) c) S 0 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 9 10 11 12 13\n",
     b"Limit                     Soft Limit           Hard Limit           Units     \nMax open files            1024                 unlimited            files     \n",
+];
+
+/// However the bytes come, the same goroutines are read; each belongs to a group; and no rule panics.
+pub(crate) fn goroutine_dump(bytes: &[u8]) {
+    let limits = go::GoroutineDumpLimits { line_bytes: 200, frames: 5, ..Default::default() };
+    let ones = std::io::BufReader::with_capacity(1, bytes);
+    let by_ones = go::read_goroutine_dump(ones, &limits).map_err(|error| error.to_string());
+    let whole = go::read_goroutine_dump(bytes, &limits).map_err(|error| error.to_string());
+    assert_eq!(whole, by_ones);
+    if let Ok(tasks) = whole {
+        assert!(tasks.groups.iter().all(|group| group.count == group.members.len() as u64));
+        let snapshot = Snapshot { tasks: Some(tasks), ..Snapshot::default() };
+        black_box(diagnose(&History::single(snapshot), &Options::default()));
+    }
+}
+
+pub(crate) const GOROUTINE_DUMPS: &[&[u8]] = &[
+    b"goroutine 1 [chan receive, 3 minutes]:\nmain.main()\n\t/a.go:7 +0x1d\n\ngoroutine 7 [sync.Mutex.Lock]:\nsync.(*Mutex).Lock(...)\n\t/m.go:46\nmain.f(0xc000012340?, {0x1, 0x2})\n\t/a.go:9 +0x2\ncreated by main.main in goroutine 1\n\t/a.go:5 +0x3\n",
+    b"fatal error: all goroutines are asleep - deadlock!\n\ngoroutine 1 gp=0xc0 m=nil [select labels:{\"a\": \"b\"}]:\nmain.main()\n\t/a.go:7 +0x1d\n...additional frames elided...\nexit status 2\n",
+];
+
+/// Whatever it refers to, nothing is followed that is not there.
+pub(crate) fn profile(bytes: &[u8]) {
+    let _ = black_box(go::read_goroutine_profile(bytes, 1 << 20));
+    let _ = black_box(go::read_heap_profile(bytes, 1 << 20));
+}
+
+/// One of goroutines: a sample of one location in one function; then one of a heap, without samples.
+pub(crate) const PROFILES: &[&[u8]] = &[
+    b"\x0a\x02\x08\x01\x12\x05\x0a\x01\x01\x12\x00\x12\x06\x0a\x01\x01\x12\x01\x05\x22\x06\x08\x01\x22\x02\x08\x01\x2a\x06\x08\x01\x10\x02\x20\x02\x32\x00\x32\x09goroutine\x32\x06main.f",
+    b"\x0a\x02\x08\x01\x0a\x02\x08\x02\x0a\x02\x08\x03\x0a\x02\x08\x04\x32\x00\x32\x0dalloc_objects\x32\x0balloc_space\x32\x0dinuse_objects\x32\x0binuse_space",
 ];

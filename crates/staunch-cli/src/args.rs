@@ -1,8 +1,8 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 /// Network services that cannot leak, and a way to find out when others do.
 #[derive(Debug, Parser)]
@@ -18,6 +18,9 @@ pub(crate) enum Command {
     Run(Run),
     /// Say everything that is wrong with a configuration.
     Check(Check),
+    /// Find what leaks in a service, and the line. Exit code 0: nothing; 1: findings; 2: it could not
+    /// be examined.
+    Doctor(Doctor),
 }
 
 #[derive(Debug, clap::Args)]
@@ -33,4 +36,80 @@ pub(crate) struct Check {
     /// The configuration file.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Doctor {
+    /// `http://HOST:PORT` of a Go service with net/http/pprof or of a Staunch service, or saved
+    /// goroutine dumps of one process, the oldest first.
+    #[arg(value_name = "TARGET", required_unless_present = "pid")]
+    pub(crate) targets: Vec<String>,
+    /// A process of this machine, by number or name. With a URL of the same process both are looked at
+    /// together.
+    #[arg(long, value_name = "PID|NAME")]
+    pub(crate) pid: Vec<String>,
+    /// How long to watch what runs.
+    #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = time)]
+    pub(crate) period: Duration,
+    /// The time between two looks.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time)]
+    pub(crate) every: Duration,
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: ReportFormat,
+    /// What makes the exit code 1.
+    #[arg(long, value_name = "SEVERITY", default_value = "leak")]
+    pub(crate) fail_on: FailOn,
+    /// A TOML file of what not to report, each with its reason.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ignore: Option<PathBuf>,
+    /// An earlier report (--format json): only what is new is reported.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) baseline: Option<PathBuf>,
+    /// A header of each request, for services that want to know who asks.
+    #[arg(long, value_name = "NAME: VALUE", value_parser = header)]
+    pub(crate) header: Vec<(String, String)>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum ReportFormat {
+    Text,
+    Json,
+    Html,
+    Sarif,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum FailOn {
+    Leak,
+    Warning,
+}
+
+/// `500ms`, `30s`, `5m`, `1h`.
+fn time(text: &str) -> Result<Duration, String> {
+    const UNITS: [(&str, f64); 4] = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
+    let read = |(unit, seconds): (&str, f64)| {
+        let number: f64 = text.strip_suffix(unit)?.trim_end().parse().ok()?;
+        Duration::try_from_secs_f64(number * seconds).ok().filter(|time| !time.is_zero())
+    };
+    let expected = || "a time is a number above 0 with its unit: 500ms, 30s, 5m, 1h".to_owned();
+    UNITS.into_iter().find_map(read).ok_or_else(expected)
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or("a header is a name, `:` and a value")?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(time("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(time("1.5m"), Ok(Duration::from_secs(90)));
+        for wrong in ["", "5", "s", "-1s", "0s", "1e99h", "nans"] {
+            assert!(time(wrong).is_err(), "{wrong}");
+        }
+    }
 }

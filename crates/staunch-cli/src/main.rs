@@ -6,6 +6,7 @@
 
 mod args;
 mod check;
+mod doctor;
 mod outcome;
 mod print;
 mod run;
@@ -28,5 +29,6 @@ fn main() -> ExitCode {
     match args.command {
         Command::Run(run) => run::run(&run),
         Command::Check(check) => check::check(&check),
+        Command::Doctor(doctor) => doctor::doctor(&doctor),
     }
 }

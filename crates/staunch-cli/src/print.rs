@@ -15,3 +15,8 @@ pub(crate) fn line(text: fmt::Arguments<'_>) {
 pub(crate) fn complaint(text: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "{text}");
 }
+
+/// Prints text that ends its own lines on standard output.
+pub(crate) fn text(text: &str) {
+    let _ = io::stdout().write_all(text.as_bytes());
+}

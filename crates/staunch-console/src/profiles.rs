@@ -6,7 +6,6 @@ mod cpu;
 mod goroutine;
 mod heap;
 mod place;
-mod proto;
 mod sampler_files;
 mod source;
 mod symbol;

@@ -31,7 +31,7 @@ impl Server {
         let output = File::create(log)?;
         let program = command.get_program().to_owned();
         let child = command
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped()) // open until we wait for its end, or have ended ourselves
             .stdout(output.try_clone()?)
             .stderr(output)
             .spawn()
@@ -48,6 +48,12 @@ impl Server {
             thread::sleep(Duration::from_millis(10));
         }
         Ok(server)
+    }
+
+    /// Its process id.
+    #[cfg(feature = "fixtures")]
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal and waits until the process has ended.

@@ -4,6 +4,8 @@
 //! It is ended by its pid when it is dropped, and its folder goes with it.
 
 mod child;
+#[cfg(feature = "fixtures")]
+pub mod fixture;
 #[cfg(feature = "http")]
 mod http;
 mod nginx;

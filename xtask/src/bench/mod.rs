@@ -8,6 +8,7 @@
 
 mod abuse;
 mod cancel;
+mod doctor;
 mod echo;
 mod http;
 mod idle;
@@ -20,6 +21,8 @@ mod slow;
 mod stats;
 mod subject;
 mod table;
+
+use std::path::PathBuf;
 
 use anyhow::bail;
 
@@ -39,6 +42,9 @@ pub(crate) struct Args {
     /// Measure only these subjects (repeat the option for several).
     #[arg(long)]
     subject: Vec<String>,
+    /// Where `doctor` finds dumps with their truth; ../shared/corpus/goroutines by default.
+    #[arg(long)]
+    corpus: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -47,6 +53,8 @@ enum Name {
     Abuse,
     /// How long a handler works on after its client has given it up.
     Cancel,
+    /// What the doctor finds in goroutine dumps whose truth is known.
+    Doctor,
     /// Line echo over 64 connections: server CPU, throughput, latency.
     Echo,
     /// An HTTP server that says hello: server CPU, throughput, latency.
@@ -69,6 +77,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let (name, bench): (_, fn(&Args, &mut Record) -> anyhow::Result<()>) = match args.name {
         Name::Abuse => ("abuse", abuse::run),
         Name::Cancel => ("cancel", cancel::run),
+        // It counts and measures nothing, so there is nothing to record.
+        Name::Doctor => return doctor::run(args),
         Name::Echo => ("echo", echo::run),
         Name::Http => ("http", http::run),
         Name::Idle => ("idle", idle::run),
@@ -128,7 +138,7 @@ mod tests {
 
     fn select(wanted: &[&str]) -> anyhow::Result<Vec<&'static str>> {
         let subject = wanted.iter().map(ToString::to_string).collect();
-        let args = Args { name: Name::Echo, json: false, rounds: 1, subject };
+        let args = Args { name: Name::Echo, json: false, rounds: 1, subject, corpus: None };
         args.select(&["staunch", "tokio", "go"], |name| name)
     }
 

@@ -8,6 +8,7 @@
 mod abuse;
 mod bodies;
 mod client;
+mod doctor;
 mod drain;
 mod ending;
 mod holdings;

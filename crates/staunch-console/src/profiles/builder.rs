@@ -7,8 +7,8 @@ use std::{
 };
 
 use prost::Message;
+use staunch_pprof::{Function, Label, Line, Location, Mapping, Profile, Sample, ValueType};
 
-use super::proto::{Function, Label, Line, Location, Mapping, Profile, Sample, ValueType};
 use crate::{
     refusal::Refusal,
     reply::{self, Reply},

@@ -104,12 +104,10 @@ fn profile(tasks: &[Task<'_>]) -> Builder {
 mod tests {
     use prost::Message;
     use staunch_ledger::{Ledger, Obligation};
+    use staunch_pprof::{Location, Profile};
 
     use super::*;
-    use crate::profiles::{
-        proto::{Location, Profile},
-        source::short,
-    };
+    use crate::profiles::source::short;
 
     #[test]
     fn a_task_is_a_sample_with_its_owners_as_callers() {

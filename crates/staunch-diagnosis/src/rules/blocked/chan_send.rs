@@ -1,0 +1,31 @@
+//! `chan-send`: a send that nobody will receive.
+//!
+//! **Proves**: no timer, signal or descriptor receives from a channel; only a task does. If nobody
+//! alive has code of the sender's package on a stack, nobody is left who could. If senders pile up and
+//! stay, or have waited for minutes while nobody of their family is on any other stack, the receiver
+//! has returned early.
+//!
+//! **Cannot**: tell a receiver that is slow from one that is gone while code of its package is alive
+//! and the senders are few; see a receiver that is reached through an interface of another package.
+
+use super::Rule;
+use super::evidence::{Evidence, OUT_OF_REACH};
+use super::score::Score;
+
+pub(super) const RULE: Rule = Rule {
+    name: "chan-send",
+    weigh,
+    does: "to send to a channel from which nobody receives",
+    fix: "give the channel room for what is sent once (`make(chan T, 1)`), or send in a `select` \
+          with `case <-ctx.Done()`,",
+};
+
+fn weigh(evidence: &Evidence<'_>) -> Score {
+    let count = evidence.site.count();
+    let aged = evidence.forsaken && evidence.waited_for(1) && count >= 3;
+    evidence.common(0.8).proof(evidence.out_of_reach, 0.9, OUT_OF_REACH).proof(
+        aged,
+        0.8,
+        evidence.waited_text(),
+    )
+}

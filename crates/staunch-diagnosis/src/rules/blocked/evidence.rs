@@ -1,0 +1,185 @@
+//! What speaks for a site being a leak.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::{History, Snapshot, Tasks, Waiting};
+
+use super::reach::{self, Reach};
+use super::score::Score;
+use super::site::Site;
+
+/// The facts about a site; each is weighed by the rule for what it waits for.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not states")]
+pub(super) struct Evidence<'a> {
+    pub(super) site: &'a Site<'a>,
+    /// The runtime has found that nobody can go on.
+    pub(super) deadlocked: bool,
+    /// The collector has found that nobody has a reference to what it waits for.
+    pub(super) given_up: bool,
+    /// Nobody alive shares a package with it.
+    pub(super) out_of_reach: bool,
+    /// The main task waits as well.
+    pub(super) main_waits: bool,
+    /// No two of them were started by one task.
+    pub(super) lone: bool,
+    /// There have been many births since, and the oldest of them are still here.
+    pub(super) reaches_back: bool,
+    /// It belongs to another site that waits for what no clock gives.
+    pub(super) entangled: bool,
+    /// No function of its family is on the stack of a task that is not of the site itself.
+    pub(super) forsaken: bool,
+    /// There are more and more of them, and those seen earlier still wait in the same place.
+    pub(super) piles_up: bool,
+    /// There are more and more of them, and those seen earlier have not ended.
+    pub(super) multiplies: bool,
+    /// There are as many more connections.
+    pub(super) explained_by_connections: bool,
+    /// How long the oldest has waited, at least.
+    pub(super) waited: Duration,
+}
+
+/// The evidence for each site, but for that of the main task.
+pub(super) fn gather<'a>(history: &History, sites: &'a [Site<'a>]) -> Vec<Evidence<'a>> {
+    let Some(tasks) = history.last().and_then(|last| last.snapshot.tasks.as_ref()) else {
+        return Vec::new();
+    };
+    let reach = Reach::of(tasks);
+    let connections = connections_more(history);
+    let newest = newest(tasks);
+    let families = families(tasks);
+    let stuck: Vec<&Site<'_>> =
+        sites.iter().filter(|site| no_clock_helps(site) && !reach.covers(site)).collect();
+    let is_suspect = |site: &&'a Site<'a>| tasks.deadlocked || !site.groups().any(reach::is_main);
+    sites
+        .iter()
+        .filter(is_suspect)
+        .map(|site| Evidence {
+            site,
+            deadlocked: tasks.deadlocked,
+            given_up: site.wait().groups[0].state.text.ends_with("(leaked)"),
+            out_of_reach: !reach.covers(site),
+            main_waits: reach.main_waits(),
+            lone: is_lone(site),
+            reaches_back: reaches_back(site, newest),
+            entangled: stuck.iter().any(|other| is_other_of_kin(site, other)),
+            forsaken: is_forsaken(site, &families),
+            piles_up: piles_up(site),
+            multiplies: site.grows() && site.stay.alive.is_some_and(|it| it >= STAY_MIN),
+            explained_by_connections: connections > 0 && connections * 2 >= site.more(),
+            waited: site.oldest().unwrap_or_default(),
+        })
+        .collect()
+}
+
+impl Evidence<'_> {
+    /// What speaks for a leak whatever the tasks wait for: the runtime's own word, and growth.
+    /// `steady` is how sure growth alone makes it over two instants.
+    pub(super) fn common(&self, steady: f64) -> Score {
+        let instants = self.site.readings.len();
+        let sure = if instants < 3 { steady } else { 0.7 + 0.25 * self.site.tau() };
+        let anonymous = self.piles_up && !self.site.has_ids();
+        Score::default()
+            .proof(self.deadlocked, 0.99, "the runtime found that no goroutine can go on")
+            .proof(self.given_up, 0.97, "the collector found nobody who could still wake it")
+            .proof(
+                self.piles_up,
+                sure,
+                "more of them at every look, and those who were there stayed",
+            )
+            .shift(
+                anonymous,
+                if instants < ANONYMOUS_LOOKS { -0.3 } else { -0.1 },
+                "but without ids nobody knows whether they are the same",
+            )
+    }
+
+    pub(super) fn waited_for(&self, minutes: u64) -> bool {
+        self.waited >= Duration::from_mins(minutes)
+    }
+
+    pub(super) fn waited_text(&self) -> String {
+        format!("the oldest has waited for {} minutes or more", self.waited.as_secs() / 60)
+    }
+}
+
+/// Without ids, growth over so many looks is taken for a pile, and over fewer for chance.
+const ANONYMOUS_LOOKS: usize = 5;
+
+/// Why nobody can wake what is out of reach.
+pub(super) const OUT_OF_REACH: &str = "no goroutine that runs, sleeps or waits for the kernel has \
+     code of its package on its stack";
+
+/// Whether only another task, and no timer, can end the wait.
+fn no_clock_helps(site: &Site<'_>) -> bool {
+    !matches!(site.wait().waiting, Waiting::ChanReceive | Waiting::Select | Waiting::SelectNoCases)
+}
+
+fn is_other_of_kin(site: &Site<'_>, other: &Site<'_>) -> bool {
+    !std::ptr::eq(site, other) && !site.owners.is_disjoint(&other.owners)
+}
+
+fn is_lone(site: &Site<'_>) -> bool {
+    let mut creators = BTreeSet::new();
+    site.count() == 1
+        || site.members().all(|it| it.creator.is_some_and(|creator| creators.insert(creator)))
+}
+
+/// The highest id that was given out so far.
+fn newest(tasks: &Tasks) -> u64 {
+    tasks.groups.iter().flat_map(|group| &group.members).map(|it| it.id).max().unwrap_or(0)
+}
+
+/// Whether the site has members from the first births of the target, though there were many since.
+fn reaches_back(site: &Site<'_>, newest: u64) -> bool {
+    let oldest = site.members().map(|member| member.id).min();
+    site.count() > 1 && newest >= BIRTHS_MIN && oldest.is_some_and(|it| it <= newest / 5)
+}
+
+/// From fewer births nothing can be said about how old the first of them is.
+const BIRTHS_MIN: u64 = 100;
+
+/// How many tasks have each owner on their stack or started them from it.
+fn families(tasks: &Tasks) -> BTreeMap<String, u64> {
+    let mut families = BTreeMap::new();
+    for group in &tasks.groups {
+        for owner in crate::stack::owners(group) {
+            *families.entry(owner).or_default() += group.count;
+        }
+    }
+    families
+}
+
+/// Whether no other task has an owner of `site` on its stack.
+fn is_forsaken(site: &Site<'_>, families: &BTreeMap<String, u64>) -> bool {
+    let others = |owner| families.get(owner).copied().unwrap_or(0) > site.count();
+    !site.owners.iter().any(others)
+}
+
+/// Whether there are more and more, and those who were there have not moved. A task of a server's own
+/// loop serves one request after another, so that the same id in the same place may be another wait:
+/// for those, the runtime must say that they have waited long.
+fn piles_up(site: &Site<'_>) -> bool {
+    let stays = match site.stay.in_place {
+        Some(share) => share >= STAY_MIN,
+        None => !site.has_ids(),
+    };
+    let is_loop = crate::stack::is_standard(&site.entry.function);
+    site.grows() && stays && (!is_loop || site.oldest().is_some())
+}
+
+/// Of those that wait, a tenth may be at work at the last look and still be the same crowd.
+const STAY_MIN: f64 = 0.9;
+
+/// How many more tasks wait for descriptors at the last instant than at the first.
+fn connections_more(history: &History) -> u64 {
+    let count = |snapshot: &Snapshot| -> u64 {
+        let groups = snapshot.tasks.iter().flat_map(|tasks| &tasks.groups);
+        groups.filter(|it| it.state.waiting == Waiting::Io).map(|it| it.count).sum()
+    };
+    let counts: Vec<u64> = history.instants().iter().map(|it| count(&it.snapshot)).collect();
+    match counts[..] {
+        [first, .., last] => last.saturating_sub(first),
+        _ => 0,
+    }
+}

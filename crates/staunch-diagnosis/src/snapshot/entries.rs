@@ -1,0 +1,28 @@
+//! Entries of a Staunch ledger.
+
+use std::time::Duration;
+
+use super::Frame;
+
+/// Live entries of one kind, born on one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryGroup {
+    /// What they are: `connection`, `task`, `lease`, ...
+    pub kind: String,
+    /// The line on which they were born.
+    pub birth: Frame,
+    /// What they are doing, where they all do the same.
+    pub state: Option<String>,
+    /// What they were born with: `ends with its parent`, `deadline 5s`, ...
+    pub obligation: String,
+    /// How many there are.
+    pub count: u64,
+    /// How many have broken their obligation.
+    pub overdue: u64,
+    /// How many have outlived their owner.
+    pub orphans: u64,
+    /// Bytes they hold.
+    pub bytes: u64,
+    /// The age of the oldest.
+    pub oldest: Duration,
+}

@@ -1,0 +1,115 @@
+//! A Staunch service's ledger, as `/debug/ledger` shows it.
+
+use std::{collections::HashMap, time::Duration};
+
+use serde::Deserialize;
+use staunch_diagnosis::{EntryGroup, Frame, Snapshot};
+
+/// Why a document is not a ledger.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LedgerSourceError {
+    /// It is not what `/debug/ledger` writes.
+    #[error("it is not what /debug/ledger of a Staunch service writes")]
+    Malformed(#[source] serde_json::Error),
+    /// The service's own search for leaks cannot be believed.
+    #[error("the service's detector does not find its own canary (`detector` is `{detector}`)")]
+    Blind {
+        /// What it says of itself.
+        detector: String,
+    },
+}
+
+#[derive(Deserialize)]
+struct Document {
+    detector: String,
+    groups: Vec<Group>,
+    entries: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+struct Group {
+    kind: String,
+    born_at: String,
+    state: String,
+    count: u64,
+    bytes: u64,
+    oldest_seconds: f64,
+    overdue: u64,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    kind: String,
+    born_at: String,
+    state: String,
+    obligation: String,
+    orphan: bool,
+}
+
+/// Reads the document.
+///
+/// # Errors
+/// [`LedgerSourceError`]
+pub fn read_ledger(document: &[u8]) -> Result<Snapshot, LedgerSourceError> {
+    let read: Document = serde_json::from_slice(document).map_err(LedgerSourceError::Malformed)?;
+    if read.detector != "awake" {
+        return Err(LedgerSourceError::Blind { detector: read.detector });
+    }
+    let mut known = HashMap::<[&str; 3], (&str, u64)>::new();
+    for entry in &read.entries {
+        let like = [&*entry.kind, &*entry.born_at, &*entry.state];
+        let (_, orphans) = known.entry(like).or_insert((&entry.obligation, 0));
+        *orphans += u64::from(entry.orphan);
+    }
+    let groups = read.groups.iter().map(|group| {
+        let known = known.get(&[&*group.kind, &*group.born_at, &*group.state]);
+        let (obligation, orphans) = known.copied().unwrap_or_default();
+        EntryGroup {
+            kind: group.kind.clone(),
+            birth: line(&group.born_at),
+            state: Some(group.state.clone()),
+            obligation: obligation.to_owned(),
+            count: group.count,
+            overdue: group.overdue,
+            orphans,
+            bytes: group.bytes,
+            oldest: Duration::try_from_secs_f64(group.oldest_seconds).unwrap_or_default(),
+        }
+    });
+    Ok(Snapshot { entries: Some(groups.collect()), ..Snapshot::default() })
+}
+
+/// `FILE:LINE`; a ledger knows no functions.
+fn line(born_at: &str) -> Frame {
+    let (file, line) = born_at.rsplit_once(':').unwrap_or((born_at, ""));
+    Frame { function: "".into(), file: file.into(), line: line.parse().unwrap_or(0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCUMENT: &str = r#"{"detector":"awake","totals":{},"groups":[{"kind":"lease",
+        "born_at":"src/bank.rs:42","state":"active","count":3,"bytes":10,"oldest_seconds":61.5,
+        "stalest_seconds":1.0,"overdue":2}],"entries":[{"kind":"lease","born_at":"src/bank.rs:42",
+        "state":"active","obligation":"ends by 5s","orphan":true}],"next":null}"#;
+
+    #[test]
+    fn groups_are_read_with_what_entries_say_of_them() {
+        let groups = read_ledger(DOCUMENT.as_bytes()).unwrap().entries.unwrap();
+        let [group] = &groups[..] else { panic!("{groups:?}") };
+        assert_eq!((&*group.birth.file, group.birth.line), ("src/bank.rs", 42));
+        assert_eq!((group.count, group.overdue, group.orphans), (3, 2, 1));
+        assert_eq!(group.obligation, "ends by 5s");
+        assert_eq!(group.oldest, Duration::from_millis(61_500));
+    }
+
+    #[test]
+    fn what_is_no_ledger_or_blind_is_refused() {
+        assert!(matches!(read_ledger(b"<html>"), Err(LedgerSourceError::Malformed(_))));
+        let blind = DOCUMENT.replace("awake", "broken");
+        let error = read_ledger(blind.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("broken"), "{error}");
+    }
+}

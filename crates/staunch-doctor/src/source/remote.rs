@@ -1,0 +1,239 @@
+//! A service that shows itself over HTTP: Go's `net/http/pprof`, or a Staunch service's admin
+//! endpoint.
+//!
+//! What it sends is read within limits, whatever it claims to be: an endless page ends at
+//! [`DOCUMENT_BYTES_MAX`], and a slow one at [`ANSWER_TIME_MAX`].
+
+use std::time::Duration;
+
+use staunch_diagnosis::Snapshot;
+use staunch_http::{Client, ClientError, ReadAnswerError};
+use url::Url;
+
+use super::{
+    go::{GoroutineDumpError, GoroutineDumpLimits, read_goroutine_dump},
+    ledger::{LedgerSourceError, read_ledger},
+};
+
+/// The most that is read of one page: a dump of half a million goroutines.
+pub(crate) const DOCUMENT_BYTES_MAX: u64 = 256 << 20;
+
+/// The longest that one page may take. A service stops for a dump for milliseconds; what takes
+/// longer is under way, or never comes.
+pub(crate) const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// Why a service could not be looked at.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RemoteError {
+    /// There was no answer.
+    #[error("{url}: no answer")]
+    Unreachable {
+        /// What was asked for.
+        url: String,
+        /// Why there was none.
+        source: ClientError,
+    },
+    /// The answer broke off, or is larger than is read.
+    #[error("{url}: its answer cannot be read to the end")]
+    Read {
+        /// What was asked for.
+        url: String,
+        /// What went wrong.
+        source: ReadAnswerError,
+    },
+    /// The service does not let us look.
+    #[error(
+        "{url}: {status}; if it wants to know who asks, give --header 'Authorization: Bearer TOKEN'"
+    )]
+    Denied {
+        /// What was asked for.
+        url: String,
+        /// 401 or 403.
+        status: u16,
+    },
+    /// It has neither `/debug/pprof` nor `/debug/ledger`.
+    #[error(
+        "{url}: {status}; a Go service shows itself when it imports net/http/pprof: give the address, \
+         and the path of its index if that is not /debug/pprof"
+    )]
+    Absent {
+        /// What was asked for.
+        url: String,
+        /// Its answer.
+        status: u16,
+    },
+    /// What it says is something else from the first.
+    #[error("{url}: that is no {expected}: it begins with `{begins}`")]
+    Foreign {
+        /// What was asked for.
+        url: String,
+        /// What should have come.
+        expected: &'static str,
+        /// What came.
+        begins: String,
+    },
+    /// What it says is no goroutine dump.
+    #[error("{url}: that is no goroutine dump")]
+    Dump {
+        /// What was asked for.
+        url: String,
+        /// Why not.
+        source: GoroutineDumpError,
+    },
+    /// What it says is no ledger.
+    #[error("{url}: its ledger cannot be used")]
+    Ledger {
+        /// What was asked for.
+        url: String,
+        /// Why not.
+        source: LedgerSourceError,
+    },
+}
+
+/// A service.
+pub(crate) struct Remote {
+    client: Client,
+    headers: Vec<(String, String)>,
+    page: Page,
+}
+
+/// What it shows, and where.
+enum Page {
+    Goroutines(Url),
+    Ledger(Url),
+}
+
+impl Remote {
+    /// Finds out what the service at `base` shows.
+    pub(crate) async fn discover(
+        client: Client,
+        headers: Vec<(String, String)>,
+        base: &Url,
+    ) -> Result<Remote, RemoteError> {
+        let ledger = below(base, "debug/ledger", "limit=1");
+        let mut remote = Remote { client, headers, page: Page::Ledger(ledger.clone()) };
+        let is_index = base.path().contains("pprof");
+        let has_ledger = !is_index
+            && match remote.fetch(&ledger, Document::Ledger).await {
+                Ok(document) => read_ledger(&document).is_ok(),
+                // A Go service may answer anything to a path that it does not know.
+                Err(RemoteError::Absent { .. } | RemoteError::Foreign { .. }) => false,
+                Err(error) => return Err(error),
+            };
+        remote.page = match (has_ledger, is_index) {
+            (true, _) => Page::Ledger(below(base, "debug/ledger", "limit=1000")),
+            (false, true) => Page::Goroutines(below(base, "goroutine", "debug=2")),
+            (false, false) => Page::Goroutines(below(base, "debug/pprof/goroutine", "debug=2")),
+        };
+        Ok(remote)
+    }
+
+    /// What the service shows now.
+    pub(crate) async fn look(&self) -> Result<Snapshot, RemoteError> {
+        match &self.page {
+            Page::Ledger(url) => {
+                let document = self.fetch(url, Document::Ledger).await?;
+                let wrong = |source| RemoteError::Ledger { url: shown(url), source };
+                read_ledger(&document).map_err(wrong)
+            }
+            Page::Goroutines(url) => {
+                let dump = self.fetch(url, Document::Goroutines).await?;
+                let limits =
+                    GoroutineDumpLimits { bytes: DOCUMENT_BYTES_MAX, ..Default::default() };
+                let wrong = |source| RemoteError::Dump { url: shown(url), source };
+                let tasks = read_goroutine_dump(&dump[..], &limits).map_err(wrong)?;
+                Ok(Snapshot { tasks: Some(tasks), ..Snapshot::default() })
+            }
+        }
+    }
+
+    async fn fetch(&self, url: &Url, expected: Document) -> Result<Vec<u8>, RemoteError> {
+        let unreachable = |source| RemoteError::Unreachable { url: shown(url), source };
+        let mut request = self.client.get(url).timeout(ANSWER_TIME_MAX);
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        let answer = request.send().await.map_err(unreachable)?;
+        let status = answer.status().as_u16();
+        match status {
+            200 => {}
+            401 | 403 => return Err(RemoteError::Denied { url: shown(url), status }),
+            _ => return Err(RemoteError::Absent { url: shown(url), status }),
+        }
+        let broken = |source| RemoteError::Read { url: shown(url), source };
+        let (mut body, mut document) = (answer.into_body(), Vec::new());
+        let mut is_known = false;
+        // The client reads no more than `DOCUMENT_BYTES_MAX`.
+        while let Some(piece) = body.chunk().await.map_err(broken)? {
+            document.extend_from_slice(&piece);
+            if !is_known && document.len() >= BEGINNING_BYTES {
+                expected.check(&document, url)?;
+                is_known = true;
+            }
+        }
+        expected.check(&document, url)?;
+        Ok(document)
+    }
+}
+
+/// What is known after so much of it: a page without end is not read to see what else it may be.
+const BEGINNING_BYTES: usize = 64 << 10;
+
+/// What a page should be.
+#[derive(Clone, Copy)]
+enum Document {
+    Goroutines,
+    Ledger,
+}
+
+impl Document {
+    fn check(self, document: &[u8], url: &Url) -> Result<(), RemoteError> {
+        const SHOWN: usize = 60;
+        const GOROUTINE: &[u8] = b"goroutine ";
+        let beginning = &document[..document.len().min(BEGINNING_BYTES)];
+        let (expected, is_it) = match self {
+            Document::Goroutines => {
+                ("goroutine dump", beginning.windows(GOROUTINE.len()).any(|it| it == GOROUTINE))
+            }
+            Document::Ledger => ("ledger", beginning.trim_ascii_start().starts_with(b"{")),
+        };
+        if is_it {
+            return Ok(());
+        }
+        let begins = String::from_utf8_lossy(&document[..document.len().min(SHOWN)]);
+        let begins = begins.escape_debug().to_string();
+        Err(RemoteError::Foreign { url: shown(url), expected, begins })
+    }
+}
+
+/// `path` below the path of `base`.
+fn below(base: &Url, path: &str, query: &str) -> Url {
+    let mut url = base.clone();
+    url.set_path(&format!("{}/{path}", base.path().trim_end_matches('/')));
+    url.set_query(Some(query));
+    url.set_fragment(None);
+    url
+}
+
+/// Without credentials.
+fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    let _ = (url.set_username(""), url.set_password(None));
+    url.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_are_below_the_base() {
+        let check = |base: &str, expected: &str| {
+            let base = Url::parse(base).unwrap();
+            assert_eq!(below(&base, "debug/ledger", "limit=1").as_str(), expected);
+        };
+        check("http://a:1", "http://a:1/debug/ledger?limit=1");
+        check("http://a:1/x/?y#z", "http://a:1/x/debug/ledger?limit=1");
+    }
+}

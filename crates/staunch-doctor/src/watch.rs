@@ -1,0 +1,288 @@
+//! Looks at targets, once or again and again, until there is enough to diagnose.
+//!
+//! What runs is looked at at every interval; a saved dump is one look. All sources of one process
+//! share one history, so that rules see its goroutines, sockets and memory at the same instants.
+//!
+//! **Invariant.** Whatever ends the watch after the first look (its time, Ctrl-C, a target that
+//! ends), what was seen until then is diagnosed.
+
+use std::{path::PathBuf, time::Duration};
+
+use staunch_diagnosis::{History, Snapshot};
+use staunch_http::{Client, ClientOptions, ClientOptionsError};
+use staunch_scope::{BoxError, Context, Scope, scope};
+use tokio::time::Instant;
+
+use crate::{
+    source::{
+        file::{SavedError, read_file},
+        process::{ProcessSource, ProcessSourceError},
+        remote::{DOCUMENT_BYTES_MAX, Remote, RemoteError},
+    },
+    target::Target,
+};
+
+/// What to look at, and for how long.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The targets.
+    pub targets: Vec<Target>,
+    /// For how long what runs is watched.
+    pub period: Duration,
+    /// The time between two looks.
+    pub every: Duration,
+    /// Headers of each request, such as `Authorization`.
+    pub headers: Vec<(String, String)>,
+}
+
+/// How far a watch has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Since its first look.
+    pub elapsed: Duration,
+    /// Of so much.
+    pub period: Duration,
+    /// Looks so far.
+    pub looks: usize,
+}
+
+/// What was seen of one process.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Its targets, as they are shown.
+    pub targets: Vec<String>,
+    /// What it looked like.
+    pub history: History,
+    /// Whether the times of the history are those at which it was seen, or only their order.
+    pub is_timed: bool,
+    /// Why less was seen than was asked for.
+    pub notes: Vec<String>,
+}
+
+/// Why nothing could be examined.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExamineError {
+    /// There is no target.
+    #[error("there is nothing to examine: give a URL, a file, or --pid")]
+    NoTarget,
+    /// There can be no HTTP client.
+    #[error("cannot make an HTTP client")]
+    Client(#[from] ClientOptionsError),
+    /// A service cannot be looked at.
+    #[error("cannot examine the service")]
+    Remote(#[from] RemoteError),
+    /// A process cannot be looked at.
+    #[error("cannot examine the process")]
+    Process(#[from] ProcessSourceError),
+    /// A saved dump cannot be read.
+    #[error("cannot examine the file")]
+    Saved(#[from] SavedError),
+    /// A part of the doctor itself failed.
+    #[error("the examination broke off")]
+    Broken(#[source] BoxError),
+}
+
+/// Something that can be looked at again.
+enum Source {
+    Remote(Remote),
+    Process(ProcessSource),
+}
+
+impl Source {
+    async fn look(&mut self, at: Duration) -> Result<Snapshot, ExamineError> {
+        match self {
+            Source::Remote(remote) => Ok(remote.look().await?),
+            Source::Process(process) => Ok(process.look(at)?),
+        }
+    }
+}
+
+/// Looks at all targets until the period is over or `context` is cancelled.
+///
+/// # Errors
+/// [`ExamineError`], if a target cannot be looked at even once.
+///
+/// # Cancel safety
+/// Dropped, it leaves nothing behind, and nothing is known. To keep what was seen, cancel `context`.
+pub async fn watch(
+    plan: Plan,
+    context: &Context,
+    progress: impl FnMut(Progress) + Send + 'static,
+) -> Result<Vec<Seen>, ExamineError> {
+    if plan.targets.is_empty() {
+        return Err(ExamineError::NoTarget);
+    }
+    let stop = context.clone();
+    let seen = scope(&Context::background(), |s| async move {
+        let seen = look_at_all(&s, plan, &stop, progress).await;
+        s.stop(); // the client's connections
+        Ok::<_, BoxError>(seen)
+    });
+    seen.await.map_err(|error| ExamineError::Broken(error.into()))?
+}
+
+async fn look_at_all(
+    scope: &Scope<BoxError>,
+    plan: Plan,
+    stop: &Context,
+    progress: impl FnMut(Progress),
+) -> Result<Vec<Seen>, ExamineError> {
+    let (files, running): (Vec<_>, Vec<_>) = plan.targets.iter().partition(|it| is_file(it));
+    let mut seen = Vec::new();
+    if !files.is_empty() {
+        seen.push(saved(&files)?);
+    }
+    if !running.is_empty() {
+        seen.push(live(scope, &plan, &running, stop, progress).await?);
+    }
+    Ok(seen)
+}
+
+fn is_file(target: &Target) -> bool {
+    matches!(target, Target::File(_))
+}
+
+/// The files are dumps of one process. The first of each kind belong to one instant, then the
+/// second ones, and so on.
+fn saved(files: &[&Target]) -> Result<Seen, ExamineError> {
+    let mut instants: Vec<Snapshot> = Vec::new();
+    for path in files.iter().filter_map(|target| path(target)) {
+        let snapshot = read_file(path)?;
+        let place = instants.iter_mut().find(|instant| !overlap(instant, &snapshot));
+        match place {
+            Some(instant) => *instant = std::mem::take(instant).join(snapshot),
+            None => instants.push(snapshot),
+        }
+    }
+    let mut history = History::new();
+    for (number, snapshot) in (0..).zip(instants) {
+        history.add(Duration::from_secs(number), snapshot);
+    }
+    let targets = files.iter().map(ToString::to_string).collect();
+    Ok(Seen { targets, history, is_timed: false, notes: Vec::new() })
+}
+
+fn path(target: &Target) -> Option<&PathBuf> {
+    match target {
+        Target::File(path) => Some(path),
+        _ => None,
+    }
+}
+
+fn overlap(one: &Snapshot, other: &Snapshot) -> bool {
+    (one.tasks.is_some() && other.tasks.is_some())
+        || (one.heap.is_some() && other.heap.is_some())
+        || (one.entries.is_some() && other.entries.is_some())
+        || (one.sockets.is_some() && other.sockets.is_some())
+}
+
+async fn live(
+    scope: &Scope<BoxError>,
+    plan: &Plan,
+    targets: &[&Target],
+    stop: &Context,
+    mut progress: impl FnMut(Progress),
+) -> Result<Seen, ExamineError> {
+    let mut sources = sources(scope, plan, targets).await?;
+    let mut seen = Seen {
+        targets: targets.iter().map(ToString::to_string).collect(),
+        history: History::new(),
+        is_timed: true,
+        notes: Vec::new(),
+    };
+    let begun = Instant::now();
+    loop {
+        let at = begun.elapsed();
+        match look(&mut sources, at, stop).await {
+            Some(Ok(snapshot)) => seen.history.add(at, snapshot),
+            Some(Err(error)) if seen.history.instants().is_empty() => return Err(error),
+            Some(Err(error)) => {
+                seen.notes.push(format!(
+                    "the watch ended after {}: {}",
+                    seconds(at),
+                    chain(&error)
+                ));
+                return Ok(seen);
+            }
+            None => return Ok(seen),
+        }
+        let looks = seen.history.instants().len();
+        progress(Progress { elapsed: begun.elapsed(), period: plan.period, looks });
+        let next = begun + at + plan.every;
+        if next > begun + plan.period {
+            return Ok(seen);
+        }
+        if stop.run(tokio::time::sleep_until(next)).await.is_err() {
+            seen.notes.push(format!("the watch was ended after {}", seconds(begun.elapsed())));
+            return Ok(seen);
+        }
+    }
+}
+
+/// `None`: it was given up.
+async fn look(
+    sources: &mut [Source],
+    at: Duration,
+    stop: &Context,
+) -> Option<Result<Snapshot, ExamineError>> {
+    let all = async {
+        let mut joined = Snapshot::default();
+        for source in sources {
+            joined = joined.join(source.look(at).await?);
+        }
+        Ok(joined)
+    };
+    stop.run(all).await.ok()
+}
+
+async fn sources(
+    scope: &Scope<BoxError>,
+    plan: &Plan,
+    targets: &[&Target],
+) -> Result<Vec<Source>, ExamineError> {
+    let options = ClientOptions { max_body: DOCUMENT_BYTES_MAX, ..ClientOptions::default() };
+    let client = Client::new(scope, options)?;
+    let mut sources = Vec::with_capacity(targets.len());
+    for target in targets {
+        sources.push(match target {
+            Target::Url(url) => {
+                let (client, headers) = (client.clone(), plan.headers.clone());
+                Source::Remote(Remote::discover(client, headers, url).await?)
+            }
+            Target::Process(pid) => Source::Process(ProcessSource::new(*pid)),
+            Target::File(_) => continue,
+        });
+    }
+    Ok(sources)
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.0} s", time.as_secs_f64())
+}
+
+/// An error with all that is behind it, in one line. What an error says of its source already is
+/// not said again.
+#[must_use]
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    for behind in std::iter::successors(error.source(), |error| error.source()) {
+        let behind = behind.to_string();
+        if !text.contains(&behind) {
+            text = format!("{text}: {behind}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_said_twice() {
+        let inner = std::io::Error::other("refused");
+        let error = std::io::Error::other(SavedError::Read { path: "a".into(), source: inner });
+        assert_eq!(chain(&error), "cannot read a: refused");
+    }
+}
