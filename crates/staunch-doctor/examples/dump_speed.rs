@@ -1,4 +1,4 @@
-//! Reads a generated dump and says what that took.
+//! Reads a generated dump, looks for leaks in it, and says what that took.
 //!
 //! `cargo run --release -p staunch-doctor --example dump_speed -- 500000`: so many goroutines of some
 //! thousand different stacks, 400 bytes each. The text is made while it is read, so the memory that is
@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use std::io::{self, BufReader, Read};
 use std::time::Instant;
 
+use staunch_diagnosis::{History, Options, Snapshot, diagnose};
 use staunch_doctor::source::go::{GoroutineDumpLimits, read_goroutine_dump};
 
 const STACKS: u64 = 2_000;
@@ -25,6 +26,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         "{goroutines} goroutines, {} stacks, {megabytes:.0} MB in {took:.2?}",
         tasks.groups.len()
     );
+    let begin = Instant::now();
+    let history = History::single(Snapshot { tasks: Some(tasks), ..Snapshot::default() });
+    let findings = diagnose(&history, &Options::default());
+    println!("{} findings in {:.2?}", findings.len(), begin.elapsed());
     let status = std::fs::read_to_string("/proc/self/status")?;
     for line in status.lines().filter(|line| line.starts_with("VmHWM")) {
         println!("{line}");
@@ -73,7 +78,7 @@ impl Text {
              \t/home/build/service/store/cache.go:{stack} +0x1d\n\
              example.com/service/store.(*Cache).load({address:#x}, 0x7?)\n\
              \t/home/build/service/store/cache.go:71 +0x245\n\
-             example.com/service/api.(*Handler).serve(...)\n\
+             example.com/service/api.(*Handler{stack}).serve(...)\n\
              \t/home/build/service/api/handler.go:140\n\
              created by example.com/service/api.(*Handler).Start in goroutine {}\n\
              \t/home/build/service/api/handler.go:33 +0x4f\n\n",

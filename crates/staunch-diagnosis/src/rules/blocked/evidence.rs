@@ -37,6 +37,8 @@ pub(super) struct Evidence<'a> {
     pub(super) explained_by_connections: bool,
     /// How long the oldest has waited, at least.
     pub(super) waited: Duration,
+    /// They have come one after another, minutes apart, and all are still here.
+    pub(super) trickles: bool,
 }
 
 /// The evidence for each site, but for that of the main task.
@@ -48,8 +50,7 @@ pub(super) fn gather<'a>(history: &History, sites: &'a [Site<'a>]) -> Vec<Eviden
     let connections = connections_more(history);
     let newest = newest(tasks);
     let families = families(tasks);
-    let stuck: Vec<&Site<'_>> =
-        sites.iter().filter(|site| no_clock_helps(site) && !reach.covers(site)).collect();
+    let stuck = owners_of(sites.iter().filter(|it| no_clock_helps(it) && !reach.covers(it)));
     let is_suspect = |site: &&'a Site<'a>| tasks.deadlocked || !site.groups().any(reach::is_main);
     sites
         .iter()
@@ -62,12 +63,13 @@ pub(super) fn gather<'a>(history: &History, sites: &'a [Site<'a>]) -> Vec<Eviden
             main_waits: reach.main_waits(),
             lone: is_lone(site),
             reaches_back: reaches_back(site, newest),
-            entangled: stuck.iter().any(|other| is_other_of_kin(site, other)),
+            entangled: has_kin(site, &stuck),
             forsaken: is_forsaken(site, &families),
             piles_up: piles_up(site),
             multiplies: site.grows() && site.stay.alive.is_some_and(|it| it >= STAY_MIN),
             explained_by_connections: connections > 0 && connections * 2 >= site.more(),
             waited: site.oldest().unwrap_or_default(),
+            trickles: trickles(site),
         })
         .collect()
 }
@@ -115,9 +117,34 @@ fn no_clock_helps(site: &Site<'_>) -> bool {
     !matches!(site.wait().waiting, Waiting::ChanReceive | Waiting::Select | Waiting::SelectNoCases)
 }
 
-fn is_other_of_kin(site: &Site<'_>, other: &Site<'_>) -> bool {
-    !std::ptr::eq(site, other) && !site.owners.is_disjoint(&other.owners)
+/// By owner, the sites that have it.
+type Owners<'a> = BTreeMap<&'a str, Vec<&'a Site<'a>>>;
+
+fn owners_of<'a>(sites: impl Iterator<Item = &'a Site<'a>>) -> Owners<'a> {
+    let mut owners = Owners::new();
+    for site in sites {
+        for owner in &site.owners {
+            owners.entry(owner).or_default().push(site);
+        }
+    }
+    owners
 }
+
+/// Whether another site has an owner of `site`.
+fn has_kin(site: &Site<'_>, owners: &Owners<'_>) -> bool {
+    let mut kin = site.owners.iter().filter_map(|owner| owners.get(owner.as_str())).flatten();
+    kin.any(|other| !std::ptr::eq(site, *other))
+}
+
+/// Whether members have waited for so many different numbers of minutes that they came one by one.
+fn trickles(site: &Site<'_>) -> bool {
+    let ages: BTreeSet<_> =
+        site.members().map(|member| member.waited.unwrap_or_default()).collect();
+    ages.len() >= AGES_MIN
+}
+
+/// Fewer ages may be those of a few bursts.
+const AGES_MIN: usize = 4;
 
 fn is_lone(site: &Site<'_>) -> bool {
     let mut creators = BTreeSet::new();

@@ -108,6 +108,22 @@ fn a_lock_that_is_waited_for_long_is_a_finding_in_a_server_too() {
 }
 
 #[test]
+fn senders_that_trickle_in_and_are_never_served_are_a_finding_in_a_server() {
+    let senders = |minutes: &[u64]| {
+        let ids: Vec<u64> = (7..).take(minutes.len()).collect();
+        let mut group = group(&ids, Waiting::ChanSend, &["main.handle.func1:5"], "main.handle:4");
+        for (member, minutes) in group.members.iter_mut().zip(minutes) {
+            member.waited = Some(Duration::from_mins(*minutes));
+        }
+        let busy = super::tests::group(&[99], Waiting::Runnable, &["main.handle:9"], "main.main:1");
+        look(vec![dumper(), connection(500), busy, group])
+    };
+    assert_eq!(rules(&senders(&[9, 7, 4, 1, 0])), ["chan-send"]);
+    assert_eq!(senders(&[9, 9, 9, 9, 9]), [], "sources that nobody asks");
+    assert_eq!(senders(&[3, 2, 1, 0, 0]), [], "not for long");
+}
+
+#[test]
 fn many_receivers_may_wait_for_a_clock() {
     assert_eq!(rules(&look(vec![dumper(), receiver(&[7])])), ["chan-receive"]);
     let crowd: Vec<u64> = (7..27).collect();
