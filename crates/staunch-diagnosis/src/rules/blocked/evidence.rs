@@ -148,8 +148,9 @@ const AGES_MIN: usize = 4;
 
 fn is_lone(site: &Site<'_>) -> bool {
     let mut creators = BTreeSet::new();
-    site.count() == 1
-        || site.members().all(|it| it.creator.is_some_and(|creator| creators.insert(creator)))
+    let mut is_first_of_its = |creator| creators.insert(creator);
+    let lone = site.members().filter(|it| it.creator.is_some_and(&mut is_first_of_its)).count();
+    site.count() == 1 || lone as u64 == site.count()
 }
 
 /// The highest id that was given out so far.

@@ -131,6 +131,9 @@ fn many_receivers_may_wait_for_a_clock() {
     // The same crowd, of whom all since the first birth are still here.
     let survivors: Vec<u64> = (0..25).map(|it| 7 + 20 * it).collect();
     assert_eq!(rules(&look(vec![dumper(), receiver(&survivors)])), ["chan-receive"]);
+    let mut anonymous = receiver(&crowd);
+    anonymous.members.clear();
+    assert_eq!(look(vec![dumper(), anonymous]), []);
     // Each started by another goroutine: none of them is one of many.
     let mut group = receiver(&[7, 8]);
     group.members.iter_mut().zip(3..).for_each(|(member, id)| member.creator = Some(id));
