@@ -9,7 +9,7 @@
 //! and the senders are few; see a receiver that is reached through an interface of another package.
 
 use super::Rule;
-use super::evidence::{Evidence, OUT_OF_REACH};
+use super::evidence::{Evidence, Growth, OUT_OF_REACH};
 use super::score::Score;
 
 pub(super) const RULE: Rule = Rule {
@@ -24,8 +24,10 @@ fn weigh(evidence: &Evidence<'_>) -> Score {
     let several = evidence.site.count() >= SEVERAL;
     let aged = evidence.forsaken && evidence.waited_for(1) && several;
     let trickles = evidence.trickles && evidence.waited_for(5) && several;
+    // A queue in front of a busy receiver is served within a minute.
+    let is_common_in_services = !evidence.waited_for(1);
     evidence
-        .common(0.8)
+        .common(Growth { of_two_looks: 0.8, is_common_in_services })
         .proof(evidence.out_of_reach, 0.9, OUT_OF_REACH)
         .proof(aged, 0.8, evidence.waited_text())
         .proof(trickles, 0.8, "they came one after another over minutes, and none was served")

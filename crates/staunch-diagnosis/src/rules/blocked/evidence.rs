@@ -76,24 +76,46 @@ pub(super) fn gather<'a>(history: &History, sites: &'a [Site<'a>]) -> Vec<Eviden
 
 impl Evidence<'_> {
     /// What speaks for a leak whatever the tasks wait for: the runtime's own word, and growth.
-    /// `steady` is how sure growth alone makes it over two instants.
-    pub(super) fn common(&self, steady: f64) -> Score {
-        let instants = self.site.readings.len();
-        let sure = if instants < 3 { steady } else { 0.7 + 0.25 * self.site.tau() };
-        let anonymous = self.piles_up && !self.site.has_ids();
-        Score::default()
+    pub(super) fn common(&self, growth: Growth) -> Score {
+        let doubts: Vec<_> = self.doubts(growth).into_iter().filter(|doubt| doubt.0).collect();
+        let sure = match self.site.readings.len() {
+            0..3 => growth.of_two_looks,
+            _ => 0.7 + 0.25 * self.site.tau(),
+        };
+        let sure = doubts.iter().fold(sure, |sure, doubt| sure - doubt.1);
+        let score = Score::default()
             .proof(self.deadlocked, 0.99, "the runtime found that no goroutine can go on")
             .proof(self.given_up, 0.97, "the collector found nobody who could still wake it")
             .proof(
                 self.piles_up,
                 sure,
                 "more of them at every look, and those who were there stayed",
-            )
-            .shift(
-                anonymous,
-                if instants < ANONYMOUS_LOOKS { -0.3 } else { -0.1 },
+            );
+        doubts.into_iter().fold(score, |score, doubt| score.shift(self.piles_up, 0.0, doubt.2))
+    }
+
+    /// What speaks against growth being a leak: whether it holds, how much it counts, and why.
+    fn doubts(&self, growth: Growth) -> [(bool, f64, &'static str); 3] {
+        let by_design = growth.is_common_in_services && !self.out_of_reach;
+        let looks = self.site.readings.len();
+        let weight = if looks < ANONYMOUS_LOOKS { 0.3 } else { 0.1 };
+        [
+            (
+                !self.site.has_ids(),
+                weight,
                 "but without ids nobody knows whether they are the same",
-            )
+            ),
+            (
+                by_design && self.explained_by_connections,
+                0.3,
+                "but there are as many more connections",
+            ),
+            (
+                by_design && self.site.more() < FEW,
+                0.3,
+                "but they are few: parts of a service start late, too",
+            ),
+        ]
     }
 
     pub(super) fn waited_for(&self, minutes: u64) -> bool {
@@ -104,6 +126,18 @@ impl Evidence<'_> {
         format!("the oldest has waited for {} minutes or more", self.waited.as_secs() / 60)
     }
 }
+
+/// What growth says of a kind of wait.
+#[derive(Clone, Copy)]
+pub(super) struct Growth {
+    /// How sure growth from one look to the next makes it.
+    pub(super) of_two_looks: f64,
+    /// Healthy services have such waits: of each connection, or of parts that start when they are needed.
+    pub(super) is_common_in_services: bool,
+}
+
+/// So many more may be parts of a service that were started during the watch.
+const FEW: u64 = 5;
 
 /// Without ids, growth over so many looks is taken for a pile, and over fewer for chance.
 const ANONYMOUS_LOOKS: usize = 5;

@@ -206,6 +206,31 @@ fn as_many_more_connections_explain_receivers() {
 }
 
 #[test]
+fn connections_do_not_explain_locks_nor_the_word_of_the_runtime() {
+    let instants = |group: fn(&[u64]) -> TaskGroup| {
+        let instants = [2, 9, 20].map(|count| {
+            let ids: Vec<u64> = (7..7 + count).collect();
+            let mut groups = vec![dumper(), group(&ids)];
+            groups.extend((0..count).map(|it| connection(500 + it)));
+            groups
+        });
+        looks(instants.to_vec())
+    };
+    assert_eq!(rules(&instants(locked)), ["lock"]);
+    let leaked = |ids: &[u64]| {
+        let mut group = selecting(ids);
+        group.state.text = "select (leaked)".into();
+        group
+    };
+    assert_eq!(rules(&instants(leaked)), ["select"]);
+    let supervisors = |ids: &[u64]| {
+        let calls = ["sync.(*WaitGroup).Wait:1", "main.proxy.func1:9"];
+        group(ids, Waiting::WaitGroup, &calls, "main.proxy:5")
+    };
+    assert_eq!(instants(supervisors), []);
+}
+
+#[test]
 fn a_server_loop_in_the_same_place_may_serve_another_request() {
     let handlers = |ids: &[u64]| {
         let calls = ["main.handle:50", "net/http.(*conn).serve:3"];
