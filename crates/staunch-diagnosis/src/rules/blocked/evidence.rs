@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::{History, Snapshot, Tasks, Waiting};
+use crate::{History, Tasks, Waiting};
 
 use super::reach::{self, Reach};
 use super::score::Score;
@@ -43,9 +43,7 @@ pub(super) struct Evidence<'a> {
 
 /// The evidence for each site, but for that of the main task.
 pub(super) fn gather<'a>(history: &History, sites: &'a [Site<'a>]) -> Vec<Evidence<'a>> {
-    let Some(tasks) = history.last().and_then(|last| last.snapshot.tasks.as_ref()) else {
-        return Vec::new();
-    };
+    let Some((_, tasks)) = history.tasks().next_back() else { return Vec::new() };
     let reach = Reach::of(tasks);
     let connections = connections_more(history);
     let newest = newest(tasks);
@@ -235,11 +233,11 @@ const STAY_MIN: f64 = 0.9;
 
 /// How many more tasks wait for descriptors at the last instant than at the first.
 fn connections_more(history: &History) -> u64 {
-    let count = |snapshot: &Snapshot| -> u64 {
-        let groups = snapshot.tasks.iter().flat_map(|tasks| &tasks.groups);
-        groups.filter(|it| it.state.waiting == Waiting::Io).map(|it| it.count).sum()
+    let count = |tasks: &Tasks| -> u64 {
+        let waiting = tasks.groups.iter().filter(|it| it.state.waiting == Waiting::Io);
+        waiting.map(|group| group.count).sum()
     };
-    let counts: Vec<u64> = history.instants().iter().map(|it| count(&it.snapshot)).collect();
+    let counts: Vec<u64> = history.tasks().map(|(_, tasks)| count(tasks)).collect();
     match counts[..] {
         [first, .., last] => last.saturating_sub(first),
         _ => 0,

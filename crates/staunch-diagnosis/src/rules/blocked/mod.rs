@@ -36,7 +36,7 @@ use std::time::Duration;
 
 use crate::trend::Trend;
 use crate::{
-    Cause, Confidence, Finding, Fix, History, Kind, Place, Runtime, Severity, Tasks, Wait, Waiting,
+    Cause, Confidence, Finding, Fix, History, Kind, Place, Runtime, Severity, Wait, Waiting,
 };
 
 use cause::Suspect;
@@ -74,8 +74,7 @@ fn rule(waiting: Waiting) -> &'static Rule {
 
 /// Every site that is more than `confidence_min` likely to wait for ever.
 pub(super) fn find(history: &History, confidence_min: f64) -> Vec<Finding> {
-    let is_go = |tasks: &Tasks| tasks.runtime == Runtime::Go;
-    if !history.last().and_then(|it| it.snapshot.tasks.as_ref()).is_some_and(is_go) {
+    if !history.tasks().all(|(_, tasks)| tasks.runtime == Runtime::Go) {
         return Vec::new();
     }
     let sites = site::sites(history);

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::{Frame, Member, Pointer, Snapshot, State, TaskGroup};
+use crate::{Frame, Member, Pointer, Snapshot, State, TaskGroup, Tasks};
 
 const MIN: f64 = 0.7;
 
@@ -283,6 +283,13 @@ fn the_word_of_the_runtime_is_taken() {
     let mut leaked = selecting(&[8]);
     leaked.state.text = "select (leaked)".into();
     assert_eq!(rules(&look(vec![dumper(), connection(9), leaked])), ["select"]);
+}
+
+#[test]
+fn an_instant_without_tasks_is_passed_over() {
+    let mut history = History::single(tasks(vec![dumper(), locked(&[7])]));
+    history.add(Duration::from_secs(9), Snapshot { resident: Some(1), ..Snapshot::default() });
+    assert_eq!(rules(&find(&history, MIN)), ["lock"]);
 }
 
 #[test]
