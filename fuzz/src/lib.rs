@@ -40,6 +40,7 @@ pub const TARGETS: &[Target] = &[
     ),
     target("goroutine-dump", targets::goroutine_dump, targets::GOROUTINE_DUMPS),
     target("profile", targets::profile, targets::PROFILES),
+    target("text-profile", targets::text_profile, targets::TEXT_PROFILES),
     target("proc-net", targets::proc_net, targets::PROC_NETS),
     target("sock-diag", targets::sock_diag, targets::DATAGRAMS),
     target("proc-pid", targets::proc_pid, targets::PROC_PIDS),

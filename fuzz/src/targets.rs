@@ -244,6 +244,21 @@ pub(crate) fn profile(bytes: &[u8]) {
     let _ = black_box(go::read_heap_profile(bytes, 1 << 20));
 }
 
+/// However the bytes come, the same is read.
+pub(crate) fn text_profile(bytes: &[u8]) {
+    let ones = || std::io::BufReader::with_capacity(1, bytes);
+    let text = |error: go::TextProfileError| error.to_string();
+    let goroutines = go::read_goroutine_text(bytes, 1 << 20).map_err(text);
+    assert_eq!(goroutines, go::read_goroutine_text(ones(), 1 << 20).map_err(text));
+    let heap = go::read_heap_text(bytes, 1 << 20).map_err(text);
+    assert_eq!(heap, go::read_heap_text(ones(), 1 << 20).map_err(text));
+}
+
+pub(crate) const TEXT_PROFILES: &[&[u8]] = &[
+    b"goroutine profile: total 3\n3 @ 0x1 0x2\n# labels: {\"a\":\"b\"}\n#\t0x1\tmain.f+0x1\t\t/a.go:7\n\n",
+    b"heap profile: 1: 2 [3: 4] @ heap/1048576\n1: 2 [3: 4] @ 0x1\n#\t0x1\tmain.f+0x1\t/a.go:7\n\n# runtime.MemStats\n",
+];
+
 /// One of goroutines: a sample of one location in one function; then one of a heap, without samples.
 pub(crate) const PROFILES: &[&[u8]] = &[
     b"\x0a\x02\x08\x01\x12\x05\x0a\x01\x01\x12\x00\x12\x06\x0a\x01\x01\x12\x01\x05\x22\x06\x08\x01\x22\x02\x08\x01\x2a\x06\x08\x01\x10\x02\x20\x02\x32\x00\x32\x09goroutine\x32\x06main.f",

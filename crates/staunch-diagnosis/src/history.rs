@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::Snapshot;
+use crate::{Snapshot, Tasks};
 
 /// What was seen of one target, instant by instant.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -48,6 +48,11 @@ impl History {
     #[must_use]
     pub fn last(&self) -> Option<&Instant> {
         self.instants.last()
+    }
+
+    /// The tasks at each instant at which a source saw them, in the order of time.
+    pub fn tasks(&self) -> impl DoubleEndedIterator<Item = (Duration, &Tasks)> {
+        self.instants.iter().filter_map(|it| Some((it.at, it.snapshot.tasks.as_ref()?)))
     }
 }
 

@@ -111,6 +111,11 @@ impl Case {
         if hash.count_ones() % 2 == 0 { Half::A } else { Half::B }
     }
 
+    #[cfg(test)]
+    pub(super) fn without_dumps(name: &str, truth: Truth) -> Case {
+        Case { name: name.to_owned(), truth, dumps: Vec::new() }
+    }
+
     pub(super) fn is_real_service(&self) -> bool {
         self.name.starts_with("ok-real-")
     }

@@ -213,3 +213,61 @@ fn matches_spawn(site: &Site, report: &Report) -> bool {
 fn matches_wait(site: &Site, report: &Report) -> bool {
     report.wait.as_ref().is_some_and(|wait| site.wait_lines.contains(&wait.line))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn site(json: &str) -> Site {
+        serde_json::from_str(json).unwrap()
+    }
+
+    fn report(birth: (&str, u32), line: u32) -> Report {
+        let birth = Place { function: String::new(), file: birth.0.to_owned(), line: birth.1 };
+        let (function, file, state) = (String::new(), "app/main.go".to_owned(), String::new());
+        let wait = Some(Wait { function, file, line, state });
+        Report { birth: Some(birth), wait, label: None, fix_lines: Vec::new() }
+    }
+
+    #[test]
+    fn a_report_is_true_if_both_lines_are_right() {
+        let site = site(r#"{"spawn_line": 23, "wait_lines": [25, 31], "counts": [1, 5, 25]}"#);
+        assert!(matches(&site, &report(("app/main.go", 23), 31)));
+        assert!(!matches(&site, &report(("app/main.go", 23), 26)), "another wait");
+        assert!(!matches(&site, &report(("app/main.go", 22), 25)), "another birth");
+    }
+
+    #[test]
+    fn a_site_that_others_started_is_known_by_their_file() {
+        let json = r#"{"spawn_external": ["app/driver.go"], "wait_lines": [22], "counts": [0, 4]}"#;
+        let site = site(json);
+        assert!(matches(&site, &report(("app/driver.go", 44), 22)));
+        assert!(!matches(&site, &report(("app/main.go", 44), 22)));
+    }
+
+    fn case(kind: Kind) -> Case {
+        let json = serde_json::json!({
+            "kind": format!("{kind:?}").to_lowercase(),
+            "reportable": [{"spawn_line": 23, "wait_lines": [25], "counts": [0, 5, 25]}],
+        });
+        Case::without_dumps("some-case", serde_json::from_value(json).unwrap())
+    }
+
+    #[test]
+    fn what_is_not_there_yet_is_not_asked_for() {
+        assert_eq!(wanted(&case(Kind::Leaking), true).count(), 0);
+        assert_eq!(wanted(&case(Kind::Leaking), false).count(), 1);
+    }
+
+    #[test]
+    fn reports_are_counted_as_true_or_false() {
+        let mut tally = Tally::default();
+        let reports = [report(("app/main.go", 23), 25), report(("app/main.go", 90), 91)];
+        tally.add(&case(Kind::Leaking), &reports, false);
+        tally.add(&case(Kind::Correct), &reports[1..], false);
+        assert_eq!((tally.leaks.right, tally.leaks.of), (1, 1));
+        assert_eq!((tally.listed_correct.right, tally.listed_correct.of), (0, 1));
+        let falses = (tally.false_elsewhere, tally.false_on_clean, tally.false_on_real);
+        assert_eq!((tally.true_reports, falses), (1, (1, 1, 0)));
+    }
+}

@@ -5,9 +5,9 @@
 //! of the study of Go's blocking bugs: Tu, Liu, Song, Zhang, "Understanding real-world concurrency bugs
 //! in Go" (2019), and Yuan and others, "GoBench" (2021).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{Cause, Waiting, stack};
+use crate::{Cause, Frame, Waiting, stack};
 
 use super::Rule;
 use super::score::Score;
@@ -20,39 +20,49 @@ pub(super) struct Suspect<'a> {
     pub(super) score: Score,
 }
 
-/// Why the tasks of `suspect` wait for ever.
-pub(super) fn cause(suspect: &Suspect<'_>, all: &[Suspect<'_>]) -> Cause {
-    let defect = defect(suspect, all);
-    let culprits: Vec<&Site<'_>> = match culprits(&defect) {
-        culprits if culprits.is_empty() => defect,
-        culprits => culprits,
-    };
-    let label = Label::of(&culprits);
-    let call = suspect.site.wait().call;
-    Cause {
-        label: label.name().to_owned(),
-        text: label.text().to_owned(),
-        file: Some(call.file.to_string()),
-        line: Some(call.line),
+/// Why the tasks of each suspect wait for ever, in the order of `suspects`.
+pub(super) fn causes(suspects: &[Suspect<'_>]) -> Vec<Cause> {
+    let mut causes: Vec<Option<Cause>> = vec![None; suspects.len()];
+    for defect in defects(suspects) {
+        let sites: Vec<&Site<'_>> = defect.iter().map(|&index| suspects[index].site).collect();
+        let label = match culprits(&sites) {
+            culprits if culprits.is_empty() => Label::of(&sites),
+            culprits => Label::of(&culprits),
+        };
+        for index in defect {
+            causes[index] = Some(label.cause(suspects[index].site.wait().call));
+        }
     }
+    // Every suspect is in one defect.
+    causes.into_iter().flatten().collect()
 }
 
-/// All sites that belong together with `suspect`, itself included.
-fn defect<'a>(suspect: &Suspect<'a>, all: &[Suspect<'a>]) -> Vec<&'a Site<'a>> {
-    let mut members = vec![suspect.site];
-    let mut owners: BTreeSet<&String> = suspect.site.owners.iter().collect();
-    loop {
-        let found = all.iter().map(|it| it.site).filter(|site| {
-            let is_new = !members.iter().any(|member| std::ptr::eq(*member, *site));
-            is_new && site.owners.iter().any(|owner| owners.contains(owner))
-        });
-        let found: Vec<_> = found.collect();
-        if found.is_empty() {
-            return members;
+/// The suspects by what belongs together: those with a common owner, directly or through others.
+fn defects(suspects: &[Suspect<'_>]) -> Vec<Vec<usize>> {
+    let mut by_owner: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (index, suspect) in suspects.iter().enumerate() {
+        for owner in &suspect.site.owners {
+            by_owner.entry(owner).or_default().push(index);
         }
-        owners.extend(found.iter().flat_map(|site| &site.owners));
-        members.extend(found);
     }
+    let mut is_placed = vec![false; suspects.len()];
+    let mut defects = Vec::new();
+    for first in 0..suspects.len() {
+        let (mut defect, mut open) = (Vec::new(), vec![first]);
+        while let Some(index) = open.pop() {
+            if std::mem::replace(&mut is_placed[index], true) {
+                continue;
+            }
+            defect.push(index);
+            // Whoever comes by an owner first takes all of its suspects along.
+            let owners = suspects[index].site.owners.iter();
+            open.extend(owners.filter_map(|owner| by_owner.remove(owner.as_str())).flatten());
+        }
+        if !defect.is_empty() {
+            defects.push(defect);
+        }
+    }
+    defects
 }
 
 /// Those that do not merely wait for what they started themselves.
@@ -107,6 +117,15 @@ impl Label {
             (false, false, false, true) => Label::WaitGroup,
             _ if sites.iter().any(|site| is_about_contexts(site)) => Label::ChannelContext,
             _ => Label::Channel,
+        }
+    }
+
+    fn cause(self, call: &Frame) -> Cause {
+        Cause {
+            label: self.name().to_owned(),
+            text: self.text().to_owned(),
+            file: Some(call.file.to_string()),
+            line: Some(call.line),
         }
     }
 

@@ -11,7 +11,7 @@
 //! proves nothing: daemons wait so by design.
 
 use super::Rule;
-use super::evidence::{Evidence, OUT_OF_REACH};
+use super::evidence::{Evidence, Growth, OUT_OF_REACH};
 use super::score::Score;
 
 pub(super) const RULE: Rule = Rule {
@@ -31,9 +31,9 @@ fn weigh(evidence: &Evidence<'_>) -> Score {
 pub(super) fn weigh_receive(evidence: &Evidence<'_>, alone: f64) -> Score {
     let Evidence { out_of_reach, entangled, piles_up, .. } = *evidence;
     let crowd = !evidence.lone && !evidence.reaches_back && !entangled && !piles_up;
-    let few = piles_up && !out_of_reach && evidence.site.more() < FEW;
+    let of_two_looks = if out_of_reach { 0.8 } else { 0.65 };
     evidence
-        .common(if out_of_reach { 0.8 } else { 0.65 })
+        .common(Growth { of_two_looks, is_common_in_services: true })
         .proof(out_of_reach, alone, OUT_OF_REACH)
         .shift(out_of_reach && entangled, 0.2, "it belongs to others whom no clock helps")
         .shift(evidence.waited_for(1), 0.1, evidence.waited_text())
@@ -43,9 +43,4 @@ pub(super) fn weigh_receive(evidence: &Evidence<'_>, alone: f64) -> Score {
             -0.15,
             "but the main goroutine waits as that of a service does",
         )
-        .shift(few, -0.3, "but they are few: parts of a service start late, too")
-        .shift(evidence.explained_by_connections, -0.3, "but there are as many more connections")
 }
-
-/// So many more may be parts of a service that were started during the watch.
-const FEW: u64 = 5;

@@ -8,7 +8,7 @@
 //! alive: a pool of constant size is no finding.
 
 use super::Rule;
-use super::evidence::{Evidence, OUT_OF_REACH};
+use super::evidence::{Evidence, Growth, OUT_OF_REACH};
 use super::score::Score;
 
 pub(super) const RULE: Rule = Rule {
@@ -20,9 +20,9 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn weigh(evidence: &Evidence<'_>) -> Score {
-    evidence.common(0.7).proof(evidence.out_of_reach, 0.85, OUT_OF_REACH).shift(
-        evidence.explained_by_connections,
-        -0.3,
-        "but there are as many more connections",
+    evidence.common(Growth { of_two_looks: 0.7, is_common_in_services: true }).proof(
+        evidence.out_of_reach,
+        0.85,
+        OUT_OF_REACH,
     )
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::{History, Snapshot, Tasks, Waiting};
+use crate::{History, Tasks, Waiting};
 
 use super::reach::{self, Reach};
 use super::score::Score;
@@ -37,19 +37,18 @@ pub(super) struct Evidence<'a> {
     pub(super) explained_by_connections: bool,
     /// How long the oldest has waited, at least.
     pub(super) waited: Duration,
+    /// They have come one after another, minutes apart, and all are still here.
+    pub(super) trickles: bool,
 }
 
 /// The evidence for each site, but for that of the main task.
 pub(super) fn gather<'a>(history: &History, sites: &'a [Site<'a>]) -> Vec<Evidence<'a>> {
-    let Some(tasks) = history.last().and_then(|last| last.snapshot.tasks.as_ref()) else {
-        return Vec::new();
-    };
+    let Some((_, tasks)) = history.tasks().next_back() else { return Vec::new() };
     let reach = Reach::of(tasks);
     let connections = connections_more(history);
     let newest = newest(tasks);
     let families = families(tasks);
-    let stuck: Vec<&Site<'_>> =
-        sites.iter().filter(|site| no_clock_helps(site) && !reach.covers(site)).collect();
+    let stuck = owners_of(sites.iter().filter(|it| no_clock_helps(it) && !reach.covers(it)));
     let is_suspect = |site: &&'a Site<'a>| tasks.deadlocked || !site.groups().any(reach::is_main);
     sites
         .iter()
@@ -62,36 +61,59 @@ pub(super) fn gather<'a>(history: &History, sites: &'a [Site<'a>]) -> Vec<Eviden
             main_waits: reach.main_waits(),
             lone: is_lone(site),
             reaches_back: reaches_back(site, newest),
-            entangled: stuck.iter().any(|other| is_other_of_kin(site, other)),
+            entangled: has_kin(site, &stuck),
             forsaken: is_forsaken(site, &families),
             piles_up: piles_up(site),
             multiplies: site.grows() && site.stay.alive.is_some_and(|it| it >= STAY_MIN),
             explained_by_connections: connections > 0 && connections * 2 >= site.more(),
             waited: site.oldest().unwrap_or_default(),
+            trickles: trickles(site),
         })
         .collect()
 }
 
 impl Evidence<'_> {
     /// What speaks for a leak whatever the tasks wait for: the runtime's own word, and growth.
-    /// `steady` is how sure growth alone makes it over two instants.
-    pub(super) fn common(&self, steady: f64) -> Score {
-        let instants = self.site.readings.len();
-        let sure = if instants < 3 { steady } else { 0.7 + 0.25 * self.site.tau() };
-        let anonymous = self.piles_up && !self.site.has_ids();
-        Score::default()
+    pub(super) fn common(&self, growth: Growth) -> Score {
+        let doubts: Vec<_> = self.doubts(growth).into_iter().filter(|doubt| doubt.0).collect();
+        let sure = match self.site.readings.len() {
+            0..3 => growth.of_two_looks,
+            _ => 0.7 + 0.25 * self.site.tau(),
+        };
+        let sure = doubts.iter().fold(sure, |sure, doubt| sure - doubt.1);
+        let score = Score::default()
             .proof(self.deadlocked, 0.99, "the runtime found that no goroutine can go on")
             .proof(self.given_up, 0.97, "the collector found nobody who could still wake it")
             .proof(
                 self.piles_up,
                 sure,
                 "more of them at every look, and those who were there stayed",
-            )
-            .shift(
-                anonymous,
-                if instants < ANONYMOUS_LOOKS { -0.3 } else { -0.1 },
+            );
+        doubts.into_iter().fold(score, |score, doubt| score.shift(self.piles_up, 0.0, doubt.2))
+    }
+
+    /// What speaks against growth being a leak: whether it holds, how much it counts, and why.
+    fn doubts(&self, growth: Growth) -> [(bool, f64, &'static str); 3] {
+        let by_design = growth.is_common_in_services && !self.out_of_reach;
+        let looks = self.site.readings.len();
+        let weight = if looks < ANONYMOUS_LOOKS { 0.3 } else { 0.1 };
+        [
+            (
+                !self.site.has_ids(),
+                weight,
                 "but without ids nobody knows whether they are the same",
-            )
+            ),
+            (
+                by_design && self.explained_by_connections,
+                0.3,
+                "but there are as many more connections",
+            ),
+            (
+                by_design && self.site.more() < FEW,
+                0.3,
+                "but they are few: parts of a service start late, too",
+            ),
+        ]
     }
 
     pub(super) fn waited_for(&self, minutes: u64) -> bool {
@@ -102,6 +124,18 @@ impl Evidence<'_> {
         format!("the oldest has waited for {} minutes or more", self.waited.as_secs() / 60)
     }
 }
+
+/// What growth says of a kind of wait.
+#[derive(Clone, Copy)]
+pub(super) struct Growth {
+    /// How sure growth from one look to the next makes it.
+    pub(super) of_two_looks: f64,
+    /// Healthy services have such waits: of each connection, or of parts that start when they are needed.
+    pub(super) is_common_in_services: bool,
+}
+
+/// So many more may be parts of a service that were started during the watch.
+const FEW: u64 = 5;
 
 /// Without ids, growth over so many looks is taken for a pile, and over fewer for chance.
 const ANONYMOUS_LOOKS: usize = 5;
@@ -115,14 +149,40 @@ fn no_clock_helps(site: &Site<'_>) -> bool {
     !matches!(site.wait().waiting, Waiting::ChanReceive | Waiting::Select | Waiting::SelectNoCases)
 }
 
-fn is_other_of_kin(site: &Site<'_>, other: &Site<'_>) -> bool {
-    !std::ptr::eq(site, other) && !site.owners.is_disjoint(&other.owners)
+/// By owner, the sites that have it.
+type Owners<'a> = BTreeMap<&'a str, Vec<&'a Site<'a>>>;
+
+fn owners_of<'a>(sites: impl Iterator<Item = &'a Site<'a>>) -> Owners<'a> {
+    let mut owners = Owners::new();
+    for site in sites {
+        for owner in &site.owners {
+            owners.entry(owner).or_default().push(site);
+        }
+    }
+    owners
 }
+
+/// Whether another site has an owner of `site`.
+fn has_kin(site: &Site<'_>, owners: &Owners<'_>) -> bool {
+    let mut kin = site.owners.iter().filter_map(|owner| owners.get(owner.as_str())).flatten();
+    kin.any(|other| !std::ptr::eq(site, *other))
+}
+
+/// Whether members have waited for so many different numbers of minutes that they came one by one.
+fn trickles(site: &Site<'_>) -> bool {
+    let ages: BTreeSet<_> =
+        site.members().map(|member| member.waited.unwrap_or_default()).collect();
+    ages.len() >= AGES_MIN
+}
+
+/// Fewer ages may be those of a few bursts.
+const AGES_MIN: usize = 4;
 
 fn is_lone(site: &Site<'_>) -> bool {
     let mut creators = BTreeSet::new();
-    site.count() == 1
-        || site.members().all(|it| it.creator.is_some_and(|creator| creators.insert(creator)))
+    let mut is_first_of_its = |creator| creators.insert(creator);
+    let lone = site.members().filter(|it| it.creator.is_some_and(&mut is_first_of_its)).count();
+    site.count() == 1 || lone as u64 == site.count()
 }
 
 /// The highest id that was given out so far.
@@ -173,11 +233,11 @@ const STAY_MIN: f64 = 0.9;
 
 /// How many more tasks wait for descriptors at the last instant than at the first.
 fn connections_more(history: &History) -> u64 {
-    let count = |snapshot: &Snapshot| -> u64 {
-        let groups = snapshot.tasks.iter().flat_map(|tasks| &tasks.groups);
-        groups.filter(|it| it.state.waiting == Waiting::Io).map(|it| it.count).sum()
+    let count = |tasks: &Tasks| -> u64 {
+        let waiting = tasks.groups.iter().filter(|it| it.state.waiting == Waiting::Io);
+        waiting.map(|group| group.count).sum()
     };
-    let counts: Vec<u64> = history.instants().iter().map(|it| count(&it.snapshot)).collect();
+    let counts: Vec<u64> = history.tasks().map(|(_, tasks)| count(tasks)).collect();
     match counts[..] {
         [first, .., last] => last.saturating_sub(first),
         _ => 0,

@@ -9,7 +9,7 @@
 //! a running server is contention, and no finding.
 
 use super::Rule;
-use super::evidence::{Evidence, OUT_OF_REACH};
+use super::evidence::{Evidence, Growth, OUT_OF_REACH};
 use super::score::Score;
 
 pub(super) const RULE: Rule = Rule {
@@ -22,7 +22,7 @@ pub(super) const RULE: Rule = Rule {
 
 fn weigh(evidence: &Evidence<'_>) -> Score {
     evidence
-        .common(0.8)
+        .common(Growth { of_two_looks: 0.8, is_common_in_services: false })
         .proof(evidence.out_of_reach, 0.9, OUT_OF_REACH)
         .proof(evidence.waited_for(5), 0.8, evidence.waited_text())
         .shift(evidence.waited_for(15), 0.1, "which is longer than any critical section")

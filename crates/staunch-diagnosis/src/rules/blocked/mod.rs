@@ -36,7 +36,7 @@ use std::time::Duration;
 
 use crate::trend::Trend;
 use crate::{
-    Confidence, Finding, Fix, History, Kind, Place, Runtime, Severity, Tasks, Wait, Waiting,
+    Cause, Confidence, Finding, Fix, History, Kind, Place, Runtime, Severity, Wait, Waiting,
 };
 
 use cause::Suspect;
@@ -74,8 +74,7 @@ fn rule(waiting: Waiting) -> &'static Rule {
 
 /// Every site that is more than `confidence_min` likely to wait for ever.
 pub(super) fn find(history: &History, confidence_min: f64) -> Vec<Finding> {
-    let is_go = |tasks: &Tasks| tasks.runtime == Runtime::Go;
-    if !history.last().and_then(|it| it.snapshot.tasks.as_ref()).is_some_and(is_go) {
+    if !history.tasks().all(|(_, tasks)| tasks.runtime == Runtime::Go) {
         return Vec::new();
     }
     let sites = site::sites(history);
@@ -85,10 +84,11 @@ pub(super) fn find(history: &History, confidence_min: f64) -> Vec<Finding> {
         (score.value() >= confidence_min).then_some(Suspect { site: evidence.site, rule, score })
     });
     let suspects: Vec<Suspect<'_>> = suspects.collect();
-    suspects.iter().map(|suspect| finding(suspect, &suspects)).collect()
+    let causes = cause::causes(&suspects);
+    suspects.iter().zip(causes).map(|(suspect, cause)| finding(suspect, cause)).collect()
 }
 
-fn finding(suspect: &Suspect<'_>, all: &[Suspect<'_>]) -> Finding {
+fn finding(suspect: &Suspect<'_>, cause: Cause) -> Finding {
     let Suspect { site, rule, score } = suspect;
     let wait = site.wait();
     let birth = site.birth.map(Place::from);
@@ -108,7 +108,7 @@ fn finding(suspect: &Suspect<'_>, all: &[Suspect<'_>]) -> Finding {
             line: wait.call.line,
             state: wait.groups[0].state.text.to_string(),
         }),
-        cause: Some(cause::cause(suspect, all)),
+        cause: Some(cause),
         fix: Some(fix(rule, site)),
         forecast: forecast(site),
         evidence: evidence_lines(site, score),

@@ -8,7 +8,7 @@
 //! nobody alive has code of the package on a stack. Nor can it say where the channel should be made.
 
 use super::Rule;
-use super::evidence::{Evidence, OUT_OF_REACH};
+use super::evidence::{Evidence, Growth, OUT_OF_REACH};
 use super::score::Score;
 
 pub(super) const RULE: Rule = Rule {
@@ -21,7 +21,7 @@ pub(super) const RULE: Rule = Rule {
 fn weigh(evidence: &Evidence<'_>) -> Score {
     let sends = evidence.site.wait().groups[0].state.text.contains("send");
     evidence
-        .common(0.9)
+        .common(Growth { of_two_looks: 0.9, is_common_in_services: false })
         .proof(true, 0.65, "a nil channel is never ready")
         .proof(sends, 0.97, "and nobody means to send for ever")
         .proof(evidence.out_of_reach, 0.97, OUT_OF_REACH)

@@ -6,7 +6,7 @@
 //! of one line are taken for a leak, since nobody needs the second.
 
 use super::Rule;
-use super::evidence::{Evidence, OUT_OF_REACH};
+use super::evidence::{Evidence, Growth, OUT_OF_REACH};
 use super::score::Score;
 
 pub(super) const RULE: Rule = Rule {
@@ -18,7 +18,7 @@ pub(super) const RULE: Rule = Rule {
 
 fn weigh(evidence: &Evidence<'_>) -> Score {
     evidence
-        .common(0.8)
+        .common(Growth { of_two_looks: 0.8, is_common_in_services: false })
         .proof(true, 0.5, "`select {}` never ends")
         .proof(evidence.site.count() > 1, 0.85, "and there are several of them")
         .proof(evidence.out_of_reach && !evidence.main_waits, 0.85, OUT_OF_REACH)

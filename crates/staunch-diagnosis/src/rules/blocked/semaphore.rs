@@ -5,7 +5,7 @@
 //! **Cannot**: say whether it is a lock, a wait group or something else.
 
 use super::Rule;
-use super::evidence::{Evidence, OUT_OF_REACH};
+use super::evidence::{Evidence, Growth, OUT_OF_REACH};
 use super::score::Score;
 
 pub(super) const RULE: Rule = Rule {
@@ -16,5 +16,9 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn weigh(evidence: &Evidence<'_>) -> Score {
-    evidence.common(0.75).proof(evidence.out_of_reach, 0.75, OUT_OF_REACH)
+    evidence.common(Growth { of_two_looks: 0.75, is_common_in_services: false }).proof(
+        evidence.out_of_reach,
+        0.75,
+        OUT_OF_REACH,
+    )
 }

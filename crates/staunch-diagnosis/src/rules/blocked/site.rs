@@ -41,12 +41,8 @@ type Key<'a> = (Option<&'a Frame>, &'a str);
 
 /// All sites that have tasks at the last instant.
 pub(super) fn sites(history: &History) -> Vec<Site<'_>> {
-    let instants: Vec<_> = history
-        .instants()
-        .iter()
-        .filter_map(|instant| Some((instant.at, instant.snapshot.tasks.as_ref()?)))
-        .map(|(at, tasks)| (at, by_site(&tasks.groups)))
-        .collect();
+    let instants: Vec<_> =
+        history.tasks().map(|(at, tasks)| (at, by_site(&tasks.groups))).collect();
     let Some((_, last)) = instants.last() else { return Vec::new() };
     last.iter().map(|(key, groups)| site(key, groups, &instants)).collect()
 }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::{Frame, Member, Pointer, Snapshot, State, TaskGroup};
+use crate::{Frame, Member, Pointer, Snapshot, State, TaskGroup, Tasks};
 
 const MIN: f64 = 0.7;
 
@@ -108,6 +108,22 @@ fn a_lock_that_is_waited_for_long_is_a_finding_in_a_server_too() {
 }
 
 #[test]
+fn senders_that_trickle_in_and_are_never_served_are_a_finding_in_a_server() {
+    let senders = |minutes: &[u64]| {
+        let ids: Vec<u64> = (7..).take(minutes.len()).collect();
+        let mut group = group(&ids, Waiting::ChanSend, &["main.handle.func1:5"], "main.handle:4");
+        for (member, minutes) in group.members.iter_mut().zip(minutes) {
+            member.waited = Some(Duration::from_mins(*minutes));
+        }
+        let busy = super::tests::group(&[99], Waiting::Runnable, &["main.handle:9"], "main.main:1");
+        look(vec![dumper(), connection(500), busy, group])
+    };
+    assert_eq!(rules(&senders(&[9, 7, 4, 1, 0])), ["chan-send"]);
+    assert_eq!(senders(&[9, 9, 9, 9, 9]), [], "sources that nobody asks");
+    assert_eq!(senders(&[3, 2, 1, 0, 0]), [], "not for long");
+}
+
+#[test]
 fn many_receivers_may_wait_for_a_clock() {
     assert_eq!(rules(&look(vec![dumper(), receiver(&[7])])), ["chan-receive"]);
     let crowd: Vec<u64> = (7..27).collect();
@@ -115,6 +131,9 @@ fn many_receivers_may_wait_for_a_clock() {
     // The same crowd, of whom all since the first birth are still here.
     let survivors: Vec<u64> = (0..25).map(|it| 7 + 20 * it).collect();
     assert_eq!(rules(&look(vec![dumper(), receiver(&survivors)])), ["chan-receive"]);
+    let mut anonymous = receiver(&crowd);
+    anonymous.members.clear();
+    assert_eq!(look(vec![dumper(), anonymous]), []);
     // Each started by another goroutine: none of them is one of many.
     let mut group = receiver(&[7, 8]);
     group.members.iter_mut().zip(3..).for_each(|(member, id)| member.creator = Some(id));
@@ -187,6 +206,31 @@ fn as_many_more_connections_explain_receivers() {
 }
 
 #[test]
+fn connections_do_not_explain_locks_nor_the_word_of_the_runtime() {
+    let instants = |group: fn(&[u64]) -> TaskGroup| {
+        let instants = [2, 9, 20].map(|count| {
+            let ids: Vec<u64> = (7..7 + count).collect();
+            let mut groups = vec![dumper(), group(&ids)];
+            groups.extend((0..count).map(|it| connection(500 + it)));
+            groups
+        });
+        looks(instants.to_vec())
+    };
+    assert_eq!(rules(&instants(locked)), ["lock"]);
+    let leaked = |ids: &[u64]| {
+        let mut group = selecting(ids);
+        group.state.text = "select (leaked)".into();
+        group
+    };
+    assert_eq!(rules(&instants(leaked)), ["select"]);
+    let supervisors = |ids: &[u64]| {
+        let calls = ["sync.(*WaitGroup).Wait:1", "main.proxy.func1:9"];
+        group(ids, Waiting::WaitGroup, &calls, "main.proxy:5")
+    };
+    assert_eq!(instants(supervisors), []);
+}
+
+#[test]
 fn a_server_loop_in_the_same_place_may_serve_another_request() {
     let handlers = |ids: &[u64]| {
         let calls = ["main.handle:50", "net/http.(*conn).serve:3"];
@@ -239,6 +283,13 @@ fn the_word_of_the_runtime_is_taken() {
     let mut leaked = selecting(&[8]);
     leaked.state.text = "select (leaked)".into();
     assert_eq!(rules(&look(vec![dumper(), connection(9), leaked])), ["select"]);
+}
+
+#[test]
+fn an_instant_without_tasks_is_passed_over() {
+    let mut history = History::single(tasks(vec![dumper(), locked(&[7])]));
+    history.add(Duration::from_secs(9), Snapshot { resident: Some(1), ..Snapshot::default() });
+    assert_eq!(rules(&find(&history, MIN)), ["lock"]);
 }
 
 #[test]

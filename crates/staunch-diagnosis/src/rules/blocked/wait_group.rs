@@ -7,7 +7,7 @@
 //! it waits.
 
 use super::Rule;
-use super::evidence::{Evidence, OUT_OF_REACH};
+use super::evidence::{Evidence, Growth, OUT_OF_REACH};
 use super::score::Score;
 
 pub(super) const RULE: Rule = Rule {
@@ -19,5 +19,9 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn weigh(evidence: &Evidence<'_>) -> Score {
-    evidence.common(0.8).proof(evidence.out_of_reach, 0.9, OUT_OF_REACH)
+    evidence.common(Growth { of_two_looks: 0.8, is_common_in_services: true }).proof(
+        evidence.out_of_reach,
+        0.9,
+        OUT_OF_REACH,
+    )
 }

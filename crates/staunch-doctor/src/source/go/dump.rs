@@ -390,7 +390,7 @@ fn is_remark(text: &str) -> bool {
 }
 
 /// The beginning of a line, for a message.
-fn excerpt(text: &str) -> String {
+pub(super) fn excerpt(text: &str) -> String {
     text.chars().take(80).map(|it| if it.is_control() { '.' } else { it }).collect()
 }
 

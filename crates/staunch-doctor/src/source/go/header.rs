@@ -39,8 +39,8 @@ pub(super) fn parse(line: &str) -> Result<Header<'_>, &'static str> {
     Ok(Header { id, status, waited, labels })
 }
 
-/// `"key": "value", "key": "value"}`: what is not of this form is left out.
-fn parse_labels(text: &str) -> Vec<(String, String)> {
+/// `"key": "value", "key": "value"}`, with or without spaces: what is not of this form is left out.
+pub(super) fn parse_labels(text: &str) -> Vec<(String, String)> {
     let mut strings = text.split('"').skip(1).step_by(2).map(str::to_owned);
     let mut labels = Vec::new();
     while let (Some(key), Some(value)) = (strings.next(), strings.next()) {

@@ -228,20 +228,26 @@ fn group(frames: Vec<Frame>, labels: Vec<(String, String)>, count: u64, leaked: 
 
 /// What Go would call the state of a goroutine with these frames.
 fn status(frames: &[Frame]) -> &'static str {
-    let reason = frames.iter().take(PARKING_FRAMES_MAX).find_map(|frame| match &*frame.function {
+    let parked = frames.first().is_some_and(|frame| &*frame.function == "runtime.gopark");
+    let otherwise = if parked { "waiting" } else { "runnable" };
+    status_of_visible_calls(frames).unwrap_or(otherwise)
+}
+
+/// What its innermost calls tell of the state of a goroutine.
+pub(super) fn status_of_visible_calls(frames: &[Frame]) -> Option<&'static str> {
+    frames.iter().take(PARKING_FRAMES_MAX).find_map(|frame| match &*frame.function {
         "runtime.chansend" | "runtime.chansend1" => Some("chan send"),
         "runtime.chanrecv" | "runtime.chanrecv1" | "runtime.chanrecv2" => Some("chan receive"),
         "runtime.selectgo" => Some("select"),
         "runtime.block" => Some("select (no cases)"),
         "sync.runtime_notifyListWait" => Some("sync.Cond.Wait"),
-        "runtime.semacquire1" => Some("semacquire"),
-        "runtime.netpollblock" => Some("IO wait"),
-        "time.Sleep" | "runtime.timeSleep" => Some("sleep"),
+        "internal/poll.runtime_pollWait" => Some("IO wait"),
+        "time.Sleep" => Some("sleep"),
         "os/signal.signal_recv" => Some("syscall"),
+        "runtime.semacquire1" => Some("semacquire"),
+        function if function.contains("runtime_Semacquire") => Some("semacquire"),
         _ => None,
-    });
-    let parked = frames.first().is_some_and(|frame| &*frame.function == "runtime.gopark");
-    reason.unwrap_or(if parked { "waiting" } else { "runnable" })
+    })
 }
 
 /// How far in the calls that make a goroutine wait may be.
