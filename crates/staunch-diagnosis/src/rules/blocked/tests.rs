@@ -242,6 +242,19 @@ fn a_server_loop_in_the_same_place_may_serve_another_request() {
 }
 
 #[test]
+fn handlers_that_wait_for_a_lock_are_a_finding_if_none_of_them_moves() {
+    let handlers = |ids: &[u64]| {
+        let calls = ["sync.(*Mutex).Lock:2", "main.pay:50", "net/http.(*conn).serve:3"];
+        group(ids, Waiting::Lock, &calls, "net/http.(*Server).Serve:4")
+    };
+    let look = |ids: &[u64]| vec![dumper(), connection(500), handlers(ids)];
+    let stuck = [&[7, 8][..], &[7, 8, 9, 10], &[7, 8, 9, 10, 11, 12, 13]];
+    assert_eq!(rules(&looks(stuck.map(look).to_vec())), ["lock"]);
+    let moving = [&[7, 8][..], &[7, 9, 10, 11], &[7, 9, 10, 11, 12, 13, 14]];
+    assert_eq!(looks(moving.map(look).to_vec()), []);
+}
+
+#[test]
 fn a_nil_channel_is_never_sent_on_by_design() {
     let nil = |text: &str| {
         let mut group = group(&[7], Waiting::NilChan, &["main.f:3"], "main.g:2");
