@@ -172,9 +172,14 @@ impl<'a> Site<'a> {
         self.members().filter_map(|member| member.waited).max()
     }
 
-    /// Whether there are more and more of them.
+    /// Whether there are more and more of them, up to the end: a pool that has reached its size does
+    /// not grow any more.
     pub(super) fn grows(&self) -> bool {
-        self.more() > 0 && self.tau() >= TAU_MIN
+        let looks = self.readings.len();
+        let before = looks.checked_sub(1 + (looks / 3).max(1)).map(|index| self.readings[index].1);
+        before.is_some_and(|before| before < self.count())
+            && self.more() > 0
+            && self.tau() >= TAU_MIN
     }
 
     /// How sure it is that it grows: 1 if every instant shows more than all before.

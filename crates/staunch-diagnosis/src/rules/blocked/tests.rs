@@ -179,6 +179,8 @@ fn what_comes_and_goes_does_not_pile_up() {
     assert_eq!(looks(first_seen.to_vec()), [], "nobody has been seen to stay");
     let few = [1, 2, 3].map(|count| vec![dumper(), connection(500), pile(count, 7)]);
     assert_eq!(looks(few.to_vec()), [], "parts of a service that start late");
+    let full = [10, 16, 16].map(|count| vec![dumper(), connection(500), pile(count, 7)]);
+    assert_eq!(looks(full.to_vec()), [], "a pool that has reached its size");
 }
 
 #[test]
@@ -314,19 +316,21 @@ fn threads_of_a_jvm_are_not_judged_here() {
 
 #[test]
 fn loops_that_multiply_are_a_finding_unless_they_only_sleep_long() {
-    let sleepers = |nanos: u64| {
+    let sleepers = |main: TaskGroup, nanos: u64| {
         let instants = [3, 6, 9].map(|count| {
             let ids: Vec<u64> = (7..7 + count).collect();
             let mut group =
                 group(&ids, Waiting::Sleep, &["time.Sleep:1", "main.poll:4"], "main.g:2");
             let pointer = Pointer { frame: 0, argument: 0, certain: true, value: nanos };
             group.members.iter_mut().for_each(|it| it.pointers.push(pointer));
-            vec![dumper(), group]
+            vec![main.clone(), group]
         });
         looks(instants.to_vec())
     };
-    assert_eq!(rules(&sleepers(1_000_000)), ["endless"]);
-    assert_eq!(sleepers(60_000_000_000), []);
+    assert_eq!(rules(&sleepers(dumper(), 1_000_000)), ["endless"]);
+    assert_eq!(sleepers(dumper(), 60_000_000_000), []);
+    let service = group(&[1], Waiting::Io, &["net.(*TCPListener).Accept:1", "main.main:9"], "");
+    assert_eq!(sleepers(service, 1_000_000), [], "a pool may grow with its load");
 }
 
 #[test]
