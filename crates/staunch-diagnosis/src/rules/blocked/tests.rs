@@ -171,6 +171,21 @@ fn what_piles_up_is_a_finding_even_in_a_server() {
 }
 
 #[test]
+fn who_still_worked_at_the_first_look_may_pile_up_later() {
+    let searching = |ids: &[u64]| {
+        group(ids, Waiting::Sleep, &["time.Sleep:1", "main.find.func1:18"], "main.find:24")
+    };
+    let sending =
+        |ids: &[u64]| group(ids, Waiting::ChanSend, &["main.find.func1:25"], "main.find:24");
+    let server = || vec![dumper(), connection(500)];
+    let first = [server(), vec![searching(&[7, 8])]].concat();
+    let second = [server(), vec![sending(&[7, 8]), searching(&[9, 10])]].concat();
+    let ids: Vec<u64> = (7..15).collect();
+    let third = [server(), vec![sending(&ids), searching(&[16])]].concat();
+    assert_eq!(rules(&looks(vec![first, second, third])), ["chan-send"]);
+}
+
+#[test]
 fn what_comes_and_goes_does_not_pile_up() {
     let busy = [(2, 7), (9, 100), (20, 200)];
     let busy = busy.map(|(count, base)| vec![dumper(), connection(500), pile(count, base)]);
