@@ -218,14 +218,17 @@ fn is_forsaken(site: &Site<'_>, families: &BTreeMap<String, u64>) -> bool {
 
 /// Whether there are more and more, and those who were there have not moved. A task of a server's own
 /// loop serves one request after another, so that the same id in the same place may be another wait:
-/// for those, the runtime must say that they have waited long.
+/// of those, the runtime must say that they have waited long, or none at all may have moved.
 fn piles_up(site: &Site<'_>) -> bool {
     let stays = match site.stay.in_place {
         Some(share) => share >= STAY_MIN,
         None => !site.has_ids(),
     };
     let is_loop = crate::stack::is_standard(&site.entry.function);
-    site.grows() && stays && (!is_loop || site.oldest().is_some())
+    let none_moved = site.stay.in_place.is_some_and(|share| share >= 1.0)
+        && site.readings.len() >= 3
+        && site.more() >= FEW;
+    site.grows() && stays && (!is_loop || none_moved || site.oldest().is_some())
 }
 
 /// Of those that wait, a tenth may be at work at the last look and still be the same crowd.

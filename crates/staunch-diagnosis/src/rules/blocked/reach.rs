@@ -30,7 +30,7 @@ impl Reach {
             return reach;
         }
         for group in &tasks.groups {
-            reach.main_waits |= is_main(group) && group.state.waiting.is_for_others();
+            reach.main_waits |= is_main(group) && !is_running(group);
             if is_alive(group) {
                 reach.spread_from(group);
             }
@@ -47,8 +47,8 @@ impl Reach {
                 .any(|frame| self.packages.contains(stack::package(&frame.function)))
     }
 
-    /// Whether the main task itself waits, as that of a service does: then there is somebody who
-    /// wakes the program, if only a clock.
+    /// Whether the main task itself waits, as that of a service does, for connections, signals or the
+    /// time: then there is somebody who wakes the program, if only a clock.
     pub(super) fn main_waits(&self) -> bool {
         self.main_waits
     }
@@ -60,6 +60,10 @@ impl Reach {
         let serves = matches!(group.state.waiting, Waiting::Io | Waiting::Syscall);
         self.everybody |= serves || !has_own || is_serving(group);
     }
+}
+
+fn is_running(group: &TaskGroup) -> bool {
+    matches!(group.state.waiting, Waiting::Running | Waiting::Runnable)
 }
 
 /// Whether tasks go on by themselves.

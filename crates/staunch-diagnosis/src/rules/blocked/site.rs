@@ -23,7 +23,7 @@ pub(super) struct Site<'a> {
 /// seen earlier, or tasks have no ids.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Stay {
-    /// They wait in the same place.
+    /// Of those that waited: they wait in the same place.
     pub(super) in_place: Option<f64>,
     /// They have not ended.
     pub(super) alive: Option<f64>,
@@ -128,18 +128,26 @@ fn places<'a>(groups: &[&'a TaskGroup]) -> Places<'a> {
 
 fn stay(mut instants: Vec<Places<'_>>) -> Stay {
     let Some(last) = instants.pop() else { return Stay::default() };
-    instants.retain(|places| !places.is_empty());
-    let least = |is_kept: fn(&Places<'_>, u64, (Option<&Frame>, Waiting)) -> bool| {
-        let shares = instants.iter().map(|early| {
-            let kept = early.iter().filter(|(id, place)| is_kept(&last, **id, **place)).count();
-            kept as f64 / early.len() as f64
-        });
-        shares.min_by(f64::total_cmp)
+    let in_place = |early: &Places<'_>| {
+        // Who was still at work has not begun to wait.
+        let waited = early.iter().filter(|(_, place)| place.1.is_for_others());
+        share(waited, |(id, place)| last.get(id) == Some(place))
     };
+    let alive = |early: &Places<'_>| share(early.iter(), |(id, _)| last.contains_key(id));
     Stay {
-        in_place: least(|last, id, place| last.get(&id) == Some(&place)),
-        alive: least(|last, id, _| last.contains_key(&id)),
+        in_place: instants.iter().filter_map(in_place).min_by(f64::total_cmp),
+        alive: instants.iter().filter_map(alive).min_by(f64::total_cmp),
     }
+}
+
+/// The part of `items` for which `holds`; `None` of none.
+fn share<T>(items: impl Iterator<Item = T>, holds: impl Fn(T) -> bool) -> Option<f64> {
+    let (mut all, mut held) = (0_u64, 0_u64);
+    for item in items {
+        all += 1;
+        held += u64::from(holds(item));
+    }
+    (all > 0).then(|| held as f64 / all as f64)
 }
 
 impl<'a> Site<'a> {
@@ -172,9 +180,14 @@ impl<'a> Site<'a> {
         self.members().filter_map(|member| member.waited).max()
     }
 
-    /// Whether there are more and more of them.
+    /// Whether there are more and more of them, up to the end: a pool that has reached its size does
+    /// not grow any more.
     pub(super) fn grows(&self) -> bool {
-        self.more() > 0 && self.tau() >= TAU_MIN
+        let looks = self.readings.len();
+        let before = looks.checked_sub(1 + (looks / 3).max(1)).map(|index| self.readings[index].1);
+        before.is_some_and(|before| before < self.count())
+            && self.more() > 0
+            && self.tau() >= TAU_MIN
     }
 
     /// How sure it is that it grows: 1 if every instant shows more than all before.

@@ -171,6 +171,21 @@ fn what_piles_up_is_a_finding_even_in_a_server() {
 }
 
 #[test]
+fn who_still_worked_at_the_first_look_may_pile_up_later() {
+    let searching = |ids: &[u64]| {
+        group(ids, Waiting::Sleep, &["time.Sleep:1", "main.find.func1:18"], "main.find:24")
+    };
+    let sending =
+        |ids: &[u64]| group(ids, Waiting::ChanSend, &["main.find.func1:25"], "main.find:24");
+    let server = || vec![dumper(), connection(500)];
+    let first = [server(), vec![searching(&[7, 8])]].concat();
+    let second = [server(), vec![sending(&[7, 8]), searching(&[9, 10])]].concat();
+    let ids: Vec<u64> = (7..15).collect();
+    let third = [server(), vec![sending(&ids), searching(&[16])]].concat();
+    assert_eq!(rules(&looks(vec![first, second, third])), ["chan-send"]);
+}
+
+#[test]
 fn what_comes_and_goes_does_not_pile_up() {
     let busy = [(2, 7), (9, 100), (20, 200)];
     let busy = busy.map(|(count, base)| vec![dumper(), connection(500), pile(count, base)]);
@@ -179,6 +194,8 @@ fn what_comes_and_goes_does_not_pile_up() {
     assert_eq!(looks(first_seen.to_vec()), [], "nobody has been seen to stay");
     let few = [1, 2, 3].map(|count| vec![dumper(), connection(500), pile(count, 7)]);
     assert_eq!(looks(few.to_vec()), [], "parts of a service that start late");
+    let full = [10, 16, 16].map(|count| vec![dumper(), connection(500), pile(count, 7)]);
+    assert_eq!(looks(full.to_vec()), [], "a pool that has reached its size");
 }
 
 #[test]
@@ -242,6 +259,19 @@ fn a_server_loop_in_the_same_place_may_serve_another_request() {
 }
 
 #[test]
+fn handlers_that_wait_for_a_lock_are_a_finding_if_none_of_them_moves() {
+    let handlers = |ids: &[u64]| {
+        let calls = ["sync.(*Mutex).Lock:2", "main.pay:50", "net/http.(*conn).serve:3"];
+        group(ids, Waiting::Lock, &calls, "net/http.(*Server).Serve:4")
+    };
+    let look = |ids: &[u64]| vec![dumper(), connection(500), handlers(ids)];
+    let stuck = [&[7, 8][..], &[7, 8, 9, 10], &[7, 8, 9, 10, 11, 12, 13]];
+    assert_eq!(rules(&looks(stuck.map(look).to_vec())), ["lock"]);
+    let moving = [&[7, 8][..], &[7, 9, 10, 11], &[7, 9, 10, 11, 12, 13, 14]];
+    assert_eq!(looks(moving.map(look).to_vec()), []);
+}
+
+#[test]
 fn a_nil_channel_is_never_sent_on_by_design() {
     let nil = |text: &str| {
         let mut group = group(&[7], Waiting::NilChan, &["main.f:3"], "main.g:2");
@@ -301,19 +331,21 @@ fn threads_of_a_jvm_are_not_judged_here() {
 
 #[test]
 fn loops_that_multiply_are_a_finding_unless_they_only_sleep_long() {
-    let sleepers = |nanos: u64| {
+    let sleepers = |main: TaskGroup, nanos: u64| {
         let instants = [3, 6, 9].map(|count| {
             let ids: Vec<u64> = (7..7 + count).collect();
             let mut group =
                 group(&ids, Waiting::Sleep, &["time.Sleep:1", "main.poll:4"], "main.g:2");
             let pointer = Pointer { frame: 0, argument: 0, certain: true, value: nanos };
             group.members.iter_mut().for_each(|it| it.pointers.push(pointer));
-            vec![dumper(), group]
+            vec![main.clone(), group]
         });
         looks(instants.to_vec())
     };
-    assert_eq!(rules(&sleepers(1_000_000)), ["endless"]);
-    assert_eq!(sleepers(60_000_000_000), []);
+    assert_eq!(rules(&sleepers(dumper(), 1_000_000)), ["endless"]);
+    assert_eq!(sleepers(dumper(), 60_000_000_000), []);
+    let service = group(&[1], Waiting::Io, &["net.(*TCPListener).Accept:1", "main.main:9"], "");
+    assert_eq!(sleepers(service, 1_000_000), [], "a pool may grow with its load");
 }
 
 #[test]
