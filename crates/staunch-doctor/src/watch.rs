@@ -1,7 +1,8 @@
 //! Looks at targets, once or again and again, until there is enough to diagnose.
 //!
 //! What runs is looked at at every interval; a saved dump is one look. All sources of one process
-//! share one history, so that rules see its goroutines, sockets and memory at the same instants.
+//! share one history, so that rules see its goroutines, sockets and memory at the same instants. What
+//! costs a service more, its heap, is looked at first and last: two are enough to see what grew.
 //!
 //! **Invariant.** Whatever ends the watch after the first look (its time, Ctrl-C, a target that
 //! ends), what was seen until then is diagnosed.
@@ -17,7 +18,7 @@ use crate::{
     source::{
         file::{SavedError, read_file},
         process::{ProcessSource, ProcessSourceError},
-        remote::{DOCUMENT_BYTES_MAX, Remote, RemoteError},
+        remote::{DOCUMENT_BYTES_MAX, Depth, Remote, RemoteError},
     },
     target::Target,
 };
@@ -90,15 +91,23 @@ enum Source {
 }
 
 impl Source {
-    async fn look(&mut self, at: Duration) -> Result<Snapshot, ExamineError> {
+    async fn look(&mut self, at: Duration, depth: Depth) -> Result<Snapshot, ExamineError> {
         match self {
-            Source::Remote(remote) => Ok(remote.look().await?),
+            Source::Remote(remote) => Ok(remote.look(depth).await?),
             Source::Process(process) => Ok(process.look(at)?),
+        }
+    }
+
+    fn notes(&self) -> &[String] {
+        match self {
+            Source::Remote(remote) => remote.notes(),
+            Source::Process(_) => &[],
         }
     }
 }
 
-/// Looks at all targets until the period is over or `context` is cancelled.
+/// Looks at all targets until the period is over or `context` is cancelled; then there is one last
+/// look, of a few seconds at most.
 ///
 /// # Errors
 /// [`ExamineError`], if a target cannot be looked at even once.
@@ -182,7 +191,7 @@ async fn live(
     plan: &Plan,
     targets: &[&Target],
     stop: &Context,
-    mut progress: impl FnMut(Progress),
+    progress: impl FnMut(Progress),
 ) -> Result<Seen, ExamineError> {
     let mut sources = sources(scope, plan, targets).await?;
     let mut seen = Seen {
@@ -192,48 +201,78 @@ async fn live(
         notes: Vec::new(),
     };
     let begun = Instant::now();
+    let end = look_again_and_again(&mut sources, plan, begun, stop, &mut seen, progress).await?;
+    if end == End::Stopped && !seen.history.instants().is_empty() {
+        seen.notes.push(format!("the watch was ended after {}", seconds(begun.elapsed())));
+        let last = look(&mut sources, begun.elapsed(), Depth::WithHeap);
+        // A service that does not answer now has been seen before.
+        if let Ok(Ok((at, snapshot))) = tokio::time::timeout(CLOSING_LOOK_MAX, last).await {
+            seen.history.add(at, snapshot);
+        }
+    }
+    seen.notes.extend(sources.iter().flat_map(Source::notes).cloned());
+    Ok(seen)
+}
+
+/// How long the look may take with which a watch ends that was stopped: somebody waits for it.
+const CLOSING_LOOK_MAX: Duration = Duration::from_secs(5);
+
+/// Why a watch ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// Its time was over.
+    Over,
+    /// It was asked to end.
+    Stopped,
+    /// A target could not be looked at any more.
+    Failed,
+}
+
+async fn look_again_and_again(
+    sources: &mut [Source],
+    plan: &Plan,
+    begun: Instant,
+    stop: &Context,
+    seen: &mut Seen,
+    mut progress: impl FnMut(Progress),
+) -> Result<End, ExamineError> {
     loop {
         let at = begun.elapsed();
-        match look(&mut sources, at, stop).await {
-            Some(Ok(snapshot)) => seen.history.add(at, snapshot),
-            Some(Err(error)) if seen.history.instants().is_empty() => return Err(error),
-            Some(Err(error)) => {
-                seen.notes.push(format!(
-                    "the watch ended after {}: {}",
-                    seconds(at),
-                    chain(&error)
-                ));
-                return Ok(seen);
-            }
-            None => return Ok(seen),
-        }
         let looks = seen.history.instants().len();
-        progress(Progress { elapsed: begun.elapsed(), period: plan.period, looks });
-        let next = begun + at + plan.every;
-        if next > begun + plan.period {
-            return Ok(seen);
+        let is_last = at + plan.every > plan.period;
+        let depth = if looks == 0 || is_last { Depth::WithHeap } else { Depth::Light };
+        match stop.run(look(sources, at, depth)).await {
+            Ok(Ok((at, snapshot))) => seen.history.add(at, snapshot),
+            Ok(Err(error)) if looks == 0 => return Err(error),
+            Ok(Err(error)) => {
+                let why = chain(&error);
+                seen.notes.push(format!("the watch ended after {}: {why}", seconds(at)));
+                return Ok(End::Failed);
+            }
+            Err(_) => return Ok(End::Stopped),
         }
-        if stop.run(tokio::time::sleep_until(next)).await.is_err() {
-            seen.notes.push(format!("the watch was ended after {}", seconds(begun.elapsed())));
-            return Ok(seen);
+        let looks = looks + 1;
+        progress(Progress { elapsed: begun.elapsed(), period: plan.period, looks });
+        if is_last {
+            return Ok(End::Over);
+        }
+        if stop.run(tokio::time::sleep_until(begun + at + plan.every)).await.is_err() {
+            return Ok(End::Stopped);
         }
     }
 }
 
-/// `None`: it was given up.
+/// One look at everything, with the time it began.
 async fn look(
     sources: &mut [Source],
     at: Duration,
-    stop: &Context,
-) -> Option<Result<Snapshot, ExamineError>> {
-    let all = async {
-        let mut joined = Snapshot::default();
-        for source in sources {
-            joined = joined.join(source.look(at).await?);
-        }
-        Ok(joined)
-    };
-    stop.run(all).await.ok()
+    depth: Depth,
+) -> Result<(Duration, Snapshot), ExamineError> {
+    let mut joined = Snapshot::default();
+    for source in sources {
+        joined = joined.join(source.look(at, depth).await?);
+    }
+    Ok((at, joined))
 }
 
 async fn sources(

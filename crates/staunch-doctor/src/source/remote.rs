@@ -3,15 +3,27 @@
 //!
 //! What it sends is read within limits, whatever it claims to be: an endless page ends at
 //! [`DOCUMENT_BYTES_MAX`], and a slow one at [`ANSWER_TIME_MAX`].
+//!
+//! A Go service's heap is asked for with `gc=1`. Its profile is as of the last collection that was
+//! completed, and a quiet service collects once in two minutes: without a collection now, neither
+//! what was allocated since would be in it nor what was freed. A service without such a page is
+//! looked at without it.
+//!
+//! Source: `runtime.MemProfile`, and `profileHandler` of `net/http/pprof`.
 
 use std::time::Duration;
 
-use staunch_diagnosis::Snapshot;
+use staunch_diagnosis::{Heap, Snapshot, Tasks};
 use staunch_http::{Client, ClientError, ReadAnswerError};
 use url::Url;
 
+use crate::watch::chain;
+
 use super::{
-    go::{GoroutineDumpError, GoroutineDumpLimits, read_goroutine_dump},
+    go::{
+        GoroutineDumpError, GoroutineDumpLimits, ProfileError, read_goroutine_dump,
+        read_heap_profile,
+    },
     ledger::{LedgerSourceError, read_ledger},
 };
 
@@ -81,6 +93,14 @@ pub enum RemoteError {
         /// Why not.
         source: GoroutineDumpError,
     },
+    /// What it says is no profile of a heap.
+    #[error("{url}: that is no profile of a heap")]
+    Heap {
+        /// What was asked for.
+        url: String,
+        /// Why not.
+        source: ProfileError,
+    },
     /// What it says is no ledger.
     #[error("{url}: its ledger cannot be used")]
     Ledger {
@@ -96,12 +116,29 @@ pub(crate) struct Remote {
     client: Client,
     headers: Vec<(String, String)>,
     page: Page,
+    notes: Vec<String>,
 }
 
 /// What it shows, and where.
 enum Page {
-    Goroutines(Url),
+    Go(GoPages),
     Ledger(Url),
+}
+
+/// Where a Go service shows what.
+struct GoPages {
+    goroutines: Url,
+    /// `None` once it is known that there is none.
+    heap: Option<Url>,
+}
+
+/// How much of a service is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// What costs it little.
+    Light,
+    /// The heap as well, for which it collects its garbage.
+    WithHeap,
 }
 
 impl Remote {
@@ -112,7 +149,8 @@ impl Remote {
         base: &Url,
     ) -> Result<Remote, RemoteError> {
         let ledger = below(base, "debug/ledger", "limit=1");
-        let mut remote = Remote { client, headers, page: Page::Ledger(ledger.clone()) };
+        let page = Page::Ledger(ledger.clone());
+        let mut remote = Remote { client, headers, page, notes: Vec::new() };
         let is_index = base.path().contains("pprof");
         let has_ledger = !is_index
             && match remote.fetch(&ledger, Document::Ledger).await {
@@ -121,31 +159,63 @@ impl Remote {
                 Err(RemoteError::Absent { .. } | RemoteError::Foreign { .. }) => false,
                 Err(error) => return Err(error),
             };
-        remote.page = match (has_ledger, is_index) {
-            (true, _) => Page::Ledger(below(base, "debug/ledger", "limit=1000")),
-            (false, true) => Page::Goroutines(below(base, "goroutine", "debug=2")),
-            (false, false) => Page::Goroutines(below(base, "debug/pprof/goroutine", "debug=2")),
+        remote.page = if has_ledger {
+            Page::Ledger(below(base, "debug/ledger", "limit=1000"))
+        } else {
+            Page::Go(GoPages::below(base, if is_index { "" } else { "debug/pprof/" }))
         };
         Ok(remote)
     }
 
-    /// What the service shows now.
-    pub(crate) async fn look(&self) -> Result<Snapshot, RemoteError> {
-        match &self.page {
-            Page::Ledger(url) => {
-                let document = self.fetch(url, Document::Ledger).await?;
-                let wrong = |source| RemoteError::Ledger { url: shown(url), source };
-                read_ledger(&document).map_err(wrong)
-            }
-            Page::Goroutines(url) => {
-                let dump = self.fetch(url, Document::Goroutines).await?;
-                let limits =
-                    GoroutineDumpLimits { bytes: DOCUMENT_BYTES_MAX, ..Default::default() };
-                let wrong = |source| RemoteError::Dump { url: shown(url), source };
-                let tasks = read_goroutine_dump(&dump[..], &limits).map_err(wrong)?;
-                Ok(Snapshot { tasks: Some(tasks), ..Snapshot::default() })
-            }
+    /// What the service shows now. That its heap is not shown is a note, and no error.
+    pub(crate) async fn look(&mut self, depth: Depth) -> Result<Snapshot, RemoteError> {
+        let pages = match &self.page {
+            Page::Ledger(url) => return self.ledger(url).await,
+            Page::Go(pages) => pages,
+        };
+        let tasks = Some(self.goroutines(&pages.goroutines).await?);
+        let heap = match &pages.heap {
+            Some(url) if depth == Depth::WithHeap => Some(self.heap(url).await),
+            _ => None,
+        };
+        let heap = heap.and_then(|heap| self.or_note(heap));
+        Ok(Snapshot { tasks, heap, ..Snapshot::default() })
+    }
+
+    /// Why less was seen than there might be.
+    pub(crate) fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    async fn ledger(&self, url: &Url) -> Result<Snapshot, RemoteError> {
+        let document = self.fetch(url, Document::Ledger).await?;
+        read_ledger(&document).map_err(|source| RemoteError::Ledger { url: shown(url), source })
+    }
+
+    async fn goroutines(&self, url: &Url) -> Result<Tasks, RemoteError> {
+        let dump = self.fetch(url, Document::Goroutines).await?;
+        let limits = GoroutineDumpLimits { bytes: DOCUMENT_BYTES_MAX, ..Default::default() };
+        let wrong = |source| RemoteError::Dump { url: shown(url), source };
+        read_goroutine_dump(&dump[..], &limits).map_err(wrong)
+    }
+
+    async fn heap(&self, url: &Url) -> Result<Heap, RemoteError> {
+        let profile = self.fetch(url, Document::Heap).await?;
+        let wrong = |source| RemoteError::Heap { url: shown(url), source };
+        read_heap_profile(&profile[..], DOCUMENT_BYTES_MAX).map_err(wrong)
+    }
+
+    /// A heap that cannot be seen is not asked for again.
+    fn or_note(&mut self, heap: Result<Heap, RemoteError>) -> Option<Heap> {
+        let error = match heap {
+            Ok(heap) => return Some(heap),
+            Err(error) => error,
+        };
+        self.notes.push(format!("its heap was not examined: {}", chain(&error)));
+        if let Page::Go(pages) = &mut self.page {
+            pages.heap = None;
         }
+        None
     }
 
     async fn fetch(&self, url: &Url, expected: Document) -> Result<Vec<u8>, RemoteError> {
@@ -177,6 +247,13 @@ impl Remote {
     }
 }
 
+impl GoPages {
+    fn below(base: &Url, folder: &str) -> GoPages {
+        let page = |name, query| below(base, &format!("{folder}{name}"), query);
+        GoPages { goroutines: page("goroutine", "debug=2"), heap: Some(page("heap", "gc=1")) }
+    }
+}
+
 /// What is known after so much of it: a page without end is not read to see what else it may be.
 const BEGINNING_BYTES: usize = 64 << 10;
 
@@ -184,6 +261,7 @@ const BEGINNING_BYTES: usize = 64 << 10;
 #[derive(Clone, Copy)]
 enum Document {
     Goroutines,
+    Heap,
     Ledger,
 }
 
@@ -196,6 +274,11 @@ impl Document {
             Document::Goroutines => {
                 ("goroutine dump", beginning.windows(GOROUTINE.len()).any(|it| it == GOROUTINE))
             }
+            // A profile is packed; unpacked it begins with its first field, the types of its values.
+            Document::Heap => (
+                "heap profile",
+                document.starts_with(&[0x1f, 0x8b]) || document.starts_with(&[0x0a]),
+            ),
             Document::Ledger => ("ledger", beginning.trim_ascii_start().starts_with(b"{")),
         };
         if is_it {
@@ -235,5 +318,16 @@ mod tests {
         };
         check("http://a:1", "http://a:1/debug/ledger?limit=1");
         check("http://a:1/x/?y#z", "http://a:1/x/debug/ledger?limit=1");
+        let pages = GoPages::below(&Url::parse("http://a:1/").unwrap(), "debug/pprof/");
+        assert_eq!(pages.goroutines.as_str(), "http://a:1/debug/pprof/goroutine?debug=2");
+        assert_eq!(pages.heap.unwrap().as_str(), "http://a:1/debug/pprof/heap?gc=1");
+    }
+
+    #[test]
+    fn a_page_that_is_no_profile_is_told_by_its_beginning() {
+        let url = Url::parse("http://a:1").unwrap();
+        assert!(Document::Heap.check(&[0x1f, 0x8b, 8], &url).is_ok());
+        let error = Document::Heap.check(b"<html>hello", &url).unwrap_err();
+        assert!(error.to_string().contains("no heap profile"), "{error}");
     }
 }
