@@ -1,13 +1,28 @@
 //! The rules, a file each.
 
+mod allocation;
 mod blocked;
 mod close_wait;
+mod connection;
+mod crowd;
+mod database;
+mod defect;
 mod entries;
+mod fuse;
 mod growth;
+mod heap_growth;
+mod http_client;
+mod pile;
+mod retained;
+#[cfg(test)]
+mod testing;
 
 use std::time::Duration;
 
-use crate::{Finding, History, Options};
+use crate::{Finding, History, Options, Runtime, Tasks};
+
+use defect::Defect;
+use retained::Retained;
 
 /// Everything that the rules find in `history`, surest first.
 ///
@@ -19,15 +34,32 @@ use crate::{Finding, History, Options};
 #[must_use]
 pub fn diagnose(history: &History, options: &Options) -> Vec<Finding> {
     let mut findings = blocked::find(history, options.confidence_min);
-    findings.extend(close_wait::find(history));
+    let retained = retained::retained(history);
+    fuse::add(&mut findings, &goroutines(history, &retained));
+    fuse::add(&mut findings, &heap_growth::find(history, &retained));
+    fuse::add(&mut findings, &allocation::find(history));
+    let counts = close_wait::find(history).into_iter().chain(growth::find(history));
+    fuse::add_counts(&mut findings, counts.collect());
     findings.extend(entries::find(history));
-    findings.extend(growth::find(history));
     findings.retain(|finding| finding.confidence.value() >= options.confidence_min);
     findings.sort_by(|a, b| {
         let surest = b.confidence.value().total_cmp(&a.confidence.value());
         surest.then_with(|| b.count.last().cmp(&a.count.last())).then_with(|| a.id.cmp(&b.id))
     });
     findings
+}
+
+/// What goroutines of Go show that wait within its libraries; the first that knows a line is heard.
+fn goroutines<'a>(history: &'a History, retained: &Retained<'a>) -> Vec<Defect<'a>> {
+    let is_go = |tasks: &Tasks| tasks.runtime == Runtime::Go;
+    if !history.last().and_then(|it| it.snapshot.tasks.as_ref()).is_some_and(is_go) {
+        return Vec::new();
+    }
+    let mut defects = database::find(history, retained);
+    defects.extend(http_client::find(history, retained));
+    defects.extend(connection::find(history, retained));
+    defects.extend(crowd::find(history));
+    defects
 }
 
 /// `43 s`, `12 min`, `3.5 h`, `4 d`.
