@@ -1,0 +1,163 @@
+//! Every Go fixture, live, under a small load: of each leaky service one thing is found, and that by its
+//! line; nothing is said of a repaired or a healthy one.
+//!
+//! `FIXTURE=rows cargo test -p staunch-doctor --test fixtures` examines those with such a name.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of tests may fail as tests do")]
+
+use std::{
+    env,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use staunch::Context;
+use staunch_diagnosis::{Finding, Options, diagnose};
+use staunch_doctor::{Plan, Target, watch};
+use staunch_harness::fixture::{
+    Language, Mark, Marks, Pair, Program, Running, Twin, healthy, pairs,
+};
+
+/// Eight looks within four seconds.
+const EVERY: Duration = Duration::from_millis(500);
+const PERIOD: Duration = Duration::from_millis(3_900);
+
+/// Some sixteen calls a second.
+const INTERVAL: Duration = Duration::from_millis(60);
+
+/// Calls before the first look: what a service builds up once is there then.
+const WARM_UP: usize = 24;
+
+/// How many services run at once. Each of them mostly waits.
+const AT_ONCE: usize = 8;
+
+/// After how many bytes an allocation is sampled: so often that four seconds of small leaks show. At
+/// Go's own rate, 512 KiB, they show in minutes.
+const SAMPLED_EVERY: &str = "64";
+
+/// Pairs whose leak has no line that could be seen: the rule must be right.
+const WITHOUT_LINE: [&str; 1] = ["go/close-wait"];
+
+/// What the doctor cannot name yet, and why. A pair that it does name may not stay here.
+const NOT_NAMED: [(&str, &str); 1] = [(
+    "go/body-not-read",
+    "a connection in TIME_WAIT belongs to no process; and who opens one for each request looks the same where that is \
+     right, as behind a large body that nobody wants to read, or a request that was cancelled",
+)];
+
+#[test]
+fn leaky_services_are_named_and_nothing_is_said_of_the_others() {
+    let mut pairs = pairs().unwrap();
+    pairs.retain(|pair| pair.language == Language::Go);
+    assert!(pairs.len() > 25, "only {} pairs", pairs.len());
+    let leaky = |pair| Case { program: Pair::program(pair, Twin::Leaky), leak: Some(pair) };
+    let repaired = |pair| Case { program: Pair::program(pair, Twin::Repaired), leak: None };
+    let mut cases: Vec<Case<'_>> =
+        pairs.iter().flat_map(|pair| [leaky(pair), repaired(pair)]).collect();
+    let healthy = healthy().unwrap().into_iter().filter(|it| it.language == Language::Go);
+    cases.extend(healthy.map(|program| Case { program, leak: None }));
+    let only = env::var("FIXTURE").unwrap_or_default();
+    cases.retain(|case| case.program.name.contains(&only));
+    let mut rows = examine_each(&cases);
+    rows.sort_by(|a, b| a.name.cmp(&b.name));
+    for row in &rows {
+        let verdict = if row.is_right { "right" } else { "WRONG" };
+        println!("{:<40} {verdict} {}", row.name, row.said.join("; "));
+    }
+    let wrong: Vec<_> = rows.iter().filter(|row| !row.is_right).map(|row| &row.name).collect();
+    assert!(wrong.is_empty(), "{} of {} are wrong: {wrong:?}", wrong.len(), rows.len());
+}
+
+/// A service, and the leak that it has.
+struct Case<'a> {
+    program: Program,
+    leak: Option<&'a Pair>,
+}
+
+/// What came of a case.
+struct Row {
+    name: String,
+    is_right: bool,
+    said: Vec<String>,
+}
+
+/// A few at once.
+fn examine_each(cases: &[Case<'_>]) -> Vec<Row> {
+    let (next, rows) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let work = || {
+        while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let row = case.examine();
+            let row = row.unwrap_or_else(|error| case.row(false, vec![format!("{error:#}")]));
+            rows.lock().unwrap().push(row);
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(work);
+        }
+    });
+    rows.into_inner().unwrap()
+}
+
+impl Case<'_> {
+    fn examine(&self) -> anyhow::Result<Row> {
+        let service = self.program.clone().with_env("MEMPROFILERATE", SAMPLED_EVERY).start()?;
+        let findings = findings(&service)?;
+        service.stop()?;
+        let mut said: Vec<String> = findings.iter().map(shown).collect();
+        let Some(pair) = self.leak else {
+            return Ok(self.row(findings.is_empty(), said));
+        };
+        let marks = pair.marks()?;
+        // One leak is one finding.
+        let is_named = matches!(&findings[..], [finding] if names(finding, pair, &marks));
+        let gap = NOT_NAMED.iter().find(|(name, _)| *name == pair.name);
+        said.extend(gap.map(|(_, why)| format!("cannot be named yet: {why}")));
+        Ok(self.row(is_named != gap.is_some(), said))
+    }
+
+    fn row(&self, is_right: bool, said: Vec<String>) -> Row {
+        Row { name: self.program.name.clone(), is_right, said }
+    }
+}
+
+/// Whether a finding is right about a line of the leak, or about the rule where no line shows.
+fn names(finding: &Finding, pair: &Pair, marks: &Marks) -> bool {
+    if WITHOUT_LINE.contains(&&*pair.name) {
+        return finding.rule == pair.truth.rule;
+    }
+    let birth = finding.birth.as_ref().map(|it| (Mark::Birth, &it.file, it.line));
+    let wait = finding.wait.as_ref().map(|it| (Mark::Wait, &it.file, it.line));
+    let cause = finding.cause.as_ref();
+    let cause = cause.and_then(|it| Some((Mark::Cause, it.file.as_ref()?, it.line?)));
+    let mut places = [birth, wait, cause].into_iter().flatten();
+    places.any(|(mark, file, line)| marks.is_right(mark, file, line))
+}
+
+/// What is found of a service while it is called.
+fn findings(service: &Running) -> anyhow::Result<Vec<Finding>> {
+    service.work(WARM_UP)?;
+    let _load = service.load(INTERVAL)?;
+    let pprof = service.pprof().context("a Go service has pprof")?;
+    let targets = vec![Target::parse(pprof)?, Target::process(&service.pid().to_string())?];
+    let plan = Plan { targets, period: PERIOD, every: EVERY, headers: Vec::new() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let seen = runtime.block_on(watch(plan, &Context::background(), |_| ()))?;
+    let seen = seen.first().context("something was seen")?;
+    anyhow::ensure!(seen.notes.is_empty(), "{:?}", seen.notes);
+    Ok(diagnose(&seen.history, &Options::default()))
+}
+
+fn shown(finding: &Finding) -> String {
+    let line =
+        |file: &str, line: u32| format!("{}:{line}", file.rsplit('/').next().unwrap_or(file));
+    let birth = finding.birth.as_ref().map(|it| format!(" birth {}", line(&it.file, it.line)));
+    let wait = finding.wait.as_ref().map(|it| format!(" wait {}", line(&it.file, it.line)));
+    let (birth, wait) = (birth.unwrap_or_default(), wait.unwrap_or_default());
+    format!("{}{birth}{wait} {:?}", finding.rule, finding.count)
+}
