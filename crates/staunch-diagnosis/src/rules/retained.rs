@@ -55,6 +55,8 @@ pub(super) struct Grown {
 #[derive(Debug, Default)]
 pub(super) struct Retained<'a> {
     pub(super) lines: BTreeMap<(Use, &'a Frame), Grown>,
+    /// Bytes that are live now, whenever they were allocated.
+    live: BTreeMap<(Use, &'a Frame), u64>,
     /// Bytes between two samples: less than a few of them are chance.
     pub(super) sampled_every: u64,
 }
@@ -76,6 +78,7 @@ pub(super) fn retained(history: &History) -> Retained<'_> {
         Retained { sampled_every: last.sampled_every.unwrap_or(1), ..Retained::default() };
     for (frames, now) in &after {
         let Some(origin) = origin(frames) else { continue };
+        *retained.live.entry(origin).or_default() += now.live_bytes;
         let (then, most) = (then(frames), busiest.get(&origin).copied().unwrap_or(0));
         if is_kept(then, *now) && is_most(origin.0, then, *now, most) {
             retained.add(origin, then, *now, frames);
@@ -110,11 +113,18 @@ impl<'a> Retained<'a> {
         grown.owners.extend(stack::own_calls(frames).map(|it| stack::owner(&it.function)));
     }
 
-    /// The line that keeps most of what was allocated for a use.
+    /// The line that keeps most of what was allocated for a use: of what is new, and if nothing was
+    /// sampled while it was watched, of all.
     pub(super) fn line(&self, kind: Use) -> Option<&'a Frame> {
-        let lines = self.lines.iter().filter(|((used, _), _)| *used == kind);
-        lines.max_by_key(|(_, grown)| grown.bytes).map(|((_, line), _)| *line)
+        let new = self.lines.iter().map(|(key, grown)| (*key, grown.bytes));
+        let all = self.live.iter().map(|(key, bytes)| (*key, *bytes));
+        most(new, kind).or_else(|| most(all, kind))
     }
+}
+
+fn most<'a>(lines: impl Iterator<Item = ((Use, &'a Frame), u64)>, kind: Use) -> Option<&'a Frame> {
+    let lines = lines.filter(|((used, _), bytes)| *used == kind && *bytes > 0);
+    lines.max_by_key(|(_, bytes)| *bytes).map(|((_, line), _)| line)
 }
 
 /// The first heap and the last.
@@ -236,6 +246,25 @@ mod tests {
         check(&["net.newFD", "net.(*TCPListener).Accept", "main.f"], Use::Accepted, "main.f");
         check(&["os.newFile", "os.Open", "main.f"], Use::File, "main.f");
         assert_eq!(origin(&frames(&["net/http.(*conn).serve"])), None);
+    }
+
+    #[test]
+    fn what_was_kept_before_names_a_line_as_well() {
+        let site = crate::HeapSite {
+            frames: frames(&["database/sql.(*DB).Begin", "main.place"]).into(),
+            live_bytes: 4096,
+            live_objects: 8,
+            allocated_bytes: 4096,
+            allocated_objects: 8,
+        };
+        let heap = Heap { sites: vec![site], ..Heap::default() };
+        let snapshot = crate::Snapshot { heap: Some(heap), ..crate::Snapshot::default() };
+        let mut history = History::single(snapshot.clone());
+        history.add(std::time::Duration::from_secs(9), snapshot);
+        let retained = retained(&history);
+        assert!(retained.lines.is_empty(), "nothing is new");
+        assert_eq!(&*retained.line(Use::Transaction).unwrap().function, "main.place");
+        assert_eq!(retained.line(Use::Request), None);
     }
 
     #[test]
