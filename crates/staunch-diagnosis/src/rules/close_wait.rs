@@ -1,9 +1,9 @@
 //! `close-wait`: the peer has closed its direction, and the program does not close the socket.
 //!
 //! **Proves**: a socket that was in `CLOSE_WAIT` is still the same one in `CLOSE_WAIT` at a later
-//! instant, by its inode. Nothing but the program's `close` (or its end) takes it out of that state
-//! (RFC 9293, 3.6): no timeout of the kernel does, not even keepalive once the peer is gone for
-//! good and silent.
+//! instant, by its inode, or by its two addresses in saved lists. Nothing but the program's `close` (or
+//! its end) takes it out of that state (RFC 9293, 3.6): no timeout of the kernel does, not even
+//! keepalive once the peer is gone for good and silent.
 //!
 //! **Cannot**: tell a forgotten socket from one whose program is still at work on a last answer, which
 //! is allowed. So it asks for [`AGE_MIN`], or for several that stay while others join them. It does

@@ -11,6 +11,8 @@ use staunch_kernel::{
     FdKind, Process, ProcessError, Protocol, Queue, SocketQuery, SocketsError, TcpState,
 };
 
+use super::jvm::without_digits;
+
 /// Why a process could not be looked at.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -172,8 +174,7 @@ fn threads(pid: u32) -> io::Result<Vec<ThreadCount>> {
     for thread in fs::read_dir(format!("/proc/{pid}/task"))?.flatten() {
         // A thread that ends between the listing and the reading is not there.
         let Ok(name) = fs::read_to_string(thread.path().join("comm")) else { continue };
-        let name: String = name.trim_end().chars().filter(|c| !c.is_ascii_digit()).collect();
-        *counts.entry(name).or_default() += 1;
+        *counts.entry(without_digits(name.trim_end())).or_default() += 1;
     }
     Ok(counts.into_iter().map(|(name, count)| ThreadCount { name, count }).collect())
 }
