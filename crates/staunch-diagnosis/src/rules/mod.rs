@@ -1,9 +1,11 @@
 //! The rules, a file each.
 
 mod blocked;
+mod classes;
 mod close_wait;
 mod entries;
 mod growth;
+mod threads;
 
 use std::time::Duration;
 
@@ -19,9 +21,11 @@ use crate::{Finding, History, Options};
 #[must_use]
 pub fn diagnose(history: &History, options: &Options) -> Vec<Finding> {
     let mut findings = blocked::find(history, options.confidence_min);
+    findings.extend(classes::find(history));
     findings.extend(close_wait::find(history));
     findings.extend(entries::find(history));
     findings.extend(growth::find(history));
+    findings.extend(threads::find(history));
     findings.retain(|finding| finding.confidence.value() >= options.confidence_min);
     findings.sort_by(|a, b| {
         let surest = b.confidence.value().total_cmp(&a.confidence.value());
