@@ -50,9 +50,7 @@ struct Growing<'a> {
 pub(super) fn find(history: &History) -> Vec<Finding> {
     let mut growing = growing(history);
     growing.sort_by(|a, b| b.more.cmp(&a.more).then_with(|| a.class.name.cmp(&b.class.name)));
-    let (own, others): (Vec<_>, Vec<_>) = growing
-        .iter()
-        .partition(|it| is_own(&it.class.name) && !it.class.name.contains("$$Lambda"));
+    let (own, others): (Vec<_>, Vec<_>) = growing.iter().partition(|it| is_suspect(&it.class.name));
     let mut findings = Vec::new();
     let mut told: Vec<u64> = Vec::new();
     for it in own {
@@ -87,6 +85,12 @@ fn growing(history: &History) -> Vec<Growing<'_>> {
         Growing { class, readings, more }
     });
     grew.filter(|it| it.readings.is_sorted_by_key(|reading| reading.1)).collect()
+}
+
+/// Classes that a programmer has written. Arrays belong to what has them, and the classes of lambdas
+/// come and go with their calls.
+fn is_suspect(class: &str) -> bool {
+    is_own(class) && !class.ends_with("[]") && !class.contains("$$Lambda")
 }
 
 fn is_alike(one: u64, other: u64) -> bool {
@@ -198,6 +202,7 @@ mod tests {
                 &[("java.lang.String", 900), ("A$$Lambda$1", 90)],
             ],
             &[&[("A", 1000)]],
+            &[&[("int[]", 300), ("A[]", 10)], &[("int[]", 1000), ("A[]", 800)]],
         ] {
             assert!(find(&history(looks)).is_empty(), "{looks:?}");
         }

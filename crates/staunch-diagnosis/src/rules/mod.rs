@@ -22,10 +22,11 @@ use crate::{Finding, History, Options};
 pub fn diagnose(history: &History, options: &Options) -> Vec<Finding> {
     let mut findings = blocked::find(history, options.confidence_min);
     findings.extend(classes::find(history));
-    findings.extend(close_wait::find(history));
     findings.extend(entries::find(history));
     findings.extend(growth::find(history));
-    findings.extend(threads::find(history));
+    let threads = threads::find(history);
+    findings.extend(close_wait::find(history, threads.held));
+    findings.extend(threads.findings);
     findings.retain(|finding| finding.confidence.value() >= options.confidence_min);
     findings.sort_by(|a, b| {
         let surest = b.confidence.value().total_cmp(&a.confidence.value());

@@ -8,9 +8,7 @@
 //! looks. A service whose load rises all the time and which always waits on one line looks the same:
 //! hence three looks, and a confidence below one. From one dump it says nothing.
 
-use crate::{
-    Cause, Confidence, Finding, Fix, Kind, Monitor, Place, Severity, Tasks, Wait, Waiting,
-};
+use crate::{Cause, Confidence, Finding, Fix, Kind, Monitor, Severity, Tasks, Wait, Waiting};
 
 use super::{Site, members, stack};
 
@@ -22,9 +20,10 @@ pub(super) fn finding(site: &Site<'_>, tasks: &Tasks) -> Finding {
     let (label, what, fix) = told(site.waiting);
     let mut evidence = site.evidence();
     evidence.extend(holders(site, tasks));
-    let place = format!("{}:{}", call.file, call.line);
+    let (place, places) = stack::lines(call, site.groups[0]);
+    let named = call.line.to_string();
     Finding {
-        id: Finding::id(RULE, [&*call.function, &place]),
+        id: Finding::id(RULE, [&*call.function, &*call.file, &named]),
         rule: RULE,
         kind: Kind::Thread,
         severity: Severity::Critical,
@@ -43,11 +42,7 @@ pub(super) fn finding(site: &Site<'_>, tasks: &Tasks) -> Finding {
             file: Some(call.file.to_string()),
             line: Some(call.line),
         }),
-        fix: Some(Fix {
-            text: format!("{fix} at {place}"),
-            patch: None,
-            places: vec![Place::from(call)],
-        }),
+        fix: Some(Fix { text: format!("{fix} at {place}"), patch: None, places }),
         forecast: site.forecast(),
         evidence,
         guide: Finding::guide(RULE),

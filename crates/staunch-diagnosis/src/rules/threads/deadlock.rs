@@ -7,7 +7,7 @@
 //!
 //! **Cannot**: see circles through what has no owner: semaphores, latches, futures, queues.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::{
     Cause, Confidence, Finding, Fix, Frame, History, Kind, Monitor, Place, Severity, TaskGroup,
@@ -98,22 +98,21 @@ impl<'a> Waits<'a> {
 }
 
 fn finding(history: &History, waits: &Waits<'_>, circle: &[Waiter<'_>]) -> Finding {
-    let call = |waiter: &Waiter<'_>| -> Option<Frame> {
-        let frames = &waiter.group.frames;
-        stack::own_call(frames).or(frames.first()).cloned()
-    };
-    let calls: Vec<Frame> = circle.iter().filter_map(call).collect();
-    let places: BTreeSet<String> =
-        calls.iter().map(|it| format!("{}:{}", it.file, it.line)).collect();
-    let lines = places.iter().cloned().collect::<Vec<_>>().join(" and ");
+    let calls: Vec<(&Frame, &TaskGroup)> =
+        circle.iter().filter_map(|it| Some((call(it.group)?, it.group))).collect();
+    let functions: BTreeSet<&str> = calls.iter().map(|(call, _)| &*call.function).collect();
+    let lines = calls.iter().map(|(call, group)| stack::lines(call, group));
+    let lines: BTreeMap<String, Vec<Place>> = lines.collect();
+    let places: Vec<Place> = lines.values().flatten().cloned().collect();
+    let lines = lines.into_keys().collect::<Vec<_>>().join(" and ");
     let behind = waits.behind(&[circle.to_vec()]).len() - circle.len();
     let mut evidence: Vec<String> = circle.iter().map(told).collect();
     if behind > 0 {
         evidence.push(format!("{behind} more threads wait behind them"));
     }
-    let first = calls.first();
+    let first = calls.first().map(|(call, _)| *call);
     Finding {
-        id: Finding::id(RULE, places.iter().map(String::as_str)),
+        id: Finding::id(RULE, functions),
         rule: RULE,
         kind: Kind::Thread,
         severity: Severity::Critical,
@@ -137,12 +136,17 @@ fn finding(history: &History, waits: &Waits<'_>, circle: &[Waiter<'_>]) -> Findi
         fix: Some(Fix {
             text: format!("take these locks in one order everywhere, or hold one at a time, at {lines}"),
             patch: None,
-            places: calls.iter().map(Place::from).collect(),
+            places,
         }),
         forecast: None,
         evidence,
         guide: Finding::guide(RULE),
     }
+}
+
+/// The program's own line, or else the innermost.
+fn call(group: &TaskGroup) -> Option<&Frame> {
+    stack::own_call(&group.frames).or(group.frames.first())
 }
 
 /// How many threads stood still, look by look.
@@ -157,7 +161,7 @@ fn counts(history: &History) -> Vec<u64> {
 
 fn told(waiter: &Waiter<'_>) -> String {
     let Waiter { id, group, object, holder } = waiter;
-    let place = stack::own_call(&group.frames).map(|it| format!(" at {}:{}", it.file, it.line));
+    let place = call(group).map(|it| format!(" at {}", stack::lines(it, group).0));
     format!(
         "thread #{id} ({}) waits for <{object:#x}>, which thread #{holder} holds,{}",
         super::name(group),

@@ -19,14 +19,22 @@ mod stack;
 
 use std::collections::HashSet;
 
-use crate::{Finding, History, Member, Runtime, TaskGroup, Tasks};
+use crate::{Finding, History, Member, Runtime, SocketState, TaskGroup, Tasks};
 
 use site::Site;
 
 pub(super) use stack::is_own;
 
-pub(super) fn find(history: &History) -> Vec<Finding> {
-    let Some(last) = tasks(history) else { return Vec::new() };
+/// What is found of threads.
+#[derive(Debug, Default)]
+pub(super) struct Threads {
+    pub(super) findings: Vec<Finding>,
+    /// How many threads stand still by these findings.
+    pub(super) held: u64,
+}
+
+pub(super) fn find(history: &History) -> Threads {
+    let Some(last) = tasks(history) else { return Threads::default() };
     let (mut findings, mut explained) = deadlock::find(history, last);
     let sites = site::sites(history, &explained);
     for site in sites.iter().filter(|site| site.piles_up()) {
@@ -37,8 +45,19 @@ pub(super) fn find(history: &History) -> Vec<Finding> {
         });
         explained.extend(site.members());
     }
+    for finding in &mut findings {
+        finding.evidence.extend(given_up(history));
+    }
     findings.extend(growth::find(history, &explained));
-    findings
+    Threads { findings, held: explained.len() as u64 }
+}
+
+/// What clients show of threads that stand still.
+fn given_up(history: &History) -> Option<String> {
+    let sockets = history.last()?.snapshot.sockets.iter().flatten();
+    let count = sockets.filter(|socket| socket.state == SocketState::CloseWait).count();
+    (count > 0)
+        .then(|| format!("{count} sockets are in CLOSE_WAIT: their peers have given up waiting"))
 }
 
 /// Threads of the last look, if they are a JVM's.

@@ -37,8 +37,12 @@ fn history(looks: Vec<Vec<TaskGroup>>) -> History {
     history
 }
 
+fn found(history: &History) -> Vec<Finding> {
+    find(history).findings
+}
+
 fn rules(history: &History) -> Vec<&'static str> {
-    find(history).iter().map(|finding| finding.rule).collect()
+    found(history).iter().map(|finding| finding.rule).collect()
 }
 
 const FIRST: [(Monitor, u64); 2] = [(Monitor::Held, 1), (Monitor::Entering, 2)];
@@ -61,7 +65,7 @@ fn a_circle_is_one_finding_with_those_behind_it() {
         locks(13, "bank.Bank.move:29", &[(Monitor::Entering, 1)]),
         locks(14, "bank.Bank.move:29", &[(Monitor::Entering, 9)]),
     ];
-    let found = find(&history(vec![look]));
+    let found = found(&history(vec![look]));
     let [finding] = &found[..] else { panic!("{found:?}") };
     assert_eq!((finding.rule, finding.confidence.value()), ("deadlock", 1.0));
     assert!(finding.summary.contains("2 threads wait for each other's locks"), "{finding:?}");
@@ -103,7 +107,7 @@ fn pile(counts: &[u64], waiting: Waiting, object: fn(u64) -> u64, fresh: bool) -
 
 #[test]
 fn those_who_stay_while_others_join_them_are_blocked() {
-    let found = find(&pile(&[2, 6, 10], Waiting::WaitGroup, |id| id, false));
+    let found = found(&pile(&[2, 6, 10], Waiting::WaitGroup, |id| id, false));
     let [finding] = &found[..] else { panic!("{found:?}") };
     assert_eq!((finding.rule, finding.count.as_slice()), ("thread-blocked", &[2, 6, 10][..]));
     assert_eq!(finding.wait.as_ref().map(|wait| wait.line), Some(44));
@@ -112,7 +116,7 @@ fn those_who_stay_while_others_join_them_are_blocked() {
 
 #[test]
 fn those_who_wait_for_one_pool_wait_for_a_lease() {
-    let found = find(&pile(&[2, 6, 10], Waiting::ChanReceive, |_| 7, false));
+    let found = found(&pile(&[2, 6, 10], Waiting::ChanReceive, |_| 7, false));
     let [finding] = &found[..] else { panic!("{found:?}") };
     assert_eq!(finding.rule, "lease-not-returned");
     assert_eq!(finding.birth.as_ref().map(|birth| birth.line), Some(44));
@@ -151,7 +155,7 @@ fn executors(counts: &[u64]) -> History {
 
 #[test]
 fn a_pool_for_each_request_is_named_with_the_line_that_was_seen() {
-    let found = find(&executors(&[2, 10, 20, 30, 40]));
+    let found = found(&executors(&[2, 10, 20, 30, 40]));
     let [finding] = &found[..] else { panic!("{found:?}") };
     assert_eq!(finding.rule, "thread-growth");
     assert!(
