@@ -86,14 +86,33 @@ pub enum ExamineError {
 /// Something that can be looked at again.
 enum Source {
     Remote(Remote),
-    Process(ProcessSource),
+    /// A process, which is looked at where that may block; `None` while, and if it was given up.
+    Process(Option<ProcessSource>, Scope<BoxError>),
 }
 
 impl Source {
-    async fn look(&mut self, at: Duration) -> Result<Snapshot, ExamineError> {
+    async fn look(&mut self, at: Duration, is_last: bool) -> Result<Snapshot, ExamineError> {
         match self {
             Source::Remote(remote) => Ok(remote.look().await?),
-            Source::Process(process) => Ok(process.look(at)?),
+            Source::Process(process, scope) => {
+                let Some(mut source) = process.take() else { return Ok(Snapshot::default()) };
+                let look = scope.blocking(move |_| {
+                    let seen = source.look(at, is_last);
+                    Ok((source, seen))
+                });
+                let (source, seen) =
+                    look.join().await.map_err(|it| ExamineError::Broken(it.into()))?;
+                *process = Some(source);
+                Ok(seen?)
+            }
+        }
+    }
+
+    /// Why less was seen than could be.
+    fn note(&self) -> Option<&str> {
+        match self {
+            Source::Process(process, _) => process.as_ref().and_then(ProcessSource::note),
+            Source::Remote(_) => None,
         }
     }
 }
@@ -194,7 +213,10 @@ async fn live(
     let begun = Instant::now();
     loop {
         let at = begun.elapsed();
-        match look(&mut sources, at, stop).await {
+        let is_last = at + plan.every > plan.period;
+        let looked = look(&mut sources, at, is_last, stop).await;
+        seen.add_notes(sources.iter().filter_map(Source::note));
+        match looked {
             Some(Ok(snapshot)) => seen.history.add(at, snapshot),
             Some(Err(error)) if seen.history.instants().is_empty() => return Err(error),
             Some(Err(error)) => {
@@ -224,12 +246,13 @@ async fn live(
 async fn look(
     sources: &mut [Source],
     at: Duration,
+    is_last: bool,
     stop: &Context,
 ) -> Option<Result<Snapshot, ExamineError>> {
     let all = async {
         let mut joined = Snapshot::default();
         for source in sources {
-            joined = joined.join(source.look(at).await?);
+            joined = joined.join(source.look(at, is_last).await?);
         }
         Ok(joined)
     };
@@ -250,11 +273,21 @@ async fn sources(
                 let (client, headers) = (client.clone(), plan.headers.clone());
                 Source::Remote(Remote::discover(client, headers, url).await?)
             }
-            Target::Process(pid) => Source::Process(ProcessSource::new(*pid)),
+            Target::Process(pid) => Source::Process(Some(ProcessSource::new(*pid)), scope.clone()),
             Target::File(_) => continue,
         });
     }
     Ok(sources)
+}
+
+impl Seen {
+    fn add_notes<'a>(&mut self, notes: impl Iterator<Item = &'a str>) {
+        for note in notes {
+            if !self.notes.iter().any(|known| known == note) {
+                self.notes.push(note.to_owned());
+            }
+        }
+    }
 }
 
 fn seconds(time: Duration) -> String {
