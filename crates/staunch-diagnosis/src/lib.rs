@@ -34,6 +34,6 @@ pub use history::{History, Instant};
 pub use options::Options;
 pub use rules::diagnose;
 pub use snapshot::{
-    ClassCount, EntryGroup, FdCount, Frame, Heap, HeapSite, Limits, Member, Pointer, Runtime,
-    Snapshot, Socket, SocketState, State, TaskGroup, Tasks, ThreadCount, Waiting,
+    ClassCount, EntryGroup, FdCount, Frame, Heap, HeapSite, Limits, Member, Monitor, Pointer,
+    Runtime, Snapshot, Socket, SocketState, State, TaskGroup, Tasks, ThreadCount, Waiting,
 };

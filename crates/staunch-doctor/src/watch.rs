@@ -87,21 +87,35 @@ pub enum ExamineError {
 /// Something that can be looked at again.
 enum Source {
     Remote(Remote),
-    Process(ProcessSource),
+    /// A process, which is looked at where that may block; `None` while, and if it was given up.
+    Process(Option<ProcessSource>, Scope<BoxError>),
 }
 
 impl Source {
     async fn look(&mut self, at: Duration, depth: Depth) -> Result<Snapshot, ExamineError> {
         match self {
             Source::Remote(remote) => Ok(remote.look(depth).await?),
-            Source::Process(process) => Ok(process.look(at)?),
+            Source::Process(process, scope) => {
+                let Some(mut source) = process.take() else { return Ok(Snapshot::default()) };
+                let look = scope.blocking(move |_| {
+                    let seen = source.look(at, depth == Depth::WithHeap);
+                    Ok((source, seen))
+                });
+                let (source, seen) =
+                    look.join().await.map_err(|it| ExamineError::Broken(it.into()))?;
+                *process = Some(source);
+                Ok(seen?)
+            }
         }
     }
 
-    fn notes(&self) -> &[String] {
+    /// Why less was seen than could be.
+    fn notes(&self) -> Vec<&str> {
         match self {
-            Source::Remote(remote) => remote.notes(),
-            Source::Process(_) => &[],
+            Source::Remote(remote) => remote.notes().iter().map(String::as_str).collect(),
+            Source::Process(process, _) => {
+                process.as_ref().and_then(ProcessSource::note).into_iter().collect()
+            }
         }
     }
 }
@@ -210,7 +224,7 @@ async fn live(
             seen.history.add(at, snapshot);
         }
     }
-    seen.notes.extend(sources.iter().flat_map(Source::notes).cloned());
+    seen.add_notes(sources.iter().flat_map(Source::notes));
     Ok(seen)
 }
 
@@ -289,11 +303,21 @@ async fn sources(
                 let (client, headers) = (client.clone(), plan.headers.clone());
                 Source::Remote(Remote::discover(client, headers, url).await?)
             }
-            Target::Process(pid) => Source::Process(ProcessSource::new(*pid)),
+            Target::Process(pid) => Source::Process(Some(ProcessSource::new(*pid)), scope.clone()),
             Target::File(_) => continue,
         });
     }
     Ok(sources)
+}
+
+impl Seen {
+    fn add_notes<'a>(&mut self, notes: impl Iterator<Item = &'a str>) {
+        for note in notes {
+            if !self.notes.iter().any(|known| known == note) {
+                self.notes.push(note.to_owned());
+            }
+        }
+    }
 }
 
 fn seconds(time: Duration) -> String {

@@ -1,9 +1,9 @@
 //! `close-wait`: the peer has closed its direction, and the program does not close the socket.
 //!
 //! **Proves**: a socket that was in `CLOSE_WAIT` is still the same one in `CLOSE_WAIT` at a later
-//! instant, by its inode. Nothing but the program's `close` (or its end) takes it out of that state
-//! (RFC 9293, 3.6): no timeout of the kernel does, not even keepalive once the peer is gone for
-//! good and silent.
+//! instant, by its inode, or by its two addresses in saved lists. Nothing but the program's `close` (or
+//! its end) takes it out of that state (RFC 9293, 3.6): no timeout of the kernel does, not even
+//! keepalive once the peer is gone for good and silent.
 //!
 //! **Cannot**: tell a forgotten socket from one whose program is still at work on a last answer, which
 //! is allowed. So it asks for [`AGE_MIN`], or for several that stay while others join them. It does
@@ -35,7 +35,9 @@ enum Side {
     Opened(SocketAddr),
 }
 
-pub(super) fn find(history: &History) -> Vec<Finding> {
+/// `held` is how many threads stand still by another finding: clients that gave up waiting for those
+/// are a consequence, and no leak of their own.
+pub(super) fn find(history: &History, held: u64) -> Vec<Finding> {
     let Some(last) = history.last() else { return Vec::new() };
     let mut groups = BTreeMap::<Side, Vec<&Socket>>::new();
     for socket in forgotten(last) {
@@ -43,7 +45,10 @@ pub(super) fn find(history: &History) -> Vec<Finding> {
             groups.entry(side).or_default().push(socket);
         }
     }
-    let groups = groups.into_iter();
+    let is_consequence = |side: &Side, sockets: &Vec<&Socket>| {
+        matches!(side, Side::Accepted(_)) && sockets.len() as u64 <= held
+    };
+    let groups = groups.into_iter().filter(|(side, sockets)| !is_consequence(side, sockets));
     groups.filter_map(|(side, sockets)| finding(history, side, &sockets)).collect()
 }
 
@@ -200,9 +205,20 @@ mod tests {
         history
     }
 
+    fn find_all(history: &History) -> Vec<Finding> {
+        find(history, 0)
+    }
+
+    #[test]
+    fn clients_of_threads_that_stand_still_are_their_consequence() {
+        let history = history(&[&[1, 2, 3], &[1, 2, 3, 4, 5]]);
+        assert_eq!(find(&history, 4).len(), 1);
+        assert!(find(&history, 5).is_empty());
+    }
+
     #[test]
     fn those_that_stay_while_others_join_them_are_found_at_once() {
-        let findings = find(&history(&[&[1, 2, 3], &[1, 2, 3, 4, 5]]));
+        let findings = find_all(&history(&[&[1, 2, 3], &[1, 2, 3, 4, 5]]));
         let [finding] = &findings[..] else { panic!("{findings:?}") };
         assert!(finding.summary.contains("5 sockets of clients of port 8080"), "{finding:?}");
         assert_eq!(finding.count, [3, 5]);
@@ -213,8 +229,8 @@ mod tests {
 
     #[test]
     fn an_old_one_is_found_although_it_is_alone() {
-        assert!(find(&history(&[&[1], &[1], &[1], &[1], &[1], &[1]])).is_empty(), "25 s");
-        let findings = find(&history(&[&[1], &[1], &[1], &[1], &[1], &[1], &[1]]));
+        assert!(find_all(&history(&[&[1], &[1], &[1], &[1], &[1], &[1]])).is_empty(), "25 s");
+        let findings = find_all(&history(&[&[1], &[1], &[1], &[1], &[1], &[1], &[1]]));
         assert_eq!(findings.len(), 1, "30 s");
         assert_eq!(findings[0].severity, Severity::Leak);
     }
@@ -222,6 +238,6 @@ mod tests {
     #[test]
     fn those_that_come_and_go_are_no_leak() {
         let passing = history(&[&[1, 2, 3], &[3, 4, 5, 6], &[6, 7, 8], &[8, 9]]);
-        assert!(find(&passing).is_empty());
+        assert!(find_all(&passing).is_empty());
     }
 }

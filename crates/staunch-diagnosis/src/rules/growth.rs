@@ -10,7 +10,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    Cause, Confidence, Finding, Fix, History, Kind, Severity, Snapshot, SocketState,
+    Cause, Confidence, Finding, Fix, History, Kind, Runtime, Severity, Snapshot, SocketState,
     trend::{Reading, Trend},
 };
 
@@ -77,7 +77,11 @@ fn descriptors(snapshot: &Snapshot) -> BTreeMap<String, u64> {
     fds.map(|fds| (fds.kind.clone(), own(&fds.kind, fds.count))).collect()
 }
 
+/// By name; those of a JVM whose stacks are known are the matter of `rules/threads/growth.rs`.
 fn threads(snapshot: &Snapshot) -> BTreeMap<String, u64> {
+    if snapshot.tasks.as_ref().is_some_and(|tasks| tasks.runtime == Runtime::Jvm) {
+        return BTreeMap::new();
+    }
     snapshot.threads.iter().flatten().map(|it| (it.name.clone(), it.count)).collect()
 }
 
@@ -95,15 +99,7 @@ impl Subject {
             .map(|at| (at.at, (self.counts)(&at.snapshot).get(name).copied().unwrap_or(0)))
             .collect();
         let (&(_, first), &(_, now)) = (readings.first()?, readings.last()?);
-        let grown = now.saturating_sub(first);
-        if readings.len() < LOOKS_MIN || grown < GROWTH_MIN || 2 * grown < first {
-            return None;
-        }
-        let trend = Trend::of(&readings)?;
-        let later = Trend::of(&readings[readings.len() / 2..])?;
-        if trend.tau < TAU_MIN || later.tau < TAU_MIN {
-            return None;
-        }
+        let trend = steady(&readings)?;
         let ahead = (self.limit)(&history.last()?.snapshot)
             .and_then(|(used, limit)| Some((used, limit, trend.reaches(used, limit)?)));
         let is_near = ahead.is_some_and(|(_, _, left)| left < NEAR);
@@ -140,6 +136,18 @@ impl Subject {
             guide: Finding::guide(self.rule),
         })
     }
+}
+
+/// The trend of what grows by enough over the whole watch, and in its second half as well.
+pub(super) fn steady(readings: &[Reading]) -> Option<Trend> {
+    let (&(_, first), &(_, now)) = (readings.first()?, readings.last()?);
+    let grown = now.saturating_sub(first);
+    if readings.len() < LOOKS_MIN || grown < GROWTH_MIN || 2 * grown < first {
+        return None;
+    }
+    let trend = Trend::of(readings)?;
+    let later = Trend::of(&readings[readings.len() / 2..])?;
+    (trend.tau >= TAU_MIN && later.tau >= TAU_MIN).then_some(trend)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod allocation;
 mod blocked;
+mod classes;
 mod close_wait;
 mod connection;
 mod crowd;
@@ -16,6 +17,7 @@ mod pile;
 mod retained;
 #[cfg(test)]
 mod testing;
+mod threads;
 
 use std::time::Duration;
 
@@ -38,8 +40,12 @@ pub fn diagnose(history: &History, options: &Options) -> Vec<Finding> {
     fuse::add(&mut findings, &goroutines(history, &retained));
     fuse::add(&mut findings, &heap_growth::find(history, &retained));
     fuse::add(&mut findings, &allocation::find(history));
-    let counts = close_wait::find(history).into_iter().chain(growth::find(history));
+    let threads = threads::find(history);
+    findings.extend(threads.findings);
+    let sockets = close_wait::find(history, threads.held);
+    let counts = sockets.into_iter().chain(growth::find(history));
     fuse::add_counts(&mut findings, counts.collect());
+    findings.extend(classes::find(history));
     findings.extend(entries::find(history));
     findings.retain(|finding| finding.confidence.value() >= options.confidence_min);
     findings.sort_by(|a, b| {

@@ -6,11 +6,13 @@
 
 mod entries;
 mod heap;
+mod monitor;
 mod sockets;
 mod tasks;
 
 pub use entries::EntryGroup;
 pub use heap::{ClassCount, Heap, HeapSite};
+pub use monitor::Monitor;
 pub use sockets::{FdCount, Socket, SocketState};
 pub use tasks::{Frame, Member, Pointer, Runtime, State, TaskGroup, Tasks, Waiting};
 

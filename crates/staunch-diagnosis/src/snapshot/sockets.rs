@@ -6,7 +6,8 @@ use std::time::Duration;
 /// One socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Socket {
-    /// What makes it the same socket in the next snapshot: its inode, where the source knows it.
+    /// What makes it the same socket in the next snapshot: its inode, or a hash of its two addresses
+    /// where the source knows no more.
     pub id: Option<u64>,
     /// Its TCP state.
     pub state: SocketState,

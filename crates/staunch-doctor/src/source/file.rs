@@ -13,7 +13,10 @@ use super::{
         GoroutineDumpError, GoroutineDumpLimits, PROFILE_BYTES_MAX, ProfileError,
         read_goroutine_dump, read_goroutine_profile, read_heap_profile,
     },
+    jvm::{is_class_histogram, is_thread_dump, read_class_histogram, read_thread_dump},
     ledger::{LedgerSourceError, read_ledger},
+    sockets::{is_socket_list, read_sockets},
+    text::TextError,
 };
 
 /// The most that is read of a document which has to be in memory as a whole.
@@ -63,13 +66,22 @@ pub enum SavedError {
         /// Why not.
         source: LedgerSourceError,
     },
+    /// It begins as a text of a JVM or a list of sockets, and is none.
+    #[error("{}: it cannot be read to its end", path.display())]
+    Text {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: TextError,
+    },
 }
 
 /// The first bytes of a gzip file (RFC 1952, 2.3.1), as which Go writes profiles.
 const GZIP: &[u8] = &[0x1f, 0x8b];
 
 /// Reads a saved dump: of goroutines (`debug=2`, a panic, SIGQUIT), a profile of goroutines or of the
-/// heap (protobuf, as Go writes it), or a Staunch ledger. Blocks.
+/// heap (protobuf, as Go writes it), a Staunch ledger, threads of a JVM (`jstack`, `jcmd Thread.print`),
+/// its class histogram, or a list of sockets (`ss -tan`, `netstat -tan`). Blocks.
 ///
 /// # Errors
 /// [`SavedError`]
@@ -89,9 +101,29 @@ pub fn read_file(path: &Path) -> Result<Snapshot, SavedError> {
         }
         return read_ledger(&document).map_err(|source| SavedError::Ledger { path, source });
     }
+    if let Some(read) = text_reader(beginning) {
+        return read(&mut reader).map_err(|source| SavedError::Text { path, source });
+    }
     let tasks = read_goroutine_dump(reader, &GoroutineDumpLimits::default())
         .map_err(|source| SavedError::Dump { path, source })?;
     Ok(Snapshot { tasks: Some(tasks), ..Snapshot::default() })
+}
+
+type TextReader = fn(&mut BufReader<File>) -> Result<Snapshot, TextError>;
+
+/// Who reads a text that begins so, if it is of a JVM or a list of sockets.
+fn text_reader(beginning: &[u8]) -> Option<TextReader> {
+    if is_thread_dump(beginning) {
+        Some(|reader| Ok(read_thread_dump(reader)?.into()))
+    } else if is_class_histogram(beginning) {
+        Some(|reader| {
+            Ok(Snapshot { heap: Some(read_class_histogram(reader)?), ..Snapshot::default() })
+        })
+    } else if is_socket_list(beginning) {
+        Some(|reader| Ok(Snapshot { sockets: Some(read_sockets(reader)?), ..Snapshot::default() }))
+    } else {
+        None
+    }
 }
 
 /// What it is a profile of, it says itself.

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     fs, io,
+    net::SocketAddr,
     time::Duration,
 };
 
@@ -10,6 +11,8 @@ use staunch_diagnosis::{FdCount, Limits, Snapshot, Socket, SocketState, ThreadCo
 use staunch_kernel::{
     FdKind, Process, ProcessError, Protocol, Queue, SocketQuery, SocketsError, TcpState,
 };
+
+use super::jvm::{Machine, without_digits};
 
 /// Why a process could not be looked at.
 #[derive(Debug, thiserror::Error)]
@@ -39,20 +42,40 @@ pub struct ProcessSource {
     process: Process,
     /// Since when a socket has been in its state.
     sockets: HashMap<u64, (TcpState, Duration)>,
+    /// The JVM that runs in it.
+    machine: Option<Machine>,
+    looks: u64,
 }
 
 impl ProcessSource {
     /// The process with this number.
     #[must_use]
     pub fn new(pid: u32) -> ProcessSource {
-        ProcessSource { process: Process::new(pid), sockets: HashMap::new() }
+        let machine = Machine::of(pid);
+        ProcessSource { process: Process::new(pid), sockets: HashMap::new(), machine, looks: 0 }
     }
 
-    /// What it has now, which is `at` after some first instant. Blocks while the kernel answers.
+    /// What it has now, which is `at` after some first instant. Blocks while the kernel answers, and
+    /// for a second or so, or 20 s at most, while a JVM does. A JVM counts its classes, for which it
+    /// stops and collects, at the first look and when this is to be the last one.
     ///
     /// # Errors
     /// [`ProcessSourceError`], also when the process has ended.
-    pub fn look(&mut self, at: Duration) -> Result<Snapshot, ProcessSourceError> {
+    pub fn look(&mut self, at: Duration, is_last: bool) -> Result<Snapshot, ProcessSourceError> {
+        let seen = self.look_from_outside(at)?;
+        let with_classes = is_last || self.looks == 0;
+        self.looks += 1;
+        let machine = self.machine.as_mut().map(|machine| machine.look(with_classes));
+        Ok(seen.join(machine.unwrap_or_default()))
+    }
+
+    /// Why less was seen than could be, and what to do.
+    #[must_use]
+    pub fn note(&self) -> Option<&str> {
+        self.machine.as_ref().and_then(Machine::note)
+    }
+
+    fn look_from_outside(&mut self, at: Duration) -> Result<Snapshot, ProcessSourceError> {
         let pid = self.process.pid();
         let process = |source| ProcessSourceError::Process { pid, source };
         let fds = self.process.fds().map_err(process)?;
@@ -108,12 +131,17 @@ fn shown(socket: &staunch_kernel::Socket, inode: u64, age: Duration) -> Socket {
     Socket {
         id: Some(inode),
         state: state(socket.state),
-        local: socket.local.inet(),
-        remote: socket.remote,
+        local: socket.local.inet().map(canonical),
+        remote: socket.remote.map(canonical),
         receive_queue,
         send_queue,
         age: Some(age),
     }
+}
+
+/// An IPv4 address as such, though its socket is one of IPv6 that takes both.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 fn state(state: TcpState) -> SocketState {
@@ -172,8 +200,7 @@ fn threads(pid: u32) -> io::Result<Vec<ThreadCount>> {
     for thread in fs::read_dir(format!("/proc/{pid}/task"))?.flatten() {
         // A thread that ends between the listing and the reading is not there.
         let Ok(name) = fs::read_to_string(thread.path().join("comm")) else { continue };
-        let name: String = name.trim_end().chars().filter(|c| !c.is_ascii_digit()).collect();
-        *counts.entry(name).or_default() += 1;
+        *counts.entry(without_digits(name.trim_end())).or_default() += 1;
     }
     Ok(counts.into_iter().map(|(name, count)| ThreadCount { name, count }).collect())
 }
@@ -198,7 +225,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let mut source = ProcessSource::new(std::process::id());
         let mut age = |at| {
-            let snapshot = source.look(Duration::from_secs(at)).unwrap();
+            let snapshot = source.look(Duration::from_secs(at), false).unwrap();
             let sockets = snapshot.sockets.unwrap();
             let own = sockets.iter().find(|socket| socket.local == Some(address)).unwrap();
             assert_eq!(own.state, SocketState::Listen);
@@ -210,7 +237,7 @@ mod tests {
 
     #[test]
     fn what_it_has_is_counted() {
-        let snapshot = ProcessSource::new(std::process::id()).look(Duration::ZERO).unwrap();
+        let snapshot = ProcessSource::new(std::process::id()).look(Duration::ZERO, false).unwrap();
         assert!(snapshot.fds.unwrap().iter().any(|fds| fds.count > 0));
         assert!(snapshot.threads.unwrap().iter().map(|threads| threads.count).sum::<u64>() > 0);
         assert!(snapshot.resident.unwrap() > 0);
@@ -219,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_process_that_is_gone_is_named() {
-        let error = ProcessSource::new(u32::MAX >> 1).look(Duration::ZERO).unwrap_err();
+        let error = ProcessSource::new(u32::MAX >> 1).look(Duration::ZERO, false).unwrap_err();
         assert!(error.to_string().contains(&(u32::MAX >> 1).to_string()), "{error}");
     }
 }

@@ -1,0 +1,176 @@
+//! The doctor on the Java services of `fixtures/`: saved files of them, and each of them live under a
+//! small load. It names a marked line of every leaky twin, and finds nothing of a repaired or a healthy
+//! one.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail, ensure};
+use staunch_diagnosis::{Finding, Options};
+use staunch_doctor::{Format, Known, Plan, Report, Target, watch};
+use staunch_harness::fixture::{Language, Mark, Marks, Program, Twin, healthy, pair, pairs, root};
+use staunch_scope::Context;
+
+/// Leaky twins of which something is found, but no marked line: the rule, and why not.
+const NO_LINE: [(&str, &str, &str); 4] = [
+    ("java/body-not-closed", "fd-growth", "no thread is left of a request that leaked"),
+    ("java/close-wait", "close-wait", "the kernel knows no line"),
+    ("java/map-without-expiry", "cache-without-expiry", "a histogram knows classes and no lines"),
+    ("java/stream-not-closed", "fd-growth", "no thread is left of a request that leaked"),
+];
+
+/// Where a line is named if a look happens to see it, for an idle thread does not know who made its pool.
+const SOMETIMES: (&str, &str) = ("java/executor-per-request", "thread-growth");
+
+/// Calls before the first look: what a service builds up once is there then.
+const WARM_UP: usize = 16;
+/// One call in each of these, while it is watched.
+const CALLS_EVERY: Duration = Duration::from_millis(50);
+/// Eight looks or so: one takes its time while the machine is busy.
+const PERIOD: Duration = Duration::from_secs(9);
+const EVERY: Duration = Duration::from_secs(1);
+
+/// How many services run at once.
+const AT_ONCE: usize = 2;
+
+fn report(targets: Vec<Target>) -> anyhow::Result<Report> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let plan = Plan { targets, period: PERIOD, every: EVERY, headers: Vec::new() };
+    let context = Context::background();
+    let seen = runtime.block_on(watch(plan, &context, |_| ()))?;
+    Ok(Report::of(&seen, &Options::default(), &Known::default()))
+}
+
+fn captures(folder: &str, names: &[&str]) -> Vec<Target> {
+    let file = |name: &&str| Target::File(root().join("captures").join(folder).join(name));
+    names.iter().map(file).collect()
+}
+
+/// The marked line that a finding names.
+fn named(finding: &Finding, marks: &Marks) -> Option<(Mark, u32)> {
+    let wait = finding.wait.iter().map(|it| (&it.file, it.line));
+    let birth = finding.birth.iter().map(|it| (&it.file, it.line));
+    let fix = finding.fix.iter().flat_map(|it| &it.places).map(|it| (&it.file, it.line));
+    let mut places = wait.chain(birth).chain(fix);
+    places.find_map(|(file, line)| {
+        let all = [Mark::Birth, Mark::Wait, Mark::Cause];
+        let mark = all.into_iter().find(|mark| marks.is_right(*mark, file, line))?;
+        Some((mark, line))
+    })
+}
+
+#[test]
+fn saved_threads_name_the_line() {
+    let files = ["jstack-0.txt", "jstack-1.txt", "jstack-2.txt"];
+    let report = report(captures("java-thread-blocked", &files)).unwrap();
+    let [finding] = report.findings() else { panic!("{:?}", report.findings()) };
+    assert_eq!((finding.rule, &finding.count[..]), ("thread-blocked", &[2, 6, 10][..]));
+    let marks = pair("java/thread-blocked").unwrap().marks().unwrap();
+    assert_eq!(named(finding, &marks).map(|it| it.0), Some(Mark::Wait), "{finding:?}");
+}
+
+#[test]
+fn saved_sockets_of_two_instants_are_known_again() {
+    let report = report(captures("java-close-wait", &["ss-1.txt", "ss-2.txt"])).unwrap();
+    let [finding] = report.findings() else { panic!("{:?}", report.findings()) };
+    assert_eq!((finding.rule, &finding.count[..]), ("close-wait", &[6, 10][..]));
+    assert!(finding.evidence.iter().any(|it| it.starts_with("6 of 10 ")), "{finding:?}");
+}
+
+#[test]
+fn saved_sockets_and_classes_are_one_history() {
+    let files = [0, 1, 2].map(|at| [format!("ss-{at}.txt"), format!("histogram-{at}.txt")]);
+    let files: Vec<&str> = files.iter().flatten().map(String::as_str).collect();
+    let report = report(captures("java-close-wait", &files)).unwrap();
+    let [finding] = report.findings() else { panic!("{:?}", report.findings()) };
+    assert_eq!((finding.rule, &finding.count[..]), ("close-wait", &[2, 6, 10][..]));
+}
+
+#[test]
+fn leaky_services_are_named_and_others_are_silent() {
+    let mut pairs = pairs().unwrap();
+    pairs.retain(|pair| pair.language == Language::Java);
+    assert!(pairs.len() >= 8, "only {} pairs", pairs.len());
+    let mut checks: Vec<(Program, Option<Marks>)> = Vec::new();
+    for pair in &pairs {
+        checks.push((pair.program(Twin::Leaky), Some(pair.marks().unwrap())));
+        checks.push((pair.program(Twin::Repaired), None));
+    }
+    let healthy = healthy().unwrap().into_iter().filter(|it| it.language == Language::Java);
+    checks.extend(healthy.map(|program| (program, None)));
+    check_each(&checks, |(program, marks)| {
+        let report = examine(program)?;
+        match marks {
+            Some(marks) => is_found(&program.name, report.findings(), marks),
+            None => is_silent(report.findings()),
+        }
+    });
+}
+
+/// Watches a service under a small load.
+fn examine(program: &Program) -> anyhow::Result<Report> {
+    let service = program.start()?;
+    service.work(WARM_UP)?;
+    let load = service.load(CALLS_EVERY)?;
+    let report = report(vec![Target::Process(service.pid())])?;
+    drop(load);
+    let text = report.write(Format::Text);
+    ensure!(!text.contains("without threads and classes"), "{text}");
+    service.stop()?;
+    Ok(report)
+}
+
+/// One finding, which names a marked line, or is of the rule that is listed.
+fn is_found(name: &str, findings: &[Finding], marks: &Marks) -> anyhow::Result<String> {
+    let [finding] = findings else { bail!("{} findings: {findings:#?}", findings.len()) };
+    let summary = &finding.summary;
+    let listed = NO_LINE.iter().find(|(pair, ..)| name.starts_with(pair));
+    match (named(finding, marks), listed) {
+        (Some(_), Some((.., why))) => {
+            bail!("it names a line now: take it from the list, which says `{why}`: {summary}")
+        }
+        (None, Some((_, rule, why))) => {
+            ensure!(finding.rule == *rule, "not {rule}: {finding:#?}");
+            Ok(format!("{rule}, no line, for {why}: {summary}"))
+        }
+        (Some((mark, line)), None) => {
+            Ok(format!("{}, {mark:?} on line {line}: {summary}", finding.rule))
+        }
+        (None, None) => {
+            let is_known = name.starts_with(SOMETIMES.0) && finding.rule == SOMETIMES.1;
+            ensure!(is_known, "no marked line: {finding:#?}");
+            Ok(format!("{}, no line this time: {summary}", finding.rule))
+        }
+    }
+}
+
+fn is_silent(findings: &[Finding]) -> anyhow::Result<String> {
+    ensure!(findings.is_empty(), "{findings:#?}");
+    Ok("nothing".to_owned())
+}
+
+/// Checks a few at once; what was wrong of all of them is said at the end.
+fn check_each<M: Sync>(
+    all: &[(Program, M)],
+    check: impl Fn(&(Program, M)) -> anyhow::Result<String> + Sync,
+) {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut wrong = Vec::new();
+        while let Some(it) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let result = check(it).with_context(|| it.0.name.clone());
+            println!("{:<36} {}", it.0.name, result.as_deref().unwrap_or("WRONG"));
+            wrong.extend(result.err().map(|error| format!("{error:#}")));
+        }
+        wrong
+    };
+    let wrong: Vec<String> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(work)).collect();
+        let ended = threads.into_iter().map(thread::ScopedJoinHandle::join);
+        ended.flat_map(|it| it.unwrap_or_else(|_| vec!["a check panicked".to_owned()])).collect()
+    });
+    assert!(wrong.is_empty(), "{} are wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
