@@ -63,7 +63,8 @@ fn main() -> anyhow::Result<()> {
     let Args { server, attack, seconds } = Args::parse();
     fd_limit::raise_for(CLIENTS)?;
     let time = Duration::from_secs(seconds);
-    let quiet = honest(server, || time)?;
+    let quiet_until = Instant::now() + time;
+    let quiet = honest(server, || quiet_until.saturating_duration_since(Instant::now()))?;
     let attacked = std::thread::scope(|threads| {
         let attacker = threads.spawn(move || run(attack, server));
         let least = Instant::now() + time;

@@ -40,8 +40,9 @@ pub(crate) struct Check {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Doctor {
-    /// `http://HOST:PORT` of a Go service with net/http/pprof or of a Staunch service, or saved
-    /// goroutine dumps of one process, the oldest first.
+    /// `http://HOST:PORT` of a Go service with net/http/pprof or of a Staunch service's admin endpoint;
+    /// or what was saved of one process, the oldest first: goroutine dumps and profiles, heaps, thread
+    /// dumps and class histograms of a JVM, what `ss` or `netstat` listed, a Staunch ledger.
     #[arg(value_name = "TARGET", required_unless_present = "pid")]
     pub(crate) targets: Vec<String>,
     /// A process of this machine, by number or name. With a URL of the same process both are looked at
@@ -56,7 +57,7 @@ pub(crate) struct Doctor {
     pub(crate) every: Duration,
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) format: ReportFormat,
-    /// What makes the exit code 1.
+    /// What makes the exit code 1; `critical` is a leak, too.
     #[arg(long, value_name = "SEVERITY", default_value = "leak")]
     pub(crate) fail_on: FailOn,
     /// A TOML file of what not to report, each with its reason.

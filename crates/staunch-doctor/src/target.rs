@@ -29,6 +29,12 @@ pub enum TargetError {
         /// What is wrong with it.
         reason: String,
     },
+    /// It looks like the address of a service, without `http://`.
+    #[error("`{text}` is no file; for the service at that address write http://{text}")]
+    NoScheme {
+        /// What was given.
+        text: String,
+    },
     /// No process has that name.
     #[error("no process is called `{name}`; `ps -e` lists them, and --pid takes a number as well")]
     NoProcess {
@@ -56,7 +62,7 @@ impl Target {
     /// A URL if it has a scheme, else a file.
     ///
     /// # Errors
-    /// [`TargetError::Url`]
+    /// [`TargetError::Url`], [`TargetError::NoScheme`]
     ///
     /// # Examples
     /// ```
@@ -67,7 +73,7 @@ impl Target {
     /// ```
     pub fn parse(text: &str) -> Result<Target, TargetError> {
         let Some((scheme, _)) = text.split_once("://") else {
-            return Ok(Target::File(text.into()));
+            return file(text);
         };
         let wrong = |reason: String| {
             let text = text.rsplit_once('@').map_or(text, |(_, host)| host).to_owned();
@@ -98,6 +104,16 @@ impl Target {
             _ => Err(TargetError::Processes { name, pids }),
         }
     }
+}
+
+/// A file, unless there is none and it reads like `HOST:PORT`.
+fn file(text: &str) -> Result<Target, TargetError> {
+    let path = PathBuf::from(text);
+    let port = text.rsplit_once(':').map(|(_, port)| port.trim_end_matches('/'));
+    if port.is_some_and(|port| port.parse::<u16>().is_ok()) && !path.exists() {
+        return Err(TargetError::NoScheme { text: text.to_owned() });
+    }
+    Ok(Target::File(path))
 }
 
 fn processes() -> impl Iterator<Item = u32> {
@@ -137,6 +153,13 @@ mod tests {
         assert_eq!(target.to_string(), "http://127.0.0.1:6060");
         let error = Target::parse("ftp://me:secret@host").unwrap_err().to_string();
         assert!(!error.contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn an_address_without_a_scheme_is_no_file() {
+        let error = Target::parse("localhost:6060").unwrap_err().to_string();
+        assert!(error.contains("write http://localhost:6060"), "{error}");
+        assert!(matches!(Target::parse("dump:1.txt"), Ok(Target::File(_))));
     }
 
     #[test]

@@ -9,7 +9,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use staunch_diagnosis::{History, Snapshot};
+use staunch_diagnosis::{History, Snapshot, Tasks};
 use staunch_http::{Client, ClientOptions, ClientOptionsError};
 use staunch_scope::{BoxError, Context, Scope, scope};
 use tokio::time::Instant;
@@ -183,7 +183,31 @@ fn saved(files: &[&Target]) -> Result<Seen, ExamineError> {
         history.add(Duration::from_secs(number), snapshot);
     }
     let targets = files.iter().map(ToString::to_string).collect();
-    Ok(Seen { targets, history, is_timed: false, notes: Vec::new() })
+    let notes = lacking(&history);
+    Ok(Seen { targets, history, is_timed: false, notes })
+}
+
+/// What cannot be found in so little: nobody is to take silence for health.
+fn lacking(history: &History) -> Vec<String> {
+    /// Without ids, growth is believed after so many looks.
+    const LOOKS_WITHOUT_IDS: usize = 5;
+    let looks = history.instants().len();
+    let mut tasks = history.instants().iter().filter_map(|it| it.snapshot.tasks.as_ref());
+    let has_ids = |tasks: &Tasks| tasks.groups.iter().any(|group| !group.members.is_empty());
+    let mut notes = Vec::new();
+    if looks == 1 {
+        notes.push(
+            "this is one look: what grows, ages or stays cannot be seen in it; watch for longer \
+             than --every, or give dumps of later instants as well"
+                .to_owned(),
+        );
+    } else if looks < LOOKS_WITHOUT_IDS && tasks.any(|tasks| !has_ids(tasks)) {
+        notes.push(format!(
+            "a profile of goroutines has no ids, so growth is believed after \
+             {LOOKS_WITHOUT_IDS} looks: save /debug/pprof/goroutine?debug=2 instead"
+        ));
+    }
+    notes
 }
 
 fn path(target: &Target) -> Option<&PathBuf> {
@@ -225,6 +249,7 @@ async fn live(
         }
     }
     seen.add_notes(sources.iter().flat_map(Source::notes));
+    seen.notes.extend(lacking(&seen.history));
     Ok(seen)
 }
 

@@ -63,7 +63,12 @@ fn check(files: &[(&str, &str)], arguments: &[&str], code: i32, expected: &[&str
 fn a_saved_dump_names_the_line() {
     let line = ["1 leak in leaky.txt", "/src/search/find.go:20", "/src/search/find.go:21"];
     check(&[("leaky.txt", LEAKY)], &["leaky.txt"], 1, &line);
-    check(&[("healthy.txt", HEALTHY)], &["healthy.txt"], 0, &["No leak found in healthy.txt"]);
+    check(
+        &[("healthy.txt", HEALTHY)],
+        &["healthy.txt"],
+        0,
+        &["No leak found in healthy.txt", "this is one look"],
+    );
 }
 
 #[test]
@@ -97,6 +102,7 @@ fn what_cannot_be_examined_says_why() {
     check(&files, &["cut.txt"], 2, &["cut.txt", "cut off at line"]);
     check(&files, &["other.txt"], 2, &["other.txt", "no goroutine in this text"]);
     check(&files, &["missing.txt"], 2, &["missing.txt", "No such file"]);
+    check(&files, &["127.0.0.1:1"], 2, &["write http://127.0.0.1:1"]);
     check(&files, &["http://127.0.0.1:1"], 2, &["127.0.0.1:1", "refused"]);
     check(&files, &["ftp://127.0.0.1"], 2, &["its scheme is `ftp`"]);
     check(&files, &["--pid", "no such program"], 2, &["no process is called"]);
