@@ -45,7 +45,7 @@ pub use crate::{
     limits::Limits,
     line_reader::LineReader,
     lines::{Lines, NextLine, ReadLineError},
-    listener::{Endpoint, Listener, ParseEndpointError, Served},
+    listener::{Endpoint, Listener, ParseEndpointError, Served, UnattachedListener},
     options::SocketOptions,
     read_to_end::{ReadToEndError, read_to_end},
     splitter::{FoundLine, LineSplitter},

@@ -114,7 +114,46 @@ pub struct Listener {
 #[derive(Debug)]
 enum ListenerSocket {
     Tcp(tokio::net::TcpListener),
-    Unix(tokio::net::UnixListener, #[expect(dead_code, reason = "held for its drop")] UnlinkOnDrop),
+    Unix(
+        tokio::net::UnixListener,
+        #[expect(dead_code, reason = "held for its drop")] Arc<UnlinkOnDrop>,
+    ),
+}
+
+/// A bound socket that listens, but belongs to no runtime yet: it can be handed to the thread of the
+/// one that is to accept from it.
+///
+/// # Examples
+/// ```
+/// use staunch_net::{Endpoint, Limits, SocketOptions, UnattachedListener};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let endpoint = Endpoint::Tcp("127.0.0.1:0".parse()?);
+/// let (options, limits) = (SocketOptions::default(), Limits::default());
+/// let each = UnattachedListener::bind_each(&endpoint, &options, limits, 2)?;
+/// assert_eq!(each[0].endpoint(), each[1].endpoint());
+/// for listener in each {
+///     std::thread::spawn(move || {
+///         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+///         let _entered = runtime.enter();
+///         listener.attach().map(drop) // and serve
+///     });
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct UnattachedListener {
+    socket: UnattachedSocket,
+    endpoint: Endpoint,
+    account: Account,
+    listening: Arc<Listening>,
+}
+
+#[derive(Debug)]
+enum UnattachedSocket {
+    Tcp(std::net::TcpListener),
+    Unix(std::os::unix::net::UnixListener, Arc<UnlinkOnDrop>),
 }
 
 /// Removes the socket's file with its listener.
@@ -154,26 +193,8 @@ impl Listener {
         options: &SocketOptions,
         limits: Limits,
     ) -> Result<Listener, BindError> {
-        let account = Ledger::current()
-            .open(Kind::LISTENER, Obligation::Perpetual("accepts until it is drained"));
-        let bound = match endpoint {
-            Endpoint::Tcp(address) => bind_tcp(*address, options),
-            Endpoint::Unix(path) => bind_unix(path, options),
-        };
-        let socket = bound.map_err(|error| BindError::new(endpoint, error))?;
-        let endpoint = match &socket {
-            ListenerSocket::Tcp(listener) => {
-                account.set_fd(listener.as_raw_fd());
-                Endpoint::Tcp(listener.local_addr().map_err(|e| BindError::new(endpoint, e))?)
-            }
-            ListenerSocket::Unix(listener, _) => {
-                account.set_fd(listener.as_raw_fd());
-                endpoint.clone()
-            }
-        };
-        account.label(&endpoint.to_string());
-        account.set_state(State::Accept);
-        Ok(Listener { socket, endpoint, account, listening: Arc::new(Listening::new(limits)) })
+        let unattached = UnattachedListener::bind(endpoint, options, limits)?;
+        unattached.attach().map_err(|error| BindError::new(endpoint, error))
     }
 
     /// Its entry on the ledger.
@@ -208,6 +229,134 @@ impl Listener {
         let nothing_else = |_| std::future::pending();
         serve(self, context.clone(), Location::caller(), Arc::new(handler), nothing_else)
     }
+}
+
+impl UnattachedListener {
+    /// Binds and listens.
+    ///
+    /// # Errors
+    /// As [`Listener::bind`].
+    #[track_caller]
+    pub fn bind(
+        endpoint: &Endpoint,
+        options: &SocketOptions,
+        limits: Limits,
+    ) -> Result<UnattachedListener, BindError> {
+        UnattachedListener::bind_as(endpoint, options, Listening::new(limits))
+    }
+
+    /// Binds `count` sockets that listen on one address, among which the kernel spreads connections
+    /// (`SO_REUSEPORT`; one Unix socket is shared instead). They have the limits of one listener: those
+    /// that count connections and buffers count all of them together, and a burst may go beyond the most
+    /// connections by one for each further socket.
+    ///
+    /// Unless `options` let others share the address, that another process listens on it is an error,
+    /// as it is for a single socket.
+    ///
+    /// # Errors
+    /// As [`Listener::bind`].
+    #[track_caller]
+    pub fn bind_each(
+        endpoint: &Endpoint,
+        options: &SocketOptions,
+        limits: Limits,
+        count: usize,
+    ) -> Result<Vec<UnattachedListener>, BindError> {
+        if let (Endpoint::Tcp(address), false) = (endpoint, options.reuse_port)
+            && address.port() != 0
+        {
+            drop(UnattachedListener::bind(endpoint, options, limits.clone())?); // nobody has it
+        }
+        let options =
+            SocketOptions { reuse_port: count > 1 || options.reuse_port, ..options.clone() };
+        let mut each = Vec::with_capacity(count);
+        each.push(UnattachedListener::bind(endpoint, &options, limits)?);
+        while each.len() < count {
+            let next = each[0].another(&options)?;
+            each.push(next);
+        }
+        Ok(each)
+    }
+
+    /// One more on the same address.
+    #[track_caller]
+    fn another(&self, options: &SocketOptions) -> Result<UnattachedListener, BindError> {
+        let listening = self.listening.sharing();
+        let UnattachedSocket::Unix(socket, unlink) = &self.socket else {
+            return UnattachedListener::bind_as(&self.endpoint, options, listening);
+        };
+        let shared = socket.try_clone().map_err(|error| BindError::new(&self.endpoint, error))?;
+        let socket = UnattachedSocket::Unix(shared, Arc::clone(unlink));
+        Ok(UnattachedListener::owned(socket, self.endpoint.clone(), account(), listening))
+    }
+
+    #[track_caller]
+    fn bind_as(
+        endpoint: &Endpoint,
+        options: &SocketOptions,
+        listening: Listening,
+    ) -> Result<UnattachedListener, BindError> {
+        let account = account();
+        let bound = match endpoint {
+            Endpoint::Tcp(address) => bind_tcp(*address, options),
+            Endpoint::Unix(path) => bind_unix(path, options),
+        };
+        let bound = bound.and_then(|socket| {
+            let endpoint = match &socket {
+                UnattachedSocket::Tcp(listener) => Endpoint::Tcp(listener.local_addr()?),
+                UnattachedSocket::Unix(..) => endpoint.clone(),
+            };
+            Ok((socket, endpoint))
+        });
+        let (socket, actual) = bound.map_err(|error| BindError::new(endpoint, error))?;
+        Ok(UnattachedListener::owned(socket, actual, account, listening))
+    }
+
+    fn owned(
+        socket: UnattachedSocket,
+        endpoint: Endpoint,
+        account: Account,
+        listening: Listening,
+    ) -> UnattachedListener {
+        account.set_fd(match &socket {
+            UnattachedSocket::Tcp(listener) => listener.as_raw_fd(),
+            UnattachedSocket::Unix(listener, _) => listener.as_raw_fd(),
+        });
+        account.label(&endpoint.to_string());
+        account.set_state(State::Accept);
+        UnattachedListener { socket, endpoint, account, listening: Arc::new(listening) }
+    }
+
+    /// Where it listens, with the port that the system chose.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Hands it to the runtime of the running thread.
+    ///
+    /// # Errors
+    /// When the runtime cannot watch it.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn attach(self) -> io::Result<Listener> {
+        let UnattachedListener { socket, endpoint, account, listening } = self;
+        let socket = match socket {
+            UnattachedSocket::Tcp(listener) => {
+                ListenerSocket::Tcp(tokio::net::TcpListener::from_std(listener)?)
+            }
+            UnattachedSocket::Unix(listener, unlink) => {
+                ListenerSocket::Unix(tokio::net::UnixListener::from_std(listener)?, unlink)
+            }
+        };
+        Ok(Listener { socket, endpoint, account, listening })
+    }
+}
+
+/// The entry of a socket that listens.
+#[track_caller]
+fn account() -> Account {
+    Ledger::current().open(Kind::LISTENER, Obligation::Perpetual("accepts until it is drained"))
 }
 
 /// `meanwhile` is what else there is to do as long as connections are accepted.
@@ -427,7 +576,7 @@ fn out_of_resources(error: &io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| exhausted.contains(&errno))
 }
 
-fn bind_tcp(address: SocketAddr, options: &SocketOptions) -> io::Result<ListenerSocket> {
+fn bind_tcp(address: SocketAddr, options: &SocketOptions) -> io::Result<UnattachedSocket> {
     let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?; // connections in TIME_WAIT do not block a restart
     socket.set_reuse_port(options.reuse_port)?;
@@ -435,18 +584,17 @@ fn bind_tcp(address: SocketAddr, options: &SocketOptions) -> io::Result<Listener
     socket.bind(&SockAddr::from(address))?;
     socket.listen(options.backlog.cast_signed())?;
     socket.set_nonblocking(true)?;
-    tokio::net::TcpListener::from_std(socket.into()).map(ListenerSocket::Tcp)
+    Ok(UnattachedSocket::Tcp(socket.into()))
 }
 
-fn bind_unix(path: &Path, options: &SocketOptions) -> io::Result<ListenerSocket> {
+fn bind_unix(path: &Path, options: &SocketOptions) -> io::Result<UnattachedSocket> {
     remove_stale(path)?;
     let socket = RawSocket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(path)?)?;
     let unlink = UnlinkOnDrop(path.to_owned());
     socket.listen(options.backlog.cast_signed())?;
     socket.set_nonblocking(true)?;
-    let listener = tokio::net::UnixListener::from_std(socket.into())?;
-    Ok(ListenerSocket::Unix(listener, unlink))
+    Ok(UnattachedSocket::Unix(socket.into(), Arc::new(unlink)))
 }
 
 /// Removes the file of a Unix socket that nobody listens on any more. `connect(2)` refuses an

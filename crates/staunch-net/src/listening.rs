@@ -23,6 +23,17 @@ impl Listening {
         }
     }
 
+    /// One more of the same, which counts with this one: connections and buffers are bounded together,
+    /// while each looks after its own connections.
+    pub(crate) fn sharing(&self) -> Listening {
+        Listening {
+            buffers: Arc::clone(&self.buffers),
+            watchdog: Watchdog::new(&self.limits),
+            admission: Arc::clone(&self.admission),
+            limits: self.limits.clone(),
+        }
+    }
+
     pub(crate) fn limits(&self) -> &Limits {
         &self.limits
     }

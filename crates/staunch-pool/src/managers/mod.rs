@@ -14,7 +14,7 @@ mod tcp;
 #[cfg(feature = "http")]
 pub use self::http::{
     BodyError, ConnectHttpError, Http, HttpConnection, HttpError, HttpOptions, HttpProtocol,
-    PooledBody, RequestBody,
+    NotSent, PooledBody, RequestBody,
 };
 #[cfg(feature = "postgres")]
 pub use self::postgres::{

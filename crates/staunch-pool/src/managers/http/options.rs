@@ -24,7 +24,7 @@ pub struct HttpOptions {
     /// the least that RFC 9113 recommends, and what most servers allow.
     pub max_concurrent_streams: usize,
     /// Time from a request to the head of its answer; a request body counts. Default 30 s: what a
-    /// proxy before us waits, or less.
+    /// proxy before us waits, or less. [`Duration::MAX`]: whoever sends it has a time of their own.
     pub head_timeout: Duration,
     /// Time without a byte of an answer's body while somebody waits for it. Default 30 s. A body
     /// may take as long as it will, if it goes on.

@@ -45,6 +45,38 @@ impl Pool<Http> {
     }
 }
 
+impl Pool<Http> {
+    /// [`send`](Self::send), for those who have another server to try: a request that was not sent, or
+    /// that may be sent twice, comes back with the error.
+    ///
+    /// # Errors
+    /// [`NotSent`]
+    ///
+    /// # Cancel safety
+    /// As [`Pool::send`].
+    #[track_caller]
+    pub fn try_send<B: Into<RequestBody>>(
+        &self,
+        request: Request<B>,
+    ) -> impl Future<Output = Result<Response<PooledBody>, Box<NotSent>>> + Send + use<'_, B> {
+        let (born_at, request) = (Location::caller(), request.map(Into::into));
+        try_send(FromPool { pool: self, born_at }, self.options().max_idle, request)
+    }
+}
+
+/// A request has no answer.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+#[non_exhaustive]
+pub struct NotSent {
+    /// Why.
+    #[source]
+    pub error: HttpError,
+    /// The request, if it is safe to send it again: it was never sent, or nothing of an answer had come,
+    /// it is idempotent, and its body can be had again.
+    pub request: Option<Request<RequestBody>>,
+}
+
 impl<K: Key> KeyedPool<K, Http> {
     /// As [`Pool::send`], to the server of a key.
     ///
@@ -174,26 +206,70 @@ async fn once(
 }
 
 async fn send(
-    mut leases: impl Leases,
+    leases: impl Leases,
     max_idle: usize,
     request: Request<RequestBody>,
 ) -> Result<Response<PooledBody>, HttpError> {
-    request::check(&request)?;
-    let held = open(&mut leases, max_idle, false).await?;
-    let again = held.connection().may_be_stale().then(|| request::again(&request)).flatten();
-    let failed = match attempt(held, request).await {
-        Ok(answer) => return Ok(answer),
-        Err(failed) => failed,
+    try_send(leases, max_idle, request).await.map_err(|failed| failed.error)
+}
+
+async fn try_send(
+    mut leases: impl Leases,
+    max_idle: usize,
+    request: Request<RequestBody>,
+) -> Result<Response<PooledBody>, Box<NotSent>> {
+    if let Err(error) = request::check(&request) {
+        return Err(NotSent::of(error, None));
+    }
+    let held = match open(&mut leases, max_idle, false).await {
+        Ok(held) => held,
+        Err(error) => return Err(NotSent::of(error, Some(request))),
     };
-    let again = again.filter(|_| failed.is_unanswered);
-    let Some(request) = failed.unsent.or(again) else { return Err(failed.error) };
-    tracing::debug!("sent again: {}", failed.error);
+    let again = request::again(&request);
+    let may_be_stale = held.connection().may_be_stale();
+    let (error, request, was_sent) = match attempt(held, request).await {
+        Ok(answer) => return Ok(answer),
+        Err(failed) => {
+            let was_sent = failed.unsent.is_none();
+            let (error, request) = failed.again(again);
+            (error, request, was_sent)
+        }
+    };
+    let request = match request {
+        Some(request) if may_be_stale || !was_sent => request,
+        request => return Err(NotSent::of(error, request)),
+    };
+    tracing::debug!("sent again: {error}");
     // In memory of its own: it is rare.
     Box::pin(async move {
-        let held = open(&mut leases, max_idle, true).await?;
-        attempt(held, request).await.map_err(|failed| failed.error)
+        let held = match open(&mut leases, max_idle, true).await {
+            Ok(held) => held,
+            Err(error) => return Err(NotSent::of(error, Some(request))),
+        };
+        let again = request::again(&request);
+        attempt(held, request).await.map_err(|failed| {
+            let (error, request) = failed.again(again);
+            NotSent::of(error, request)
+        })
     })
     .await
+}
+
+impl NotSent {
+    fn of(error: HttpError, request: Option<Request<RequestBody>>) -> Box<NotSent> {
+        Box::new(NotSent { error, request })
+    }
+}
+
+impl Failed {
+    /// The error, and the request if it may be sent again: `copy`, if it was sent.
+    fn again(
+        self,
+        copy: Option<Request<RequestBody>>,
+    ) -> (HttpError, Option<Request<RequestBody>>) {
+        let copy = copy.filter(|_| self.is_unanswered);
+        (self.error, self.unsent.or(copy))
+    }
 }
 
 /// A leased connection that is not known to be closed, and not used before if it is to be `new`.
