@@ -9,6 +9,7 @@ mod check;
 mod doctor;
 mod outcome;
 mod print;
+mod reload;
 mod run;
 mod service;
 mod signals;

@@ -81,6 +81,16 @@ impl Books {
         books.cut.extend(served.cut.into_iter().map(|cut| format!("{listener}: {cut}")));
     }
 
+    /// What is handed on has drained.
+    pub(crate) fn gateway(&self, done: staunch_gateway::Done) {
+        for (listener, served) in done.connections {
+            self.connections(&listener, served);
+        }
+        for (listener, served) in done.datagrams {
+            self.datagrams(&listener, served);
+        }
+    }
+
     /// Everybody who is still served is about to be cut, and the listeners with them: what those
     /// have counted is lost, and taken from the ledger instead. Refusals and datagrams leave
     /// nothing there.

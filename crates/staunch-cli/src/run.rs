@@ -1,6 +1,6 @@
 //! `staunch run`: configure, bind, serve, drain, report.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{path::Path, process::ExitCode, sync::Arc};
 
 use anyhow::Context as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -12,7 +12,9 @@ use staunch_scope::WorkerWatch;
 use crate::{
     args,
     outcome::{Books, Outcome},
-    print, service,
+    print,
+    reload::Reload,
+    service,
     signals::Signals,
     stages::{self, Run},
 };
@@ -25,7 +27,7 @@ pub(crate) fn run(args: &args::Run) -> ExitCode {
             return Outcome::CannotStart.into();
         }
     };
-    match start(&config) {
+    match start(args.config.as_deref(), &config) {
         Ok(outcome) => outcome.into(),
         Err(error) => {
             print::complaint(format_args!("staunch: {error:#}"));
@@ -41,7 +43,7 @@ fn configure(args: &args::Run) -> Result<Config, ConfigErrors> {
     }
 }
 
-fn start(config: &Config) -> anyhow::Result<Outcome> {
+fn start(file: Option<&Path>, config: &Config) -> anyhow::Result<Outcome> {
     let format = match config.log.format {
         staunch_config::LogFormat::Text => log::LogFormat::Text,
         staunch_config::LogFormat::Json => log::LogFormat::Json,
@@ -53,7 +55,7 @@ fn start(config: &Config) -> anyhow::Result<Outcome> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(serve(config))
+    runtime.block_on(serve(file, config))
 }
 
 /// Raises the soft limit of open files to the hard one: the soft one is low for the sake of
@@ -65,7 +67,7 @@ fn raise_open_files() {
     }
 }
 
-async fn serve(config: &Config) -> anyhow::Result<Outcome> {
+async fn serve(file: Option<&Path>, config: &Config) -> anyhow::Result<Outcome> {
     let ledger = Ledger::global();
     let mut signals = Signals::register()?;
     let readiness = Readiness::default();
@@ -75,11 +77,16 @@ async fn serve(config: &Config) -> anyhow::Result<Outcome> {
         .unwrap_or_default();
     let watch = WorkerWatch::start().context("cannot start a thread")?;
     let bound = service::bind_all(config, &readiness)?;
-    for service in bound.all() {
-        tracing::info!(listener = service.name(), endpoint = %service.endpoint(), "listening");
+    for (listener, endpoint) in bound.endpoints() {
+        tracing::info!(listener, %endpoint, "listening");
     }
     let books = Arc::new(Books::new(ledger));
+    let reload = match (file, &bound.gateway) {
+        (Some(file), Some(gateway)) => Some(Reload::new(file, config, gateway.control())?),
+        _ => None,
+    };
     let run = Run {
+        reload,
         bound,
         readiness,
         books: Arc::clone(&books),

@@ -8,10 +8,12 @@
 use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
 use staunch_console::{Phase, Readiness};
+use staunch_gateway::Gateway;
 use staunch_scope::{Context, Scope, ScopeBuilder, patrol};
 
 use crate::{
     outcome::Books,
+    reload::Reload,
     service::{Bound, Service},
     signals::Signals,
 };
@@ -24,6 +26,8 @@ pub(crate) struct Run {
     pub(crate) bound: Bound,
     pub(crate) readiness: Readiness,
     pub(crate) books: Arc<Books>,
+    /// Takes up what changes meanwhile.
+    pub(crate) reload: Option<Reload>,
     /// How long a drain may take.
     pub(crate) grace: Duration,
     /// How often to look for leaks.
@@ -64,18 +68,25 @@ pub(crate) async fn run(run: Run, signals: &mut Signals) {
 
 impl Run {
     async fn stages(self, serving: Context) -> Result<(), Infallible> {
-        let Run { bound, readiness, books, grace, patrol_every } = self;
+        let Run { bound, readiness, books, reload, grace, patrol_every } = self;
         let around = ScopeBuilder::<Infallible>::new(&Context::current())
             .grace(grace + MARGIN)
             .run(async |scope| {
                 if let Some(admin) = bound.admin {
                     start(&scope, admin, &books);
                 }
+                if let Some(reload) = reload {
+                    let reloading = reload.keep_current(scope.clone());
+                    scope.spawn_named("reload", async {
+                        reloading.await;
+                        Ok(())
+                    });
+                }
                 scope.spawn_named("patrol", async move {
                     let Err(_asked_to_stop) = patrol(patrol_every).await;
                     Ok(())
                 });
-                serve(bound.listeners, &serving, &readiness, &books, grace).await;
+                serve(bound.listeners, bound.gateway, &serving, &readiness, &books, grace).await;
                 scope.stop();
                 Ok(())
             })
@@ -88,6 +99,7 @@ impl Run {
 /// Serves what is not the admin endpoint, until `serving` is cancelled and all have drained.
 async fn serve(
     listeners: Vec<Service>,
+    gateway: Option<Gateway>,
     serving: &Context,
     readiness: &Readiness,
     books: &Arc<Books>,
@@ -99,7 +111,17 @@ async fn serve(
             for listener in listeners {
                 start(&scope, listener, books);
             }
-            readiness.advance(Phase::Ready);
+            if let Some(gateway) = gateway {
+                let (context, books) = (scope.context().clone(), Arc::clone(books));
+                let readiness = readiness.clone();
+                scope.spawn_named("gateway", async move {
+                    let ready = || readiness.advance(Phase::Ready);
+                    books.gateway(gateway.serve(&context, ready).await);
+                    Ok(())
+                });
+            } else {
+                readiness.advance(Phase::Ready);
+            }
             Ok(())
         })
         .await;

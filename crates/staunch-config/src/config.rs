@@ -11,7 +11,10 @@ use crate::log::Log;
 use crate::overlap::Claims;
 use crate::process::{Drain, Memory, Patrol, Runtime};
 use crate::reader::{self, Section};
+use crate::route::{Placed, Route};
+use crate::service::Service;
 use crate::size::ByteSize;
+use crate::together;
 
 /// What `staunch run` runs on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +33,10 @@ pub struct Config {
     pub patrol: Patrol,
     /// What is served; at least one, each with its own name and address.
     pub listeners: Vec<Listener>,
+    /// Which requests of `http` listeners go to which service; at least one for each such listener.
+    pub routes: Vec<Route>,
+    /// Where requests and connections go to; there is one of each name that is used.
+    pub services: Vec<Service>,
 }
 
 impl Config {
@@ -106,11 +113,28 @@ impl Config {
         if !section.has("listener") {
             section.missing("listener", "nothing would be served; write a [[listener]]".to_owned());
         }
-        let listeners =
-            section.tables("listener", |listener| Listener::read(listener, &memory, &mut claims));
+        let listeners = section.tables("listener", |listener| {
+            let place = listener.place(if listener.has("service") { "service" } else { "name" });
+            Listener::read(listener, &memory, &mut claims).map(|listener| (listener, place))
+        });
         claims.report_overlaps(section);
-        let listeners = listeners.into_iter().collect::<Option<_>>()?;
-        let config = Self { admin, log, runtime, drain, memory, patrol, listeners };
+        let services = section.tables_if_written("service", |service| {
+            let span = service.place("name");
+            Service::read(service).map(|service| (service, span))
+        });
+        let routes = section.tables_if_written("route", |route| {
+            let (name, service) = (route.place("name"), route.place("service"));
+            Route::read(route).map(|route| Placed { route, name, service })
+        });
+        let listeners = listeners.into_iter().collect::<Option<Vec<_>>>()?;
+        let services = services.into_iter().collect::<Option<Vec<_>>>()?;
+        let routes = routes.into_iter().collect::<Option<Vec<_>>>()?;
+        together::check(section, &listeners, &routes, &services);
+        let listeners = listeners.into_iter().map(|(listener, _)| listener).collect();
+        let routes = routes.into_iter().map(|placed| placed.route).collect();
+        let services = services.into_iter().map(|(service, _)| service).collect();
+        let config =
+            Self { admin, log, runtime, drain, memory, patrol, listeners, routes, services };
         config.check_shares(section);
         Some(config)
     }

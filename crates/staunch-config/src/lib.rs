@@ -37,7 +37,10 @@ mod log;
 mod overlap;
 mod process;
 mod reader;
+mod route;
+mod service;
 mod size;
+mod together;
 
 pub use self::admin::Admin;
 pub use self::config::Config;
@@ -49,4 +52,11 @@ pub use self::listener::{
 };
 pub use self::log::{Log, LogFilter, LogFormat};
 pub use self::process::{Drain, Memory, Patrol, Runtime};
+pub use self::route::{
+    HeaderMatch, HostPattern, ParseHostError, ParsePathError, PathPattern, Route, Segment,
+};
+pub use self::service::{
+    ActiveHealth, Balance, Endpoint, EndpointAddress, Outliers, Retry, Service, ServiceTimeouts,
+    UpstreamPool, UpstreamProtocol,
+};
 pub use self::size::{ByteSize, ParseByteSizeError};

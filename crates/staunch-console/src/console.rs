@@ -5,11 +5,17 @@
 //! [`PAGES_AT_ONCE`] are made or sent at a time, which bounds the memory of all pages together;
 //! the others wait for a turn.
 
-use std::{net::IpAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::Request;
+use prometheus_client::collector::Collector;
 use staunch_http::{HttpLimits, RequestBody, ServeHttpError, handler, keep_until_sent};
 use staunch_ledger::Ledger;
 use staunch_net::{Connection, Limits};
@@ -80,6 +86,13 @@ pub(crate) struct Shared {
     pub(crate) ledger: Ledger,
     http: HttpLimits,
     turns: Arc<Semaphore>,
+    collectors: Mutex<Vec<Arc<dyn Collector>>>,
+}
+
+impl Shared {
+    pub(crate) fn collectors(&self) -> Vec<Arc<dyn Collector>> {
+        self.collectors.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl Console {
@@ -97,8 +110,15 @@ impl Console {
                     ..HttpLimits::default()
                 },
                 turns: Arc::new(Semaphore::new(PAGES_AT_ONCE)),
+                collectors: Mutex::default(),
             }),
         }
+    }
+
+    /// Has `/metrics` show what `collector` has, too.
+    pub fn collect(&self, collector: Arc<dyn Collector>) {
+        let mut collectors = self.shared.collectors.lock().unwrap_or_else(PoisonError::into_inner);
+        collectors.push(collector);
     }
 
     /// Limits for the listener of a console: 64 connections, since those who look after a

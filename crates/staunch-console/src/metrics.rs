@@ -12,10 +12,15 @@ mod pools;
 mod process;
 mod streams;
 
-use std::{collections::HashMap, sync::atomic::AtomicU64};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use prometheus_client::{
-    encoding::text::encode,
+    collector::Collector,
+    encoding::{DescriptorEncoder, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
@@ -39,9 +44,22 @@ pub(crate) fn metrics(visit: &Visit<'_>) -> Result<Reply, Refusal> {
     guards::guards(&mut registry, visit.shared.ledger);
     streams::streams(&mut registry, visit.shared.ledger);
     process::process(&mut registry);
+    for collector in visit.shared.collectors() {
+        registry.register_collector(Box::new(Added(collector)));
+    }
     let mut text = String::new();
     encode(&mut text, &registry).map_err(Refusal::failed)?;
     Ok(reply::metrics(text))
+}
+
+/// One that somebody has added.
+#[derive(Debug)]
+struct Added(Arc<dyn Collector>);
+
+impl Collector for Added {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.0.encode(encoder)
+    }
 }
 
 fn ledger(registry: &mut Registry, ledger: Ledger) {

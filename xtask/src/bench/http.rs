@@ -69,7 +69,7 @@ fn run_load(server: &Server, case: &str, log: &Path) -> anyhow::Result<String> {
 }
 
 /// `finished in 2.47s, 80933.87 req/s, 11.32MB/s`
-fn throughput(said: &str) -> anyhow::Result<f64> {
+pub(super) fn throughput(said: &str) -> anyhow::Result<f64> {
     let finished = said.lines().find_map(|line| line.strip_prefix("finished in "));
     let rate = finished.and_then(|line| line.split(", ").find_map(|it| it.strip_suffix(" req/s")));
     let rate = rate.with_context(|| format!("no requests per second in:\n{said}"))?;
@@ -77,7 +77,7 @@ fn throughput(said: &str) -> anyhow::Result<f64> {
 }
 
 /// The times of all requests, the shortest first, in microseconds: the third of the columns.
-fn times(log: &str) -> anyhow::Result<Vec<f64>> {
+pub(super) fn times(log: &str) -> anyhow::Result<Vec<f64>> {
     let time = |line: &str| {
         let time = line.split('\t').nth(2).and_then(|it| it.parse::<u32>().ok());
         time.map(f64::from).with_context(|| format!("no time in `{line}`"))

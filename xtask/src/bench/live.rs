@@ -1,5 +1,6 @@
 //! Servers that live through all rounds. The first round warms them up and is not counted.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::Context;
@@ -16,8 +17,21 @@ pub(super) fn start(
     folder: &Path,
     connections: u32,
 ) -> anyhow::Result<Vec<(&'static str, Server)>> {
+    start_before(None, args, recipes, folder, connections)
+}
+
+/// The same for proxies, which hand requests to `behind`.
+pub(super) fn start_before(
+    behind: Option<SocketAddr>,
+    args: &Args,
+    recipes: &[Recipe],
+    folder: &Path,
+    connections: u32,
+) -> anyhow::Result<Vec<(&'static str, Server)>> {
     let subjects = subject::build(args, recipes, folder)?;
-    let start = |subject: subject::Subject| Ok((subject.name, subject.start(folder, connections)?));
+    let start = |subject: subject::Subject| {
+        Ok((subject.name, subject.start_before(behind, folder, connections)?))
+    };
     subjects.into_iter().map(start).collect()
 }
 

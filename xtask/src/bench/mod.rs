@@ -16,6 +16,7 @@ mod ledger;
 mod live;
 mod pool;
 mod postgres;
+mod proxy;
 mod record;
 mod slow;
 mod stats;
@@ -69,6 +70,8 @@ enum Name {
     Pool,
     /// `SELECT 1` on a pool of PostgreSQL connections: throughput, CPU, latency.
     Postgres,
+    /// HTTP/1 proxies before one server: server CPU, throughput, latency.
+    Proxy,
     /// Memory held for each client that reads slowly, by the server and by the kernel.
     Slow,
 }
@@ -86,6 +89,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         Name::Parked => ("parked", idle::run_parked),
         Name::Pool => ("pool", pool::run),
         Name::Postgres => ("postgres", postgres::run),
+        Name::Proxy => ("proxy", proxy::run),
         Name::Slow => ("slow", slow::run),
     };
     let format = if args.json { Format::Json } else { Format::Table };

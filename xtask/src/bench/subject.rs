@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::Context;
 
-use super::Args;
+use super::{Args, proxy};
 use crate::cargo;
 use crate::server::{Server, free_addresses};
 
@@ -29,17 +29,21 @@ enum Arguments {
     Config(&'static str, &'static str),
     /// `PROGRAM -c FILE`, in the foreground.
     Nginx,
+    /// The same for proxies, each with a configuration of its own.
+    Proxy(fn(&Place) -> anyhow::Result<Vec<String>>),
 }
 
 /// The file that nginx serves; the others make what they are asked for.
 const DOWNLOAD_BYTES: u64 = 10 << 20;
 
 /// Where a server runs, and for how many clients.
-struct Place {
-    folder: PathBuf,
-    address: SocketAddr,
-    admin: SocketAddr,
-    connections: u32,
+pub(super) struct Place {
+    pub(super) folder: PathBuf,
+    pub(super) address: SocketAddr,
+    pub(super) admin: SocketAddr,
+    pub(super) connections: u32,
+    /// The server that a proxy hands requests to.
+    behind: Option<SocketAddr>,
 }
 
 #[derive(Clone, Copy)]
@@ -84,7 +88,7 @@ pub(super) const DOWNLOAD: &[Recipe] = &[
     Recipe {
         name: "staunch-no-lowat",
         build: |_| cargo::build_bin("staunch-cli", "staunch"),
-        arguments: Arguments::Config("http", "[listener.socket]\nnotsent_lowat = \"off\"\n"),
+        arguments: Arguments::Config("demo", "[listener.socket]\nnotsent_lowat = \"off\"\n"),
     },
     Recipe {
         name: "hyper",
@@ -95,13 +99,53 @@ pub(super) const DOWNLOAD: &[Recipe] = &[
     NGINX,
 ];
 
+/// HTTP proxies. The first is the one whose ratios to the others are shown.
+pub(super) const PROXIES: &[Recipe] = &[
+    Recipe {
+        name: "staunch",
+        build: |_| cargo::build_bin("staunch-cli", "staunch"),
+        arguments: Arguments::Proxy(proxy::staunch),
+    },
+    Recipe { name: "nginx", build: |_| find_nginx(), arguments: Arguments::Proxy(proxy::nginx) },
+    Recipe {
+        name: "haproxy",
+        build: |_| find("haproxy", "/usr/sbin/haproxy"),
+        arguments: Arguments::Proxy(proxy::haproxy),
+    },
+    Recipe {
+        name: "hyper",
+        build: |_| cargo::build_bin("staunch-bench", "http_proxy"),
+        arguments: Arguments::Proxy(|place| {
+            Ok(vec![place.address.to_string(), place.behind()?.to_string()])
+        }),
+    },
+    Recipe {
+        name: "caddy",
+        build: |_| find("caddy", "/usr/bin/caddy"),
+        arguments: Arguments::Proxy(proxy::caddy),
+    },
+];
+
+/// What the proxies of a bench hand requests to.
+pub(super) const BEHIND: &[Recipe] = &[Recipe {
+    name: "behind",
+    build: |_| find_nginx(),
+    arguments: Arguments::Proxy(proxy::behind),
+}];
+
+fn find(name: &str, path: &str) -> anyhow::Result<PathBuf> {
+    let path = PathBuf::from(path);
+    anyhow::ensure!(path.exists(), "there is no {name} (Debian's package `{name}`)");
+    Ok(path)
+}
+
 /// HTTP servers that are attacked.
 pub(super) const ABUSED: &[Recipe] = &[STAUNCH_HTTP];
 
 const STAUNCH_HTTP: Recipe = Recipe {
     name: "staunch",
     build: |_| cargo::build_bin("staunch-cli", "staunch"),
-    arguments: Arguments::Config("http", ""),
+    arguments: Arguments::Config("demo", ""),
 };
 
 const GO_HTTP: Recipe = Recipe {
@@ -141,11 +185,27 @@ pub(super) fn build(
     subjects.collect()
 }
 
+/// Builds one that the arguments do not choose.
+pub(super) fn build_one(recipe: &Recipe, folder: &Path) -> anyhow::Result<Subject> {
+    let Recipe { name, build, arguments } = *recipe;
+    Ok(Subject { name, program: build(folder)?, arguments })
+}
+
 impl Subject {
     /// Starts the server on a free port, with its files in `folder`, to hold `connections`.
     pub(super) fn start(&self, folder: &Path, connections: u32) -> anyhow::Result<Server> {
+        self.start_before(None, folder, connections)
+    }
+
+    /// The same for a proxy, which hands requests to `behind`.
+    pub(super) fn start_before(
+        &self,
+        behind: Option<SocketAddr>,
+        folder: &Path,
+        connections: u32,
+    ) -> anyhow::Result<Server> {
         let [address, admin] = free_addresses()?;
-        let place = Place { folder: folder.to_owned(), address, admin, connections };
+        let place = Place { folder: folder.to_owned(), address, admin, connections, behind };
         let log = folder.join(format!("{}-{}.log", self.name, address.port()));
         let command = self.command(&place)?;
         Server::start(command, address, &log).with_context(|| format!("cannot start {}", self.name))
@@ -162,8 +222,18 @@ impl Subject {
             Arguments::Nginx => {
                 command.arg("-p").arg(&place.folder).arg("-c").arg(write_nginx_config(place)?)
             }
+            Arguments::Proxy(arguments) => {
+                command.env("XDG_CONFIG_HOME", &place.folder).env("XDG_DATA_HOME", &place.folder);
+                command.args(arguments(place)?)
+            }
         };
         Ok(command)
+    }
+}
+
+impl Place {
+    pub(super) fn behind(&self) -> anyhow::Result<SocketAddr> {
+        self.behind.context("nothing is behind this proxy")
     }
 }
 
@@ -172,7 +242,7 @@ fn write_config(place: &Place, protocol: &str, tables: &str) -> anyhow::Result<P
     write(place, &name, &(config(place, protocol) + tables))
 }
 
-fn write(place: &Place, name: &str, text: &str) -> anyhow::Result<PathBuf> {
+pub(super) fn write(place: &Place, name: &str, text: &str) -> anyhow::Result<PathBuf> {
     let file = place.folder.join(name);
     fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
     Ok(file)
@@ -248,7 +318,7 @@ mod tests {
     #[test]
     fn the_config_names_the_addresses_and_limits() {
         let [address, admin] = free_addresses().unwrap();
-        let place = Place { folder: PathBuf::new(), address, admin, connections: 64 };
+        let place = Place { folder: PathBuf::new(), address, admin, connections: 64, behind: None };
         let config = config(&place, "echo");
         assert!(config.starts_with(&format!("[admin]\nlisten = \"{admin}\"\n")), "{config}");
         assert!(config.contains(&format!("\nlisten = \"{address}\"\n")), "{config}");

@@ -1,13 +1,14 @@
 //! From a configuration to bound listeners.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{anyhow, bail};
 use staunch_config::{
-    Admin, Config, DatagramLimits, DatagramListener, Linger, Listener as Configured, StreamAddress,
-    StreamLimits, StreamListener, StreamProtocol, Tls,
+    Admin, Config, DatagramLimits, DatagramListener, Linger, Listener as Configured, Route,
+    StreamAddress, StreamLimits, StreamListener, StreamProtocol, Tls,
 };
 use staunch_console::{Access, Console, ConsoleOptions, Readiness, Secret};
+use staunch_gateway::{Control, Gateway, Setup};
 use staunch_http::HttpLimits;
 use staunch_net::{
     Endpoint, Limits, Listener, SocketOptions, TlsConfig, UdpLimits, UdpOptions, UdpServer,
@@ -18,36 +19,42 @@ use super::{Bound, Protocol, Service, bodies::Bodies, http::Http};
 /// Binds everything that the configuration names, or says of each that cannot be bound why.
 pub(crate) fn bind_all(config: &Config, readiness: &Readiness) -> anyhow::Result<Bound> {
     let mut errors = Vec::new();
-    let mut service = |name: &str, bound: anyhow::Result<Protocol>| match bound {
-        Ok(protocol) => Some(Service { name: name.to_owned(), protocol }),
+    let mut gateway = Gateway::new(config, config.runtime.workers, config.drain.grace);
+    let mut listeners = Vec::new();
+    let mut service = |name: &str, bound: anyhow::Result<Option<Protocol>>| match bound {
+        Ok(protocol) => protocol.map(|protocol| Service { name: name.to_owned(), protocol }),
         Err(error) => {
             errors.push(format!("{name}: {error:#}"));
             None
         }
     };
     let bodies = Bodies::new(config.memory.bodies.get());
-    let mut bound = Bound::default();
     for listener in &config.listeners {
         let protocol = match listener {
-            Configured::Stream(stream) => bind_stream(config, stream, &bodies),
-            Configured::Datagram(datagram) => bind_datagram(config, datagram),
+            Configured::Stream(stream) => bind_stream(config, stream, &bodies, &mut gateway),
+            Configured::Datagram(datagram) => bind_datagram(config, datagram, &mut gateway),
         };
-        bound.listeners.extend(service(listener.name(), protocol));
+        listeners.extend(service(listener.name(), protocol));
     }
-    if let Some(admin) = &config.admin {
-        bound.admin = service("admin", bind_admin(config, admin, readiness));
-    }
+    let admin = config.admin.as_ref();
+    let control = gateway.control();
+    let admin = admin.and_then(|admin| {
+        service("admin", bind_admin(config, admin, readiness, control).map(Some))
+    });
     if !errors.is_empty() {
         bail!(errors.join("\nstaunch: "));
     }
-    Ok(bound)
+    let gateway = Some(gateway).filter(|gateway| !gateway.is_empty());
+    Ok(Bound { listeners, gateway, admin })
 }
 
+/// `None`: the gateway has it.
 fn bind_stream(
     config: &Config,
     stream: &StreamListener,
     bodies: &Bodies,
-) -> anyhow::Result<Protocol> {
+    gateway: &mut Gateway,
+) -> anyhow::Result<Option<Protocol>> {
     let endpoint = match &stream.listen {
         StreamAddress::Tcp(address) => Endpoint::Tcp(*address),
         StreamAddress::Unix(path) => Endpoint::Unix(path.clone()),
@@ -55,18 +62,33 @@ fn bind_stream(
     let tls = stream.tls.as_ref().map(load_tls).transpose()?;
     let limits = match stream.protocol {
         StreamProtocol::Echo => limits(config, &stream.limits),
-        // `HttpLimits` bound a request.
-        StreamProtocol::Http => Limits { message: None, ..limits(config, &stream.limits) },
+        // `HttpLimits` bound a request, and what TCP says has no end that is known.
+        _ => Limits { message: None, ..limits(config, &stream.limits) },
     };
-    let listener = Listener::bind(&endpoint, &socket(stream), limits)?;
-    let line_limit = stream.limits.buffer.get();
+    let options = socket(stream);
     let http = || Http::new(http_limits(&stream.limits), bodies.clone());
-    match (stream.protocol, tls) {
-        (StreamProtocol::Echo, None) => Ok(Protocol::Echo(listener)),
-        (StreamProtocol::Echo, Some(tls)) => Ok(Protocol::EchoTls { listener, tls, line_limit }),
-        (StreamProtocol::Http, None) => Ok(Protocol::Http(listener, http())),
-        (StreamProtocol::Http, Some(tls)) => Ok(Protocol::HttpTls { listener, tls, http: http() }),
+    match stream.protocol {
+        StreamProtocol::Http => {
+            let setup = Setup { endpoint, options, limits, tls };
+            gateway.http(&stream.name, setup, gateway_limits(config, stream))?;
+            return Ok(None);
+        }
+        StreamProtocol::Tcp => {
+            let setup = Setup { endpoint, options, limits, tls };
+            let service = stream.service.as_deref().unwrap_or_default(); // which the reader demands
+            gateway.tcp(&stream.name, setup, service)?;
+            return Ok(None);
+        }
+        StreamProtocol::Echo | StreamProtocol::Demo => {}
     }
+    let listener = Listener::bind(&endpoint, &options, limits)?;
+    let line_limit = stream.limits.buffer.get();
+    Ok(Some(match (stream.protocol, tls) {
+        (StreamProtocol::Echo, None) => Protocol::Echo(listener),
+        (StreamProtocol::Echo, Some(tls)) => Protocol::EchoTls { listener, tls, line_limit },
+        (_, None) => Protocol::Http(listener, http()),
+        (_, Some(tls)) => Protocol::HttpTls { listener, tls, http: http() },
+    }))
 }
 
 fn load_tls(tls: &Tls) -> anyhow::Result<TlsConfig> {
@@ -74,20 +96,43 @@ fn load_tls(tls: &Tls) -> anyhow::Result<TlsConfig> {
     Ok(TlsConfig::load(&tls.certificate, &tls.key, &alpn)?.check_every(tls.reload))
 }
 
-fn bind_datagram(config: &Config, datagram: &DatagramListener) -> anyhow::Result<Protocol> {
+/// `None`: the gateway has it.
+fn bind_datagram(
+    config: &Config,
+    datagram: &DatagramListener,
+    gateway: &mut Gateway,
+) -> anyhow::Result<Option<Protocol>> {
     let options = UdpOptions { reuse_port: datagram.reuse_port, ..UdpOptions::default() };
     let limits = udp_limits(config, &datagram.limits);
-    Ok(Protocol::UdpEcho(UdpServer::bind(datagram.listen, &options, limits)?))
+    let Some(service) = &datagram.service else {
+        let server = UdpServer::bind(datagram.listen, &options, limits)?;
+        return Ok(Some(Protocol::UdpEcho(server)));
+    };
+    let session = (limits.peer_idle, limits.datagram);
+    // Each client that is remembered has a task, which hands back what the server says.
+    let in_flight = limits.peers.saturating_add(limits.in_flight).min(SESSIONS_MAX);
+    let server = UdpServer::bind(datagram.listen, &options, UdpLimits { in_flight, ..limits })?;
+    gateway.udp(&datagram.name, server, service, session);
+    Ok(None)
 }
+
+/// Each has a socket of its own.
+const SESSIONS_MAX: usize = 100_000;
 
 /// The most that the admin endpoint takes to drain, after all others have. Its answers are quick,
 /// and one that is not is told to end.
 const ADMIN_GRACE: Duration = Duration::from_secs(2);
 
-fn bind_admin(config: &Config, admin: &Admin, readiness: &Readiness) -> anyhow::Result<Protocol> {
+fn bind_admin(
+    config: &Config,
+    admin: &Admin,
+    readiness: &Readiness,
+    gateway: Control,
+) -> anyhow::Result<Protocol> {
     let token = admin.token_file.as_deref().map(Secret::read).transpose()?;
     let access = Access::new(admin.listen, token).map_err(|error| anyhow!(error))?;
     let console = Console::new(ConsoleOptions { access, readiness: readiness.clone() });
+    console.collect(Arc::new(gateway));
     let endpoint = Endpoint::Tcp(admin.listen);
     let limits = Limits { drain: config.drain.grace.min(ADMIN_GRACE), ..Console::limits() };
     let listener = Listener::bind(&endpoint, &SocketOptions::default(), limits)?;
@@ -107,6 +152,26 @@ fn udp_limits(config: &Config, limits: &DatagramLimits) -> UdpLimits {
 fn http_limits(limits: &StreamLimits) -> HttpLimits {
     HttpLimits { head_bytes: limits.buffer.get(), ..HttpLimits::default() }
 }
+
+/// Those of a listener whose requests are handed on: routes have limits of their own, and these are
+/// the most that any of them takes.
+fn gateway_limits(config: &Config, stream: &StreamListener) -> HttpLimits {
+    let on = |route: &&Route| route.listeners.is_empty() || route.listeners.contains(&stream.name);
+    let routes = || config.routes.iter().filter(on);
+    let own = http_limits(&stream.limits);
+    let body_bytes = routes().map(|route| route.body.get()).max().unwrap_or(0);
+    let body_time = routes().map(|route| route.body_time).max().unwrap_or(own.body_time);
+    let time = routes().map(|route| route.timeout.unwrap_or(UNLIMITED)).max();
+    HttpLimits {
+        body_bytes: usize::try_from(body_bytes).unwrap_or(usize::MAX),
+        body_time,
+        request_time: time.unwrap_or(own.request_time).saturating_add(body_time),
+        ..own
+    }
+}
+
+/// What an answer may take where the configuration says so.
+const UNLIMITED: Duration = Duration::from_hours(365 * 24);
 
 fn limits(config: &Config, limits: &StreamLimits) -> Limits {
     Limits {

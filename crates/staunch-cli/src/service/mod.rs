@@ -9,6 +9,7 @@ mod udp_echo;
 use std::fmt;
 
 use staunch_console::Console;
+use staunch_gateway::Gateway;
 use staunch_net::{Listener, TlsConfig, UdpServer};
 use staunch_scope::Context;
 
@@ -24,17 +25,22 @@ pub(crate) struct Service {
 }
 
 /// Everything that a configuration names.
-#[derive(Default)]
 pub(crate) struct Bound {
     pub(crate) listeners: Vec<Service>,
+    /// What is handed on to other servers.
+    pub(crate) gateway: Option<Gateway>,
     /// Apart, since it ends last.
     pub(crate) admin: Option<Service>,
 }
 
 impl Bound {
-    /// The admin endpoint too, as the last.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Service> {
-        self.listeners.iter().chain(&self.admin)
+    /// What listens, by name, and where; the admin endpoint as the last.
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = (&str, String)> {
+        let endpoint = |service: &'_ Service| service.endpoint().to_string();
+        let own = self.listeners.iter().map(move |it| (it.name(), endpoint(it)));
+        let gateway = self.gateway.iter().flat_map(Gateway::endpoints);
+        let admin = self.admin.iter().map(move |it| (it.name(), endpoint(it)));
+        own.chain(gateway).chain(admin)
     }
 }
 

@@ -15,7 +15,7 @@ const LISTENERS: &str = r#"
 bodies = "1MiB"
 [[listener]]
 name = "http"
-protocol = "http"
+protocol = "demo"
 listen = "127.0.0.1:0"
 [[listener]]
 name = "echo"

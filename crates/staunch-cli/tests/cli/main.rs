@@ -11,6 +11,7 @@ mod client;
 mod doctor;
 mod drain;
 mod ending;
+mod gateway;
 mod holdings;
 mod process;
 mod routes;

@@ -18,7 +18,7 @@ use crate::{
 const LISTENER: &str = r#"
 [[listener]]
 name = "http"
-protocol = "http"
+protocol = "demo"
 listen = "127.0.0.1:0"
 [listener.limits]
 connections_per_ip = 5000
@@ -29,7 +29,7 @@ listen = "127.0.0.1:0"
 "#;
 
 /// What curl prints, and the status at its end.
-fn curl(http: SocketAddr, path: &str, arguments: &[&str]) -> (String, u16) {
+pub(crate) fn curl(http: SocketAddr, path: &str, arguments: &[&str]) -> (String, u16) {
     let mut curl = Command::new("curl");
     curl.args(["--silent", "--max-time", "60", "--write-out", "\n%{http_code}"]);
     let output = curl.args(arguments).arg(format!("http://{http}{path}")).output().unwrap();

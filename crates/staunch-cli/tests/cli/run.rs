@@ -30,7 +30,7 @@ protocol = "udp-echo"
 listen = "127.0.0.1:0"
 [[listener]]
 name = "http"
-protocol = "http"
+protocol = "demo"
 listen = "127.0.0.1:0"
 "#;
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::address::socket_address;
 use super::limits::limit_count;
+use super::service_name;
 use crate::overlap::{Claims, Transport};
 use crate::reader::Section;
 use crate::reader::kinds::{boolean, duration, size};
@@ -25,11 +26,15 @@ pub struct DatagramListener {
     pub reuse_port: bool,
     /// What its peers may take.
     pub limits: DatagramLimits,
+    /// The service that its datagrams go to; `Some` for [`DatagramProtocol::Udp`] alone.
+    pub service: Option<String>,
 }
 
 /// What is spoken in datagrams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DatagramProtocol {
+    /// Datagrams, both ways, with a server of `DatagramListener::service`.
+    Udp,
     /// Each datagram comes back: `Echo: ` and its text, trimmed.
     Echo,
 }
@@ -76,10 +81,16 @@ impl DatagramListener {
         }
         let reuse_port = section.optional("reuse_port", boolean, false);
         let limits = section.table("limits", DatagramLimits::read);
+        let service = if protocol == DatagramProtocol::Udp {
+            Some(section.required("service", "\"dns\"", service_name)?)
+        } else {
+            section.refuse("service", "what comes is echoed");
+            None
+        };
         section.refuse("tls", "TLS needs a connection, and UDP has none");
         section.refuse("socket", "these are options of TCP, and this is UDP");
         section.refuse("backlog", "only connections wait to be accepted, and UDP has none");
-        Some(Self { name: name?, protocol, listen: listen?, reuse_port, limits })
+        Some(Self { name: name?, protocol, listen: listen?, reuse_port, limits, service })
     }
 }
 

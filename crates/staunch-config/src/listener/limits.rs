@@ -101,8 +101,11 @@ impl Spoken {
     fn refusal(self, key: &str) -> Option<&'static str> {
         match key {
             "handshake" if !self.tls => Some("there is none without [listener.tls]"),
-            "message" if self.protocol == StreamProtocol::Http => {
+            "message" if self.protocol.is_http() => {
                 Some("HTTP has limits of its own for the head and the body of a request")
+            }
+            "message" if self.protocol == StreamProtocol::Tcp => {
+                Some("where a message ends is not known to TCP")
             }
             "connections_per_ip" if self.unix => Some("who uses a Unix socket has no IP address"),
             _ => None,
@@ -110,10 +113,7 @@ impl Spoken {
     }
 
     fn buffer_min(self) -> ByteSize {
-        match self.protocol {
-            StreamProtocol::Http => HEAD_MIN,
-            StreamProtocol::Echo => BUFFER_MIN,
-        }
+        if self.protocol.is_http() { HEAD_MIN } else { BUFFER_MIN }
     }
 }
 

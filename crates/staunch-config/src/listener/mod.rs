@@ -41,10 +41,13 @@ enum Protocol {
     Datagram(DatagramProtocol),
 }
 
-const PROTOCOLS: [(&str, Protocol); 3] = [
+const PROTOCOLS: [(&str, Protocol); 6] = [
+    ("http", Protocol::Stream(StreamProtocol::Http)),
+    ("tcp", Protocol::Stream(StreamProtocol::Tcp)),
+    ("udp", Protocol::Datagram(DatagramProtocol::Udp)),
     ("echo", Protocol::Stream(StreamProtocol::Echo)),
     ("udp-echo", Protocol::Datagram(DatagramProtocol::Echo)),
-    ("http", Protocol::Stream(StreamProtocol::Http)),
+    ("demo", Protocol::Stream(StreamProtocol::Demo)),
 ];
 
 /// Long enough for a word or two, short enough for a column of a table and a metric's label.
@@ -56,6 +59,14 @@ impl Listener {
         match self {
             Self::Stream(listener) => &listener.name,
             Self::Datagram(listener) => &listener.name,
+        }
+    }
+
+    /// The service that what it takes goes to, unless routes say so, or it serves itself.
+    pub fn service(&self) -> Option<&str> {
+        match self {
+            Self::Stream(listener) => listener.service.as_deref(),
+            Self::Datagram(listener) => listener.service.as_deref(),
         }
     }
 
@@ -83,7 +94,13 @@ impl Listener {
     }
 }
 
-fn name(value: &DeValue<'_>) -> Parsed<String> {
+/// The name of a service.
+fn service_name(value: &DeValue<'_>) -> Parsed<String> {
+    text(value, "the name of a [[service]]").map(str::to_owned)
+}
+
+/// What listeners, routes and services are called.
+pub(crate) fn name(value: &DeValue<'_>) -> Parsed<String> {
     let expected = format!("1 to {NAME_CHARS_MAX} of a-z, 0-9 and -");
     let name = text(value, &expected)?;
     let allowed = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '-');

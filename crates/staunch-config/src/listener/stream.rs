@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 
 use super::address::{StreamAddress, stream_address};
 use super::limits::{Spoken, StreamLimits};
+use super::service_name;
 use super::socket::SocketOptions;
 use super::tls::Tls;
 use crate::overlap::Claims;
@@ -20,6 +21,8 @@ pub struct StreamListener {
     pub protocol: StreamProtocol,
     /// Where it listens; no other listener does.
     pub listen: StreamAddress,
+    /// The service that its connections go to; `Some` for [`StreamProtocol::Tcp`] alone.
+    pub service: Option<String>,
     /// How many connections the kernel keeps until they are accepted. \[1024: what a burst of
     /// a busy second needs; the kernel lowers it to `net.core.somaxconn`\]
     pub backlog: NonZeroU32,
@@ -37,14 +40,25 @@ pub struct StreamListener {
 /// What is spoken over a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamProtocol {
+    /// HTTP, whose requests go where a `Route` sends them.
+    Http,
+    /// Bytes, both ways, with a server of `StreamListener::service`.
+    Tcp,
     /// Lines: `Echo: ` and the line, trimmed, come back.
     Echo,
-    /// A small HTTP service.
-    Http,
+    /// A small HTTP service, to try things with.
+    Demo,
 }
 
 const BACKLOG: NonZeroU32 = NonZeroU32::new(1_024).unwrap();
 const BACKLOG_MAX: usize = 65_535;
+
+impl StreamProtocol {
+    /// Whether requests are HTTP's.
+    pub fn is_http(self) -> bool {
+        matches!(self, Self::Http | Self::Demo)
+    }
+}
 
 impl StreamListener {
     /// Whether its connections take the pooled buffers of `Memory`: those with plain lines do.
@@ -66,6 +80,12 @@ impl StreamListener {
         }
         let backlog = section.optional("backlog", count(1..=BACKLOG_MAX), BACKLOG);
         let reuse_port = section.optional("reuse_port", boolean, false);
+        let service = if protocol == StreamProtocol::Tcp {
+            Some(section.required("service", "\"redis\"", service_name)?)
+        } else {
+            section.refuse("service", "where requests go is said by a [[route]]");
+            None
+        };
         let unix = matches!(listen, Some(StreamAddress::Unix(_)));
         let spoken = Spoken { protocol, tls: section.has("tls"), unix };
         let limits = section.table("limits", |limits| StreamLimits::read(limits, memory, spoken));
@@ -79,6 +99,7 @@ impl StreamListener {
             name: name?,
             protocol,
             listen: listen?,
+            service,
             backlog,
             reuse_port,
             limits,

@@ -35,13 +35,14 @@ impl Tls {
         let source = section.source();
         let certificate = section.required("certificate", "\"cert.pem\"", path(source));
         let key = section.required("key", "\"key.pem\"", path(source));
-        let expected = match protocol {
-            StreamProtocol::Http => "a list of no other name than \"http/1.1\", which is spoken",
-            StreamProtocol::Echo => "a list of names such as [\"echo/1\"]",
+        let is_http = protocol.is_http();
+        let expected = if is_http {
+            "a list of no other name than \"http/1.1\", which is spoken"
+        } else {
+            "a list of names such as [\"echo/1\"]"
         };
-        let alpn_kind = texts(expected, |name| match protocol {
-            StreamProtocol::Http => name == HTTP,
-            StreamProtocol::Echo => (1..=ALPN_BYTES_MAX).contains(&name.len()),
+        let alpn_kind = texts(expected, |name| {
+            if is_http { name == HTTP } else { (1..=ALPN_BYTES_MAX).contains(&name.len()) }
         });
         let alpn = section.optional("alpn", alpn_kind, default_alpn(protocol));
         let reload = section.optional("reload", duration(RELOAD_MIN..=RELOAD_MAX), RELOAD);
@@ -50,8 +51,5 @@ impl Tls {
 }
 
 fn default_alpn(protocol: StreamProtocol) -> Vec<String> {
-    match protocol {
-        StreamProtocol::Http => vec![HTTP.to_owned()],
-        StreamProtocol::Echo => Vec::new(),
-    }
+    if protocol.is_http() { vec![HTTP.to_owned()] } else { Vec::new() }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::Source;
-use super::suggest::{list, nearest};
+use super::suggest::{list, nearest, shown};
 use crate::duration::HumanDuration;
 use crate::size::ByteSize;
 
@@ -55,6 +55,19 @@ pub(crate) fn count<T: TryFrom<NonZeroUsize>>(
             .filter(|number| range.contains(number))
             .and_then(NonZeroUsize::new)
             .and_then(|number| T::try_from(number).ok())
+            .ok_or_else(|| {
+                format!("must be a whole number from {} to {}", range.start(), range.end())
+            })
+    }
+}
+
+/// A whole number, of which 0 is one.
+pub(crate) fn whole(range: RangeInclusive<usize>) -> impl Fn(&DeValue<'_>) -> Parsed<usize> {
+    move |value| {
+        value
+            .as_integer()
+            .and_then(|integer| usize::from_str_radix(integer.as_str(), integer.radix()).ok())
+            .filter(|number| range.contains(number))
             .ok_or_else(|| {
                 format!("must be a whole number from {} to {}", range.start(), range.end())
             })
@@ -124,5 +137,26 @@ pub(crate) fn texts(
             .map(|entry| entry.get_ref().as_str().filter(|text| item(text)).map(str::to_owned))
             .collect();
         texts.filter(|_| value.is_array()).ok_or_else(|| format!("must be {what}"))
+    }
+}
+
+/// A list of texts, of each of which `item` makes something, or says what it must be; `what` says
+/// what they are.
+pub(crate) fn list_of<T, E: std::fmt::Display>(
+    what: &'static str,
+    item: impl Fn(&str) -> Result<T, E>,
+) -> impl Fn(&DeValue<'_>) -> Parsed<Vec<T>> {
+    const ITEMS_MAX: usize = 1_000;
+    move |value| {
+        let expected = || format!("must be a list of {what}");
+        let items = value.as_array().ok_or_else(expected)?;
+        if items.len() > ITEMS_MAX {
+            return Err(format!("must hold {ITEMS_MAX} entries at most"));
+        }
+        let made = items.iter().map(|entry| {
+            let written = entry.get_ref().as_str().ok_or_else(expected)?;
+            item(written).map_err(|why| format!("`{}` {why}", shown(written)))
+        });
+        made.collect()
     }
 }

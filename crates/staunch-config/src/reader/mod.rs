@@ -33,6 +33,7 @@ use std::path::Path;
 use self::mistakes::Mistakes;
 pub(crate) use self::section::Section;
 pub(crate) use self::source::Source;
+pub(crate) use self::suggest::nearest;
 use crate::error::ConfigErrors;
 
 /// A range of bytes in the text.

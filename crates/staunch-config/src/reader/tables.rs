@@ -65,6 +65,19 @@ impl<'a> Section<'a> {
         values
     }
 
+    /// [`tables`](Self::tables), or none if `key` is not written.
+    pub(crate) fn tables_if_written<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnMut(&mut Section<'_>) -> T,
+    ) -> Vec<T> {
+        if self.has(key) {
+            return self.tables(key, read);
+        }
+        self.asked.known.push(key);
+        Vec::new()
+    }
+
     fn inner(&self, title: Title, header: Span, table: Option<&'a DeTable<'a>>) -> Section<'a> {
         Section {
             table,

@@ -8,17 +8,17 @@ fn overlapping_addresses() {
         format!("[[listener]]\nname = 'b'\nprotocol = '{protocol}'\nlisten = '{listen}'")
     };
     check_listener(
-        &other("http", "127.0.0.1:9000"),
+        &other("demo", "127.0.0.1:9000"),
         &["8:10: `listen` in [[listener]] \"b\" is 127.0.0.1:9000: [[listener]] \"a\" has \
            127.0.0.1:9000 (line 4); choose another"],
     );
     check_listener(
-        &other("http", "0.0.0.0:9000"),
+        &other("demo", "0.0.0.0:9000"),
         &["8:10: `listen` in [[listener]] \"b\" is 0.0.0.0:9000: [[listener]] \"a\" has \
            127.0.0.1:9000 (line 4); choose another"],
     );
     check_listener(
-        &other("http", "127.0.0.1:6060"),
+        &other("demo", "127.0.0.1:6060"),
         &["8:10: `listen` in [[listener]] \"b\" is 127.0.0.1:6060: [admin] has 127.0.0.1:6060 \
            (by default); choose another"],
     );
@@ -29,7 +29,7 @@ fn overlapping_addresses() {
     );
     check_top("[admin]\nenabled = false\nlisten = '127.0.0.1:9000'", &[]);
     check_listener(&other("udp-echo", "127.0.0.1:9000"), &[]);
-    check_listener(&other("http", "127.0.0.2:9000"), &[]);
+    check_listener(&other("demo", "127.0.0.2:9000"), &[]);
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn shares_that_hold_no_buffer() {
     );
     check_listener(&format!("limits.buffer = '768KiB'\n{memory}"), &[]);
     // HTTP takes none of them.
-    let http = other.replace("echo", "http");
+    let http = other.replace("echo", "demo");
     check_listener(&format!("limits.buffer = '768KiB'\n{http}{memory}"), &[]);
 }
 

@@ -17,7 +17,7 @@ fn parse(text: &str) -> Config {
 
 /// A stream listener with `rest` below its required keys.
 fn stream(rest: &str) -> String {
-    format!("[[listener]]\nname = \"a\"\nprotocol = \"http\"\nlisten = \"127.0.0.1:1\"\n{rest}")
+    format!("[[listener]]\nname = \"a\"\nprotocol = \"demo\"\nlisten = \"127.0.0.1:1\"\n{rest}")
 }
 
 /// The only listener of `text`.
@@ -42,7 +42,7 @@ fn the_embedded_default_shows_the_defaults() {
         listen = "127.0.0.1:9001"
         [[listener]]
         name = "http"
-        protocol = "http"
+        protocol = "demo"
         listen = "127.0.0.1:8080"
     "#;
     assert_eq!(parse(Config::default_text()), parse(shortest));
@@ -111,20 +111,25 @@ fn the_default_names_every_key() {
     let echo = "?\n[listener.limits]\n?\n[listener.socket]\n?\n[listener.tls]\n?\n";
     let udp = "[[listener]]\nname='b'\nprotocol='udp-echo'\nlisten='127.0.0.1:2'\n\
                [listener.limits]\n?\n";
-    let text = format!("{tables}{}{udp}", stream(echo)).replace('?', "zzzzzz = 1");
+    let routed = "[[listener]]\nname='c'\nprotocol='tcp'\nlisten='127.0.0.1:3'\nservice='s'\n?\n\
+                  [[route]]\nname='r'\nservice='s'\n?\n[[service]]\nname='s'\n\
+                  endpoints=['a:1']\n?\n[service.pool]\n?\n[service.timeouts]\n?\n\
+                  [service.retry]\n?\n[service.health]\n?\n[service.outliers]\n?\n";
+    let text = format!("{tables}{}{udp}{routed}", stream(echo)).replace('?', "zzzzzz = 1");
     let errors = Config::parse("t", &text).unwrap_err();
     let mut keys = BTreeSet::new();
     for error in errors.iter().filter(|error| error.key().ends_with("zzzzzz")) {
         let (_, list) = error.message().split_once(": allowed are ").unwrap();
         keys.extend(list.split(", ").map(|key| key.trim_matches('`').to_owned()));
     }
-    assert!(keys.len() > 35, "{keys:?}");
+    assert!(keys.len() > 60, "{keys:?}");
     let shown: BTreeSet<_> = Config::default_text()
         .lines()
         .map(|line| line.trim_start_matches('#'))
         .filter_map(|line| {
             line.split_once(" = ").map(|(key, _)| key).or_else(|| {
-                line.strip_prefix("[listener.").and_then(|table| table.strip_suffix(']'))
+                let table = line.strip_prefix('[').and_then(|table| table.strip_suffix(']'))?;
+                table.split_once('.').map(|(_, table)| table)
             })
         })
         .map(str::to_owned)

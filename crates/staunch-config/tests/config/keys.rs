@@ -108,7 +108,7 @@ fn duplicates() {
         &["6:8: `name` in [[listener]] \"a\" is \"a\": line 2 has that name already"],
     );
     check_top(
-        "[listener]\nname = 'b'\nprotocol = 'http'\nlisten = '127.0.0.1:1'",
+        "[listener]\nname = 'b'\nprotocol = 'demo'\nlisten = '127.0.0.1:1'",
         &[
             "1:1: `listener` at the top level is a table: must be an array of tables, \
              [[listener]]",
@@ -161,7 +161,7 @@ fn limits_that_could_not_act() {
         ],
     );
     let http = |keys: &str| {
-        format!("[[listener]]\nname='a'\nprotocol='http'\nlisten='127.0.0.1:1'\n{keys}\n")
+        format!("[[listener]]\nname='a'\nprotocol='demo'\nlisten='127.0.0.1:1'\n{keys}\n")
     };
     check(
         &http("limits.message = '5s'"),
@@ -187,8 +187,8 @@ fn a_wrong_protocol() {
         "[[listener]]\nname = 'a'\nprotocol = 'upd-echo'\nlisten = '127.0.0.1:0'\n\
          [listener.limits]\npeers = 3\nbuffer = 3",
         &[
-            "3:12: `protocol` in [[listener]] \"a\" is \"upd-echo\": must be one of `echo`, \
-             `udp-echo`, `http`; did you mean `udp-echo`?",
+            "3:12: `protocol` in [[listener]] \"a\" is \"upd-echo\": must be one of `http`, \
+             `tcp`, `udp`, `echo`, `udp-echo`, `demo`; did you mean `udp-echo`?",
             "7:10: `buffer` in [listener.limits] of \"a\" is 3: must be a size such as \"512B\" \
              or \"16KiB\", in quotes",
         ],

@@ -4,6 +4,7 @@ mod between;
 mod defaults;
 mod keys;
 mod robustness;
+mod routing;
 mod text;
 mod values;
 

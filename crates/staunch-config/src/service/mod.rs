@@ -1,0 +1,97 @@
+//! `[[service]]`: where requests and connections go to.
+
+mod endpoint;
+mod health;
+mod pool;
+
+use std::num::NonZeroU32;
+
+pub use self::endpoint::{Endpoint, EndpointAddress};
+pub use self::health::{ActiveHealth, Outliers};
+pub use self::pool::{Retry, ServiceTimeouts, UpstreamPool};
+use crate::listener::name;
+use crate::reader::Section;
+use crate::reader::kinds::choice;
+
+/// Servers that do the same, and how they are used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Its name: 1 to 32 of a-z, 0-9 and -; no other service has it.
+    pub name: String,
+    /// Its servers; at least one.
+    pub endpoints: Vec<Endpoint>,
+    /// What they speak. \[`http1`: what every server speaks\] Nothing to `tcp` and `udp` listeners.
+    pub protocol: UpstreamProtocol,
+    /// Which of them a request goes to. \[`least-requests`: whoever is slow gets fewer\]
+    pub balance: Balance,
+    /// The connections to each of them.
+    pub pool: UpstreamPool,
+    /// How long they may take.
+    pub timeouts: ServiceTimeouts,
+    /// What is tried again.
+    pub retry: Retry,
+    /// Who is asked whether it is well; `None` without the table.
+    pub health: Option<ActiveHealth>,
+    /// Who is left out because requests to it fail.
+    pub outliers: Outliers,
+}
+
+/// What is spoken with a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 without asking: gRPC, for instance.
+    Http2,
+}
+
+/// Which server is next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// One after the other.
+    RoundRobin,
+    /// Of two taken at random the one with fewer requests in flight, weighed by how long it takes to
+    /// answer (peak EWMA).
+    LeastRequests,
+    /// Always the same one for a client's address, as long as it is well.
+    ClientHash,
+}
+
+const PROTOCOLS: [(&str, UpstreamProtocol); 2] =
+    [("http1", UpstreamProtocol::Http1), ("http2", UpstreamProtocol::Http2)];
+
+const BALANCES: [(&str, Balance); 3] = [
+    ("least-requests", Balance::LeastRequests),
+    ("round-robin", Balance::RoundRobin),
+    ("client-hash", Balance::ClientHash),
+];
+
+/// What an endpoint's weight is if none is written.
+const WEIGHT: NonZeroU32 = NonZeroU32::MIN;
+
+impl Service {
+    pub(crate) fn read(section: &mut Section<'_>) -> Option<Self> {
+        let name = section.required("name", "\"files\"", name);
+        let source = section.source();
+        let example = "[\"10.0.0.7:8080\"]";
+        let endpoints = section.required("endpoints", example, endpoint::endpoints(source));
+        let protocol = section.optional("protocol", choice(&PROTOCOLS), UpstreamProtocol::Http1);
+        let balance = section.optional("balance", choice(&BALANCES), Balance::LeastRequests);
+        let pool = section.table("pool", UpstreamPool::read);
+        let timeouts = section.table("timeouts", ServiceTimeouts::read);
+        let retry = section.table("retry", Retry::read);
+        let health = section.table_if_written("health", |health| Some(ActiveHealth::read(health)));
+        let outliers = section.table("outliers", Outliers::read);
+        Some(Self {
+            name: name?,
+            endpoints: endpoints?,
+            protocol,
+            balance,
+            pool,
+            timeouts,
+            retry,
+            health,
+            outliers,
+        })
+    }
+}

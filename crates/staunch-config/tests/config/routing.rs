@@ -1,0 +1,143 @@
+//! Routes and services: what they mean, and what is a mistake.
+
+use std::time::Duration;
+
+use staunch_config::{Balance, Config, EndpointAddress, UpstreamProtocol};
+
+const WEB: &str = "[[listener]]\nname = 'web'\nprotocol = 'http'\nlisten = '127.0.0.1:1'\n";
+const SERVICE: &str = "[[service]]\nname = 's'\nendpoints = ['a:1']\n";
+
+fn route(keys: &str) -> String {
+    format!("{WEB}{SERVICE}[[route]]\nname = 'r'\nservice = 's'\n{keys}")
+}
+
+#[track_caller]
+fn parse(text: &str) -> Config {
+    Config::parse("/etc/t.toml", text).unwrap_or_else(|errors| panic!("{errors:#}"))
+}
+
+/// Each of `expected` is a part of one mistake, and there are no others.
+#[track_caller]
+fn check(text: &str, expected: &[&str]) {
+    let errors = Config::parse("t", text).expect_err("there is a mistake");
+    let found: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(found.len(), expected.len(), "{errors:#}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.contains(expected), "{expected}: {errors:#}");
+    }
+}
+
+#[test]
+fn a_route_and_a_service_need_little() {
+    let config = parse(&route(""));
+    let (route, service) = (&config.routes[0], &config.services[0]);
+    assert_eq!((route.path.to_string().as_str(), route.body.get()), ("/*", 1 << 20));
+    assert_eq!(route.timeout, Some(Duration::from_secs(30)));
+    assert_eq!(
+        (service.balance, service.protocol),
+        (Balance::LeastRequests, UpstreamProtocol::Http1)
+    );
+    assert_eq!(service.endpoints[0].address, EndpointAddress::Tcp("a:1".to_owned()));
+    assert_eq!((service.pool.connections.get(), service.pool.idle), (1024, 64));
+    assert_eq!((service.retry.tries.get(), service.retry.budget), (2, 20));
+    assert_eq!((service.health.as_ref(), service.outliers.failures), (None, 5));
+}
+
+#[test]
+fn servers_have_an_address_and_perhaps_a_weight() {
+    let servers =
+        |list: &str| parse(&route("").replace("['a:1']", list)).services[0].endpoints.clone();
+    let three = servers("['10.0.0.1:80 weight=7', 'unix:run/s', '[::1]:8080']");
+    let names: Vec<_> = three.iter().map(|server| server.address.to_string()).collect();
+    assert_eq!(names, ["10.0.0.1:80", "unix:/etc/run/s", "[::1]:8080"]);
+    assert_eq!(three.iter().map(|server| server.weight.get()).collect::<Vec<_>>(), [7, 1, 1]);
+    for bad in ["a", "a:0", "a:65536", "unix:", "http://a:1", "a:1 weight=0", "a:1 weight=1001", ""]
+    {
+        let text = route("").replace("['a:1']", &format!("['{bad}']"));
+        check(&text, &[&format!("`{bad}` is no server")]);
+    }
+    check(&route("").replace("['a:1']", "[]"), &["must name 1 to 1000 servers"]);
+    check(&route("").replace("['a:1']", "['a:1', 'a:1']"), &["`a:1` is there twice"]);
+    check(&route("").replace("['a:1']", "[1]"), &["must be a list of servers"]);
+}
+
+#[test]
+fn every_value_is_looked_at() {
+    check(&route("path = 'a'"), &["must begin with `/`"]);
+    check(&route("path = '/a/{b'"), &["must have braces around a whole segment"]);
+    check(&route("hosts = ['a:80']"), &["`a:80` must be a host"]);
+    check(&route("hosts = 'a'"), &["must be a list of hosts"]);
+    check(&route("methods = ['get']"), &["`get` must be a method in capitals"]);
+    check(&route("headers = ['a b']"), &["`a b` must be the name of a header"]);
+    check(&route("path = '/a'\nstrip_prefix = true"), &["`path` has no `/*` at its end"]);
+    check(
+        &route("path = '/a/*'\nstrip_prefix = true\nreplace_prefix = '/b'"),
+        &["must not be written beside strip_prefix = true"],
+    );
+    check(&route("path = '/a/*'\nreplace_prefix = '/b/'"), &["without a slash at its end"]);
+    check(&route("upstream_host = 'a/b'"), &["must be a host such as"]);
+    check(&route("timeout = '0s'"), &["must be a duration from 1ms to 24h"]);
+    assert_eq!(parse(&route("timeout = 'unlimited'")).routes[0].timeout, None);
+    check(&route("body = '0B'"), &["must be a size from 1B"]);
+    check(&route("").replace("['a:1']", "['a:1']\nbalance = 'random'"), &["must be one of"]);
+}
+
+#[test]
+fn names_must_be_there() {
+    check(
+        &route("").replace("service = 's'", "service = 'S'"),
+        &[
+            "service \"s\" is not used",
+            "route \"r\" goes to service \"S\", which there is not: did you mean `s`?",
+        ],
+    );
+    check(
+        &format!("{WEB}{SERVICE}"),
+        &["listener \"web\" has no route", "service \"s\" is not used"],
+    );
+    check(
+        &route("listeners = ['wbe']"),
+        &[
+            "listener \"web\" has no route",
+            "route \"r\" is on listener \"wbe\", which is no `http` listener: there are web",
+        ],
+    );
+    let tcp = WEB.replace("'http'", "'tcp'\nservice = 'x'");
+    check(
+        &tcp,
+        &["listener \"web\" goes to service \"x\", which there is not: write a [[service]]"],
+    );
+    check(&WEB.replace("'http'", "'tcp'"), &["`service` is missing in [[listener]] \"web\""]);
+    check(&route("").replace("'http'", "'http'\nservice = 's'"), &["is said by a [[route]]"]);
+    let demo = route("").replace("'http'", "'demo'");
+    check(&demo, &["route \"r\" is on no listener"]);
+}
+
+#[test]
+fn two_routes_for_the_same_requests_are_a_mistake() {
+    let two = |a: &str, b: &str| {
+        let one = |name, keys| format!("[[route]]\nname = '{name}'\nservice = 's'\n{keys}\n");
+        format!("{WEB}{SERVICE}{}{}", one("a", a), one("b", b))
+    };
+    let clash = "route \"b\" and route \"a\" (line 9) are for the same requests";
+    for (a, b) in [
+        ("", ""),
+        ("path = '/a/{x}'", "path = '/a/{y}'"),
+        ("hosts = ['a.test', 'b.test']", "hosts = ['B.test']"),
+        ("methods = ['GET', 'PUT']", "methods = ['PUT']"),
+        ("headers = ['a']", "headers = ['b: 1']"),
+    ] {
+        check(&two(a, b), &[clash]);
+    }
+    for (a, b) in [
+        ("path = '/a'", "path = '/a/'"),
+        ("path = '/a/*'", "path = '/a'"),
+        ("hosts = ['a.test']", ""),
+        ("methods = ['GET']", "methods = ['PUT']"),
+        ("methods = ['GET']", ""),
+        ("headers = ['a: 1']", "headers = ['a: 2']"),
+        ("headers = ['a']", "headers = ['a', 'b']"),
+    ] {
+        parse(&two(a, b));
+    }
+}

@@ -1,0 +1,268 @@
+//! A core: a thread with a runtime of its own, which has its share of each listener and connections to
+//! the servers that no other core uses.
+//!
+//! So a request is answered on one thread from its first byte to its last: nothing wakes another
+//! thread, and no lock is asked for that another one has.
+
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use staunch_http::{HttpLimits, Server, handler};
+use staunch_net::{Connection, Listener, Served, TlsConfig, TlsConnection, UnattachedListener};
+use staunch_pool::PoolOptionsError;
+use staunch_scope::{
+    Blocking, Context, FailureCause, Scope, ScopeBuilder, ScopeError, shield, watch,
+};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{forward::Forward, plan::Plan, tcp, upstream::Upstream};
+
+/// What has begun on a core may take so long beyond the drain of its listeners to end.
+const MARGIN: Duration = Duration::from_secs(1);
+
+/// What a core works by, which a new plan replaces.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    state: ArcSwap<CoreState>,
+}
+
+#[derive(Debug)]
+pub(crate) struct CoreState {
+    pub(crate) plan: Arc<Plan>,
+    /// As [`Plan::services`].
+    pub(crate) upstreams: Vec<Arc<Upstream>>,
+}
+
+/// Which of how many.
+pub(crate) type Place = (usize, usize);
+
+/// What is served on a core.
+pub(crate) struct Job {
+    pub(crate) place: Place,
+    pub(crate) listeners: Vec<Share>,
+    pub(crate) plans: watch::Receiver<Arc<Plan>>,
+    /// How long a drain may take.
+    pub(crate) grace: Duration,
+    /// Cancelled when everything is to end at once.
+    pub(crate) cut: CancellationToken,
+    /// How many cores accept.
+    pub(crate) up: watch::Sender<usize>,
+}
+
+/// A core's part of a listener.
+pub(crate) struct Share {
+    pub(crate) name: String,
+    pub(crate) listener: UnattachedListener,
+    pub(crate) tls: Option<TlsConfig>,
+    pub(crate) speaks: Speaks,
+}
+
+#[derive(Clone)]
+pub(crate) enum Speaks {
+    Http(HttpLimits),
+    /// Bytes, with a server of this service.
+    Tcp(Arc<str>),
+}
+
+/// A core could not begin.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CoreError {
+    #[error("cannot start the runtime of a core: {0}")]
+    Runtime(#[source] std::io::Error),
+    #[error(transparent)]
+    Pool(#[from] PoolOptionsError),
+    #[error("a core has ended: {0}")]
+    Broken(String),
+}
+
+impl Shared {
+    pub(crate) fn new(state: CoreState) -> Arc<Shared> {
+        Arc::new(Shared { state: ArcSwap::from_pointee(state) })
+    }
+
+    pub(crate) fn state(&self) -> Arc<CoreState> {
+        self.state.load_full()
+    }
+
+    /// Takes up each new plan, until no more come or the task is asked to stop.
+    pub(crate) async fn keep_current<E: Send + 'static>(
+        self: Arc<Self>,
+        scope: Scope<E>,
+        mut plans: watch::Receiver<Arc<Plan>>,
+        place: Place,
+    ) {
+        while plans.changed().await.is_ok() {
+            let before = self.state();
+            match CoreState::new(&scope, plans.latest(), Some(&before), place) {
+                Ok(state) => self.state.store(Arc::new(state)),
+                Err(error) => tracing::error!(%error, "the plan before stays"),
+            }
+        }
+    }
+}
+
+impl CoreState {
+    pub(crate) fn new<E: Send + 'static>(
+        scope: &Scope<E>,
+        plan: Arc<Plan>,
+        before: Option<&CoreState>,
+        place: Place,
+    ) -> Result<CoreState, PoolOptionsError> {
+        let known = |name: &str| before?.upstream(name);
+        let upstreams = plan
+            .services
+            .iter()
+            .map(|service| Upstream::new(scope, service, known(service.name), place).map(Arc::new));
+        let upstreams = upstreams.collect::<Result<_, _>>()?;
+        Ok(CoreState { plan, upstreams })
+    }
+
+    pub(crate) fn upstream(&self, service: &str) -> Option<&Upstream> {
+        self.upstreams.iter().map(|known| &**known).find(|known| known.plan.name == service)
+    }
+}
+
+/// Serves on the running thread until it is asked to stop, and all has drained. What each listener
+/// did.
+pub(crate) fn run(asked: &Blocking, job: Job) -> Result<Vec<(String, Served)>, CoreError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(CoreError::Runtime)?;
+    let (context, cut) = (asked.context().clone(), job.cut.clone());
+    // Shielded: it is the listeners that are asked, by their context, and all else ends after them.
+    let served = runtime.block_on(cut.run_until_cancelled(shield(serve(context, job))));
+    served.unwrap_or_else(|| Ok(Vec::new())) // with the runtime ends what it runs
+}
+
+/// Two scopes, one in the other: the listeners stop when they are asked, and the connections to the
+/// servers when all listeners have drained, since what was begun may need them.
+async fn serve(context: Context, job: Job) -> Result<Vec<(String, Served)>, CoreError> {
+    let Job { place, listeners, plans, grace, up, .. } = job;
+    let mut served = Vec::new();
+    let around = ScopeBuilder::<CoreError>::new(&context.without_cancel())
+        .grace(MARGIN)
+        .max_children(usize::MAX)
+        .run(async |scope| {
+            let mut plans = plans;
+            let state = CoreState::new(&scope, plans.latest(), None, place)?;
+            let shared = Shared::new(state);
+            let keeping = Arc::clone(&shared).keep_current(scope.clone(), plans, place);
+            scope.spawn_named("plans", async {
+                keeping.await;
+                Ok(())
+            });
+            served = listen(&context, listeners, &shared, grace, &up).await;
+            scope.stop();
+            Ok(())
+        })
+        .await;
+    match around.result {
+        Ok(()) | Err(ScopeError::Cancelled(_)) => Ok(served),
+        Err(ScopeError::Failed { first, .. }) => Err(match first.cause {
+            FailureCause::Error(error) => error,
+            FailureCause::Panic(panic) => CoreError::Broken(panic.message().to_owned()),
+            other => CoreError::Broken(format!("{other:?}")),
+        }),
+        Err(other) => Err(CoreError::Broken(other.to_string())),
+    }
+}
+
+async fn listen(
+    context: &Context,
+    shares: Vec<Share>,
+    shared: &Arc<Shared>,
+    grace: Duration,
+    up: &watch::Sender<usize>,
+) -> Vec<(String, Served)> {
+    let served = Arc::new(Mutex::new(Vec::with_capacity(shares.len())));
+    let into = Arc::clone(&served);
+    let ended = ScopeBuilder::<Infallible>::new(context)
+        .grace(grace + MARGIN)
+        .run(async |scope| {
+            for share in shares {
+                let (context, shared) = (scope.context().clone(), Arc::clone(shared));
+                let into = Arc::clone(&into);
+                scope.spawn_named("listener", async move {
+                    let served = share.serve(&context, shared).await;
+                    into.lock().unwrap_or_else(PoisonError::into_inner).extend(served);
+                    Ok(())
+                });
+            }
+            tokio::task::yield_now().await; // the listeners begin
+            up.modify(|cores| *cores += 1);
+            Ok(())
+        })
+        .await;
+    for forced in &ended.forced {
+        tracing::warn!(?forced, "a listener did not drain within its grace");
+    }
+    std::mem::take(&mut *served.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+impl Share {
+    async fn serve(self, context: &Context, core: Arc<Shared>) -> Option<(String, Served)> {
+        let Share { name, listener, tls, speaks } = self;
+        let listener = listener
+            .attach()
+            .inspect_err(|error| tracing::error!(listener = name, %error, "cannot listen"))
+            .ok()?;
+        let served = match speaks {
+            Speaks::Http(limits) => http(&name, listener, context, tls, limits, core).await,
+            Speaks::Tcp(service) => bytes(service, listener, context, tls, core).await,
+        };
+        Some((name, served))
+    }
+}
+
+async fn http(
+    name: &str,
+    listener: Listener,
+    context: &Context,
+    tls: Option<TlsConfig>,
+    limits: HttpLimits,
+    core: Arc<Shared>,
+) -> Served {
+    let (listener_name, is_secure) = (name.to_owned(), tls.is_some());
+    let forward = Arc::new(Forward { core, listener: listener_name, is_secure });
+    let service = handler(move |request| {
+        let forward = Arc::clone(&forward);
+        async move { forward.answer(request).await }
+    });
+    let server = Server::new(limits);
+    match tls {
+        None => server.serve(listener, context, service).await,
+        Some(tls) => server.serve_tls(listener, context, &tls, service).await,
+    }
+}
+
+async fn bytes(
+    service: Arc<str>,
+    listener: Listener,
+    context: &Context,
+    tls: Option<TlsConfig>,
+    core: Arc<Shared>,
+) -> Served {
+    match tls {
+        None => {
+            let handle = move |client: Connection| {
+                let (core, service, peer) =
+                    (Arc::clone(&core), Arc::clone(&service), client.peer_ip());
+                async move { tcp::serve(core, &service, client, peer).await }
+            };
+            listener.serve(context, handle).await
+        }
+        Some(tls) => {
+            let handle = move |client: TlsConnection| {
+                let (core, service) = (Arc::clone(&core), Arc::clone(&service));
+                async move { tcp::serve(core, &service, client, None).await }
+            };
+            listener.serve_tls(context, &tls, handle).await
+        }
+    }
+}

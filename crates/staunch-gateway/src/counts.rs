@@ -1,0 +1,99 @@
+//! What routes and servers have done, for `/metrics`.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use hyper::StatusCode;
+
+/// Upper bounds of the buckets of durations, in milliseconds.
+pub(crate) const BUCKETS: [u64; 12] = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 5_000, 30_000];
+
+/// The requests of one route.
+#[derive(Debug, Default)]
+pub(crate) struct RouteCounts {
+    /// Answers by the first digit of their status, from 1 to 5.
+    statuses: [AtomicU64; 5],
+    /// The client left before there was an answer.
+    cancelled: AtomicU64,
+    retries: AtomicU64,
+    /// By how long the head of the answer took; the last one: longer.
+    durations: [AtomicU64; BUCKETS.len() + 1],
+    micros: AtomicU64,
+}
+
+/// The requests to one server.
+#[derive(Debug, Default)]
+pub(crate) struct EndpointCounts {
+    answers: AtomicU64,
+    failures: AtomicU64,
+    ejections: AtomicU64,
+}
+
+impl RouteCounts {
+    pub(crate) fn answered(&self, status: StatusCode, took: Duration) {
+        let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
+        add(&self.statuses[class]);
+        let millis = took.as_millis() as u64;
+        let bucket = BUCKETS.iter().position(|bound| millis < *bound).unwrap_or(BUCKETS.len());
+        add(&self.durations[bucket]);
+        self.micros.fetch_add(took.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn cancelled(&self) {
+        add(&self.cancelled);
+    }
+
+    pub(crate) fn retried(&self) {
+        add(&self.retries);
+    }
+
+    /// Now.
+    pub(crate) fn read(&self) -> RouteNumbers {
+        RouteNumbers {
+            statuses: self.statuses.each_ref().map(get),
+            cancelled: get(&self.cancelled),
+            retries: get(&self.retries),
+            durations: self.durations.each_ref().map(get),
+            seconds: get(&self.micros) as f64 / 1e6,
+        }
+    }
+}
+
+impl EndpointCounts {
+    pub(crate) fn answered(&self) {
+        add(&self.answers);
+    }
+
+    pub(crate) fn failed(&self) {
+        add(&self.failures);
+    }
+
+    pub(crate) fn ejected(&self) {
+        add(&self.ejections);
+    }
+
+    /// Answers, failures, ejections.
+    pub(crate) fn read(&self) -> [u64; 3] {
+        [&self.answers, &self.failures, &self.ejections].map(get)
+    }
+}
+
+/// What a route has done.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct RouteNumbers {
+    pub(crate) statuses: [u64; 5],
+    pub(crate) cancelled: u64,
+    pub(crate) retries: u64,
+    pub(crate) durations: [u64; BUCKETS.len() + 1],
+    pub(crate) seconds: f64,
+}
+
+fn add(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+fn get(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}

@@ -1,0 +1,154 @@
+//! A request and its tries, each at another server if there is one.
+
+use std::{
+    fmt::Display,
+    future::{Future, poll_fn},
+    net::IpAddr,
+    pin::{Pin, pin},
+    task::{Poll, ready},
+};
+
+use hyper::{Request, Response, StatusCode};
+use staunch_pool::{PooledBody, RequestBody};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::{answer::AnswerBody, body::Progress, failure::Failure, headers::of_answer};
+use crate::{
+    balance::InFlight,
+    plan::RoutePlan,
+    upstream::{Server, Upstream},
+};
+
+/// What the tries of a request have in common.
+pub(crate) struct Tries<'r> {
+    pub(crate) route: &'r RoutePlan,
+    pub(crate) upstream: &'r Upstream,
+    pub(crate) client: Option<IpAddr>,
+    /// Of the request's body, if it has one that is sent as it comes.
+    pub(crate) progress: Option<&'r Progress>,
+}
+
+/// A try that took too long, and which time it was.
+struct TooLate {
+    /// That of the route, and so of all tries.
+    is_last: bool,
+}
+
+impl Tries<'_> {
+    /// The answer of the first server that has one.
+    ///
+    /// # Cancel safety
+    /// Dropped before its end, the request is given up.
+    pub(crate) async fn answer(&self, mut request: Request<RequestBody>) -> Response<AnswerBody> {
+        let service = &self.upstream.plan;
+        service.budget.deposit();
+        let mut tried = Vec::new();
+        let begun = Instant::now();
+        let mut timer = pin!(sleep_until(begun));
+        loop {
+            let Some((index, server)) = self.upstream.pick(&tried, self.client) else {
+                return Failure::NoServer.answer();
+            };
+            let in_flight = server.begin();
+            let sent = server.pool.try_send(request);
+            let (failure, again) = match self.in_time(begun, timer.as_mut(), sent).await {
+                Ok(Ok(answered)) => return self.answered(server, in_flight, answered),
+                Ok(Err(failed)) => {
+                    self.note(server, &failed.error);
+                    (Failure::of(&failed.error), failed.request)
+                }
+                Err(TooLate { is_last }) => {
+                    self.note(server, &"it took too long");
+                    if is_last {
+                        return Failure::Late.answer();
+                    }
+                    (Failure::Late, None)
+                }
+            };
+            if failure.is_servers() {
+                server.plan.counts.failed();
+                service.failed(&server.plan, Instant::now());
+            }
+            tried.push(index);
+            let may_again = failure != Failure::Ours
+                && tried.len() < service.service.retry.tries.get()
+                && service.budget.withdraw();
+            match again.filter(|_| may_again) {
+                Some(again) => {
+                    self.route.counts.retried();
+                    request = again;
+                }
+                None => return failure.answer(),
+            }
+        }
+    }
+
+    fn note(&self, server: &Server, why: &dyn Display) {
+        let (route, server) = (self.route.route.name.as_str(), server.plan.name.as_str());
+        tracing::debug!(route, server, "no answer: {why}");
+    }
+
+    /// Waits for the head of an answer: as long as the service has for a try, and the route for all of
+    /// them; but the time counts only from when the whole body of the request is sent, which has limits
+    /// of its own. One timer for all of that.
+    async fn in_time<T>(
+        &self,
+        begun: Instant,
+        mut timer: Pin<&mut Sleep>,
+        sent: impl Future<Output = T>,
+    ) -> Result<T, TooLate> {
+        let (of_route, of_try) =
+            (self.route.route.timeout, self.upstream.plan.service.timeouts.first_byte);
+        let mut sent = pin!(sent);
+        let last = of_route.map(|limit| begun + limit);
+        let for_try = Instant::now() + of_try;
+        let (mut at, mut is_last) =
+            last.filter(|last| *last < for_try).map_or((for_try, false), |last| (last, true));
+        let mut is_set = false;
+        poll_fn(|cx| {
+            if let Poll::Ready(answer) = sent.as_mut().poll(cx) {
+                return Poll::Ready(Ok(answer));
+            }
+            loop {
+                if !is_set {
+                    timer.as_mut().reset(at);
+                    is_set = true;
+                }
+                ready!(timer.as_mut().poll(cx));
+                if self.progress.is_none_or(Progress::is_over) {
+                    return Poll::Ready(Err(TooLate { is_last }));
+                }
+                // The body is still on its way, and so is the time.
+                (at, is_last) = (Instant::now() + of_try, false);
+                is_set = false;
+            }
+        })
+        .await
+    }
+
+    fn answered(
+        &self,
+        server: &Server,
+        in_flight: InFlight,
+        answer: Response<PooledBody>,
+    ) -> Response<AnswerBody> {
+        in_flight.answered();
+        server.plan.counts.answered();
+        if speaks_against(answer.status()) {
+            self.upstream.plan.failed(&server.plan, Instant::now());
+        } else {
+            server.plan.health.succeeded();
+        }
+        let mut answer = answer.map(|body| AnswerBody::server(body, in_flight));
+        of_answer(answer.headers_mut());
+        answer
+    }
+}
+
+/// Whether a server that answers so had better be left out.
+fn speaks_against(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+    )
+}

@@ -1,0 +1,289 @@
+//! The gateway as a whole: listeners spread over cores, and the plan they work by.
+
+use std::{
+    convert::Infallible,
+    fmt,
+    num::NonZeroUsize,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use staunch_config::Config;
+use staunch_http::HttpLimits;
+use staunch_net::{
+    BindError, Datagram, Endpoint, Limits, Served, SocketOptions, TlsConfig, UdpServed, UdpServer,
+    UnattachedListener,
+};
+use staunch_scope::{Context, Scope, ScopeBuilder, watch};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    checks,
+    core::{self, CoreState, Job, Share, Shared, Speaks},
+    plan::Plan,
+    udp,
+};
+
+/// What listens, and where what comes is sent.
+///
+/// Each core has a thread, a share of each listener and connections of its own to the servers.
+#[derive(Debug)]
+pub struct Gateway {
+    cores: NonZeroUsize,
+    grace: Duration,
+    listeners: Vec<Listening>,
+    datagrams: Vec<Receiving>,
+    control: Control,
+}
+
+/// A listener, bound for each core.
+#[derive(Debug)]
+struct Listening {
+    name: String,
+    endpoint: Endpoint,
+    each: Vec<UnattachedListener>,
+    tls: Option<TlsConfig>,
+    speaks: Speaks,
+}
+
+#[derive(Debug)]
+struct Receiving {
+    name: String,
+    server: UdpServer,
+    service: Arc<str>,
+    /// How long a silent client is remembered, and the longest datagram.
+    limits: (Duration, usize),
+}
+
+/// Changes what a gateway does while it does it, and shows what it has done: it is a collector for
+/// `/metrics`. Clones control the same one.
+#[derive(Clone, Debug)]
+pub struct Control {
+    plans: watch::Sender<Arc<Plan>>,
+}
+
+/// How the connections of a listener are set up.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Where it listens.
+    pub endpoint: Endpoint,
+    /// How its sockets are set up.
+    pub options: SocketOptions,
+    /// What its connections may take, on all cores together.
+    pub limits: Limits,
+    /// TLS, if it is spoken.
+    pub tls: Option<TlsConfig>,
+}
+
+/// What listeners did.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// Those with connections: one entry for each core.
+    pub connections: Vec<(String, Served)>,
+    /// Those with datagrams.
+    pub datagrams: Vec<(String, UdpServed)>,
+}
+
+impl Gateway {
+    /// A gateway that works by `config`'s routes and services, on so many cores, and has `grace` to
+    /// drain.
+    pub fn new(config: &Config, cores: NonZeroUsize, grace: Duration) -> Gateway {
+        let plan = Arc::new(Plan::new(config, &Plan::default()));
+        let control = Control { plans: watch::channel(plan).0 };
+        Gateway { cores, grace, listeners: Vec::new(), datagrams: Vec::new(), control }
+    }
+
+    /// Has the requests of a listener go where the routes of its name lead.
+    ///
+    /// # Errors
+    /// [`BindError`]
+    #[track_caller]
+    pub fn http(&mut self, name: &str, setup: Setup, limits: HttpLimits) -> Result<(), BindError> {
+        self.listen(name, setup, Speaks::Http(limits))
+    }
+
+    /// Has the connections of a listener go to a service.
+    ///
+    /// # Errors
+    /// [`BindError`]
+    #[track_caller]
+    pub fn tcp(&mut self, name: &str, setup: Setup, service: &str) -> Result<(), BindError> {
+        self.listen(name, setup, Speaks::Tcp(service.into()))
+    }
+
+    #[track_caller]
+    fn listen(&mut self, name: &str, setup: Setup, speaks: Speaks) -> Result<(), BindError> {
+        let Setup { endpoint, options, limits, tls } = setup;
+        let each = UnattachedListener::bind_each(&endpoint, &options, limits, self.cores.get())?;
+        let endpoint = each.first().map_or(endpoint, |first| first.endpoint().clone());
+        self.listeners.push(Listening { name: name.to_owned(), endpoint, each, tls, speaks });
+        Ok(())
+    }
+
+    /// Has the datagrams of a server go to a service; each client is remembered for `idle` after
+    /// something was said, and answers have `longest` bytes at most.
+    pub fn udp(&mut self, name: &str, server: UdpServer, service: &str, limits: (Duration, usize)) {
+        let (name, service) = (name.to_owned(), service.into());
+        self.datagrams.push(Receiving { name, server, service, limits });
+    }
+
+    /// Whether nothing listens.
+    pub fn is_empty(&self) -> bool {
+        self.listeners.is_empty() && self.datagrams.is_empty()
+    }
+
+    /// What listens, by name, and where.
+    pub fn endpoints(&self) -> impl Iterator<Item = (&str, String)> {
+        let listeners = self.listeners.iter().map(|it| (it.name.as_str(), it.endpoint.to_string()));
+        let datagrams = self.datagrams.iter();
+        listeners.chain(datagrams.map(|it| (it.name.as_str(), it.server.address().to_string())))
+    }
+
+    /// Changes what it does while it serves.
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    /// Serves until `context` is cancelled, and drains: what was begun is finished within the grace.
+    /// `ready` is called once all cores accept.
+    ///
+    /// # Cancel safety
+    /// Dropping it closes the listeners and cuts the connections at once.
+    pub async fn serve(self, context: &Context, ready: impl FnOnce()) -> Done {
+        let done = Arc::new(Mutex::new(Done::default()));
+        // A thread cannot be forced, but what runs on it can: when this future is dropped.
+        let cut = CancellationToken::new();
+        let _cuts_when_dropped = cut.clone().drop_guard();
+        let (grace, into) = (self.grace, Arc::clone(&done));
+        let ended = ScopeBuilder::<Infallible>::new(context)
+            .grace(grace + GRACE_MARGIN)
+            .run(async |scope| {
+                let (up, mut accepting) = watch::channel(0);
+                let cores = self.start(&scope, &cut, &up, &into);
+                while accepting.latest() < cores {
+                    if accepting.changed().await.is_err() {
+                        return Ok(()); // asked to stop meanwhile
+                    }
+                }
+                ready();
+                Ok(())
+            })
+            .await;
+        for forced in &ended.forced {
+            tracing::warn!(?forced, "a core did not end within its grace");
+        }
+        std::mem::take(&mut *done.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Starts everything. Each core adds one to `up` when it accepts; how many there are.
+    fn start(
+        self,
+        scope: &Scope<Infallible>,
+        cut: &CancellationToken,
+        up: &watch::Sender<usize>,
+        done: &Arc<Mutex<Done>>,
+    ) -> usize {
+        let Gateway { cores, grace, mut listeners, datagrams, control } = self;
+        let needed = if listeners.is_empty() { 0 } else { cores.get() };
+        for core in 0..needed {
+            let shares = listeners.iter_mut().filter_map(Listening::share).collect();
+            let plans = control.plans.subscribe();
+            let (place, cut) = ((core, cores.get()), cut.clone());
+            let job = Job { place, listeners: shares, plans, grace, cut, up: up.clone() };
+            let done = Arc::clone(done);
+            let _owned_by_scope = scope.blocking(move |asked| {
+                match core::run(asked, job) {
+                    Ok(served) => done
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .connections
+                        .extend(served),
+                    Err(error) => tracing::error!(core, %error, "a core has ended"),
+                }
+                Ok(())
+            });
+        }
+        let plans = control.plans.subscribe();
+        scope.spawn_named("health checks", async {
+            checks::run(plans).await;
+            Ok(())
+        });
+        if !datagrams.is_empty() {
+            let plans = control.plans.subscribe();
+            receive(scope, datagrams, plans, cores.get(), done);
+        }
+        needed
+    }
+}
+
+/// What cores have beyond the grace of their listeners.
+const GRACE_MARGIN: Duration = Duration::from_secs(2);
+
+/// Serves datagrams on the running runtime.
+fn receive(
+    scope: &Scope<Infallible>,
+    datagrams: Vec<Receiving>,
+    mut plans: watch::Receiver<Arc<Plan>>,
+    cores: usize,
+    done: &Arc<Mutex<Done>>,
+) {
+    let place = (cores, cores);
+    let state = match CoreState::new(scope, plans.latest(), None, place) {
+        Ok(state) => state,
+        Err(error) => return tracing::error!(%error, "datagrams are not served"),
+    };
+    let shared = Shared::new(state);
+    let keeping = Arc::clone(&shared).keep_current(scope.clone(), plans, place);
+    scope.spawn_named("plans", async {
+        keeping.await;
+        Ok(())
+    });
+    for Receiving { name, server, service, limits } in datagrams {
+        let (shared, context) = (Arc::clone(&shared), scope.context().clone());
+        let done = Arc::clone(done);
+        scope.spawn_named("udp", async move {
+            let served = server.serve(&context, move |datagram: Datagram<udp::Session>| {
+                let (shared, service) = (Arc::clone(&shared), Arc::clone(&service));
+                async move { udp::serve(shared, &service, limits, datagram).await }
+            });
+            let served = served.await;
+            done.lock().unwrap_or_else(PoisonError::into_inner).datagrams.push((name, served));
+            Ok(())
+        });
+    }
+}
+
+impl Listening {
+    /// The part of the next core.
+    fn share(&mut self) -> Option<Share> {
+        Some(Share {
+            name: self.name.clone(),
+            listener: self.each.pop()?,
+            tls: self.tls.clone(),
+            speaks: self.speaks.clone(),
+        })
+    }
+}
+
+impl Control {
+    pub(crate) fn plan(&self) -> Arc<Plan> {
+        self.plans.with(Arc::clone)
+    }
+
+    /// Has all cores work by `config`'s routes and services from now on. Listeners, connections and
+    /// requests in flight stay as they are, and so do the connections to servers that both
+    /// configurations have.
+    pub fn reload(&self, config: &Config) {
+        self.plans.modify(|plan| *plan = Arc::new(Plan::new(config, plan)));
+    }
+}
+
+impl fmt::Debug for Speaks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Speaks::Http(_) => f.write_str("http"),
+            Speaks::Tcp(service) => write!(f, "tcp {service}"),
+        }
+    }
+}

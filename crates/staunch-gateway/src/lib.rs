@@ -1,0 +1,31 @@
+//! The gateway: from listeners by routes to the servers of a service, with a bound on everything.
+//!
+//! A [`Gateway`] has a thread for each core, and each of them a share of every listener and its own
+//! connections to the servers. What comes is matched with a route, sent to a server of the route's
+//! service, and the answer handed back, without keeping more of either than what one side has given
+//! and the other has not yet taken.
+//!
+//! # What holds
+//! 1. When a client leaves, its request to the server is given up, and both are closed.
+//! 2. A request is tried again only if the server has not seen it, or if sending it twice does what
+//!    sending it once does; and only for a part of all requests.
+//! 3. A new configuration changes nothing for what has begun.
+//! 4. A path is seen in one spelling by routes and servers, and nothing that could be read in two ways
+//!    goes on.
+
+mod balance;
+mod checks;
+mod core;
+mod counts;
+mod forward;
+mod gateway;
+mod metrics;
+mod plan;
+mod relay;
+mod route;
+mod tcp;
+mod tunnel;
+mod udp;
+mod upstream;
+
+pub use crate::gateway::{Control, Done, Gateway, Setup};

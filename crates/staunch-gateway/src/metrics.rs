@@ -1,0 +1,123 @@
+//! What the gateway has to show on `/metrics`: requests by route, and servers by service.
+//!
+//! Labels are names of the configuration, which are few; never paths, clients or hosts.
+
+use std::fmt;
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+};
+use tokio::time::Instant;
+
+use crate::{
+    counts::{BUCKETS, RouteNumbers},
+    gateway::Control,
+    plan::{Plan, RoutePlan, ServerPlan, ServicePlan},
+};
+
+/// The label of each class of status.
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+impl Collector for Control {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let plan = self.plan();
+        requests(&plan, &mut encoder)?;
+        durations(&plan, &mut encoder)?;
+        servers(&plan, &mut encoder)
+    }
+}
+
+/// One of the numbers of a route.
+type Count = fn(&RouteNumbers) -> u64;
+
+fn requests(plan: &Plan, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let mut answers = encoder.encode_descriptor(
+        "staunch_requests",
+        "Requests answered, by route and class of status",
+        None,
+        MetricType::Counter,
+    )?;
+    for (route, numbers) in routes(plan) {
+        for (class, count) in CLASSES.iter().zip(numbers.statuses) {
+            counter(&mut answers, &[("route", route), ("status", class)], count)?;
+        }
+    }
+    let counts: [(&str, &str, Count); 2] = [
+        ("staunch_requests_cancelled", "Requests whose client left before an answer", |it| {
+            it.cancelled
+        }),
+        ("staunch_requests_retried", "Further tries of requests", |it| it.retries),
+    ];
+    for (name, help, count) in counts {
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (route, numbers) in routes(plan) {
+            counter(&mut metric, &[("route", route)], count(&numbers))?;
+        }
+    }
+    Ok(())
+}
+
+fn durations(plan: &Plan, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let mut metric = encoder.encode_descriptor(
+        "staunch_request_seconds",
+        "From a request's head to that of its answer",
+        None,
+        MetricType::Histogram,
+    )?;
+    for (route, numbers) in routes(plan) {
+        let bounds = BUCKETS.iter().map(|millis| *millis as f64 / 1e3).chain([f64::INFINITY]);
+        let buckets: Vec<(f64, u64)> = bounds.zip(numbers.durations).collect();
+        let count = numbers.durations.iter().sum();
+        let labels = [("route", route)];
+        let mut family = metric.encode_family(&labels)?;
+        family.encode_histogram::<[(&str, &str); 0]>(numbers.seconds, count, &buckets, None)?;
+    }
+    Ok(())
+}
+
+fn servers(plan: &Plan, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let of_all: [(&str, &str, usize); 3] = [
+        ("staunch_upstream_answers", "Answers of a server", 0),
+        ("staunch_upstream_failures", "Requests that a server did not answer", 1),
+        ("staunch_upstream_ejections", "How often a server was left out for a while", 2),
+    ];
+    for (name, help, place) in of_all {
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (service, server) in all_servers(plan) {
+            counter(&mut metric, &labels(service, server), server.counts.read()[place])?;
+        }
+    }
+    let mut metric = encoder.encode_descriptor(
+        "staunch_upstream_up",
+        "Whether requests go to a server",
+        None,
+        MetricType::Gauge,
+    )?;
+    let now = Instant::now();
+    for (service, server) in all_servers(plan) {
+        let up = ConstGauge::new(i64::from(server.health.is_well(now)));
+        up.encode(metric.encode_family(&labels(service, server))?)?;
+    }
+    Ok(())
+}
+
+fn routes(plan: &Plan) -> impl Iterator<Item = (&str, RouteNumbers)> {
+    let numbers = |route: &RoutePlan| route.counts.read();
+    plan.routes.iter().map(move |it| (it.route.name.as_str(), numbers(it)))
+}
+
+fn all_servers(plan: &Plan) -> impl Iterator<Item = (&ServicePlan, &ServerPlan)> {
+    plan.services
+        .iter()
+        .flat_map(|service| service.servers.iter().map(move |it| (&**service, &**it)))
+}
+
+fn labels<'p>(service: &'p ServicePlan, server: &'p ServerPlan) -> [(&'static str, &'p str); 2] {
+    [("service", service.name), ("server", server.name.as_str())]
+}
+
+fn counter(metric: &mut MetricEncoder<'_>, labels: &[(&str, &str)], count: u64) -> fmt::Result {
+    ConstCounter::new(count).encode(metric.encode_family(&labels)?)
+}

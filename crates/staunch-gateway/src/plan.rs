@@ -1,0 +1,168 @@
+//! What a configuration says, as all cores use it. It never changes: a new configuration is a new
+//! plan, which takes over what is known of the servers that stay.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use hyper::header::HeaderValue;
+use staunch_config::{Config, Listener, Route, Service};
+use tokio::time::Instant;
+
+use crate::{
+    balance::{EjectionLimits, Health},
+    counts::{EndpointCounts, RouteCounts},
+    forward::Budget,
+    route::Table,
+};
+
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    pub(crate) routes: Vec<Arc<RoutePlan>>,
+    /// By the name of their listener.
+    tables: HashMap<String, Arc<Table>>,
+    pub(crate) services: Vec<Arc<ServicePlan>>,
+}
+
+/// A route, and what it needs for each request.
+#[derive(Debug)]
+pub(crate) struct RoutePlan {
+    pub(crate) route: Route,
+    /// Its place in [`Plan::services`].
+    pub(crate) service: usize,
+    pub(crate) upstream_host: Option<HeaderValue>,
+    pub(crate) counts: Arc<RouteCounts>,
+}
+
+/// A service, and what all cores know of its servers.
+#[derive(Debug)]
+pub(crate) struct ServicePlan {
+    pub(crate) service: Service,
+    /// For as long as the process lives, since pools are called so.
+    pub(crate) name: &'static str,
+    pub(crate) servers: Vec<Arc<ServerPlan>>,
+    pub(crate) ejection: EjectionLimits,
+    pub(crate) budget: Budget,
+}
+
+/// A server, as all cores know it.
+#[derive(Debug)]
+pub(crate) struct ServerPlan {
+    /// What it is called in logs and metrics.
+    pub(crate) name: String,
+    pub(crate) health: Health,
+    pub(crate) counts: EndpointCounts,
+}
+
+impl Plan {
+    /// The plan of a configuration; of the servers and routes that `before` has, it keeps what is known.
+    pub(crate) fn new(config: &Config, before: &Plan) -> Plan {
+        let services: Vec<_> = config
+            .services
+            .iter()
+            .map(|service| Arc::new(ServicePlan::new(service, before.service(&service.name))))
+            .collect();
+        let place = |name: &str| services.iter().position(|known| known.service.name == name);
+        let routes = config.routes.iter().filter_map(|route| {
+            let counts = before.route(&route.name).map(|known| Arc::clone(&known.counts));
+            Some(Arc::new(RoutePlan {
+                service: place(&route.service)?,
+                upstream_host: route.upstream_host.as_deref().and_then(|host| host.parse().ok()),
+                counts: counts.unwrap_or_default(),
+                route: route.clone(),
+            }))
+        });
+        let routes = routes.collect();
+        let names = config.listeners.iter().map(Listener::name);
+        let tables = names
+            .map(|name| (name.to_owned(), Arc::new(Table::new(&config.routes, name))))
+            .collect();
+        Plan { routes, tables, services }
+    }
+
+    /// The routes of a listener.
+    pub(crate) fn table(&self, listener: &str) -> Option<&Arc<Table>> {
+        self.tables.get(listener)
+    }
+
+    pub(crate) fn service(&self, name: &str) -> Option<&Arc<ServicePlan>> {
+        self.services.iter().find(|known| known.service.name == name)
+    }
+
+    fn route(&self, name: &str) -> Option<&Arc<RoutePlan>> {
+        self.routes.iter().find(|known| known.route.name == name)
+    }
+}
+
+impl ServicePlan {
+    fn new(service: &Service, before: Option<&Arc<ServicePlan>>) -> ServicePlan {
+        let outliers = &service.outliers;
+        let ejection = EjectionLimits {
+            failures: u32::try_from(outliers.failures).unwrap_or(u32::MAX),
+            ejection: outliers.ejection,
+            slow_start: outliers.slow_start,
+        };
+        let known = |name: &str| {
+            let servers = before.into_iter().flat_map(|before| &before.servers);
+            servers.clone().find(|server| server.name == name).cloned()
+        };
+        let servers = service.endpoints.iter().map(|endpoint| {
+            let name = endpoint.address.to_string();
+            let new = |name| Arc::new(ServerPlan::new(name, &ejection, before.is_some()));
+            let server = known(&name).unwrap_or_else(|| new(name));
+            if service.health.is_none() {
+                server.health.set_down(false, Instant::now()); // nobody asks any more
+            }
+            server
+        });
+        ServicePlan {
+            name: interned(&service.name),
+            servers: servers.collect(),
+            ejection,
+            budget: Budget::new(service.retry.budget),
+            service: service.clone(),
+        }
+    }
+
+    /// A request to one of its servers failed; it may be left out for a while.
+    pub(crate) fn failed(&self, server: &ServerPlan, now: Instant) {
+        let left_out =
+            || self.servers.iter().filter(|server| server.health.is_ejected(now)).count();
+        let most = (self.servers.len() * self.service.outliers.most / 100).max(1);
+        let may_eject = || self.servers.len() > 1 && left_out() < most;
+        if let Some(ejection) = server.health.failed(now, &self.ejection, may_eject) {
+            tracing::warn!(
+                service = self.name,
+                server = server.name,
+                ?ejection,
+                "left out: its requests fail, one after the other"
+            );
+            server.counts.ejected();
+        }
+    }
+}
+
+impl ServerPlan {
+    /// `is_new`: beside others that are there already, so that its share grows.
+    fn new(name: String, ejection: &EjectionLimits, is_new: bool) -> ServerPlan {
+        let now = Instant::now();
+        let health = Health::new(now, ejection);
+        if is_new {
+            health.begins(now);
+        }
+        ServerPlan { name, health, counts: EndpointCounts::default() }
+    }
+}
+
+/// The same text, kept for as long as the process lives: once for each name there ever was.
+fn interned(name: &str) -> &'static str {
+    static NAMES: Mutex<Vec<&'static str>> = Mutex::new(Vec::new());
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = names.iter().find(|known| **known == name) {
+        return known;
+    }
+    let name: &'static str = Box::leak(name.into());
+    names.push(name);
+    name
+}

@@ -1,0 +1,189 @@
+//! Bytes both ways between two connections, until both have said their last.
+//!
+//! A pair that is idle holds no buffer: what comes is read into one buffer of the thread, and only what
+//! the other side does not take at once is kept, until it does.
+
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    io,
+    pin::Pin,
+    task::{Context as Poller, Poll, ready},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Bytes that are read at a time, and that one direction keeps at most.
+const PIECE: usize = 32 << 10;
+
+thread_local! {
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; PIECE].into_boxed_slice());
+}
+
+/// One direction.
+#[derive(Default)]
+struct Flow {
+    /// Read, and not written from here on.
+    left: Vec<u8>,
+    written: usize,
+    /// Bytes that were written all in all.
+    total: u64,
+    step: Step,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Step {
+    #[default]
+    Flowing,
+    /// The source has said its last, and the other side is to be told.
+    Ending,
+    Ended,
+}
+
+/// Copies both ways until both sides have said their last, or one of them fails. How many bytes went
+/// from `a` to `b`, and from `b` to `a`.
+///
+/// # Cancel safety
+/// Dropped before its end, what was read and not written is lost with the connections.
+pub(crate) async fn relay<A, B>(a: A, b: B) -> io::Result<(u64, u64)>
+where
+    A: AsyncRead + AsyncWrite + Unpin,
+    B: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mut a, mut b) = (a, b);
+    let (mut there, mut back) = (Flow::default(), Flow::default());
+    poll_fn(|cx| {
+        let there_ended = there.poll(cx, &mut a, &mut b)?.is_ready();
+        let back_ended = back.poll(cx, &mut b, &mut a)?.is_ready();
+        if there_ended && back_ended {
+            return Poll::Ready(Ok((there.total, back.total)));
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+impl Flow {
+    fn poll<R, W>(&mut self, cx: &mut Poller<'_>, from: &mut R, to: &mut W) -> Poll<io::Result<()>>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        loop {
+            if !self.left.is_empty() {
+                ready!(self.poll_left(cx, to))?;
+            }
+            match self.step {
+                Step::Flowing => ready!(self.poll_piece(cx, from, to))?,
+                Step::Ending => {
+                    ready!(Pin::new(&mut *to).poll_shutdown(cx))?;
+                    self.step = Step::Ended;
+                }
+                Step::Ended => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+
+    /// Writes what is left of the last piece, and gives its memory back.
+    fn poll_left<W>(&mut self, cx: &mut Poller<'_>, to: &mut W) -> Poll<io::Result<()>>
+    where
+        W: AsyncWrite + Unpin,
+    {
+        while let Some(left) = self.left.get(self.written..).filter(|left| !left.is_empty()) {
+            let written = ready!(Pin::new(&mut *to).poll_write(cx, left))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.written += written;
+            self.total += written as u64;
+        }
+        (self.left, self.written) = (Vec::new(), 0);
+        Pin::new(to).poll_flush(cx)
+    }
+
+    /// Reads a piece, and writes of it what the other side takes at once.
+    fn poll_piece<R, W>(
+        &mut self,
+        cx: &mut Poller<'_>,
+        from: &mut R,
+        to: &mut W,
+    ) -> Poll<io::Result<()>>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buffer = ReadBuf::new(scratch);
+            ready!(Pin::new(from).poll_read(cx, &mut buffer))?;
+            let piece = buffer.filled();
+            if piece.is_empty() {
+                self.step = Step::Ending;
+                return Poll::Ready(Ok(()));
+            }
+            let written = match Pin::new(&mut *to).poll_write(cx, piece) {
+                Poll::Ready(written) => written?,
+                Poll::Pending => 0,
+            };
+            self.total += written as u64;
+            self.left.extend_from_slice(piece.get(written..).unwrap_or_default());
+            if self.left.is_empty() { Pin::new(to).poll_flush(cx) } else { Poll::Ready(Ok(())) }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    /// Both ends say `bytes` to each other through pipes that hold little.
+    fn check(bytes: usize, pipe: usize) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let ((mut client, a), (mut server, b)) = (duplex(pipe), duplex(pipe));
+            let sent: Vec<u8> = (0..bytes).map(|index| index as u8).collect();
+            let exchange = async {
+                let ask = async {
+                    let (mut reads, mut writes) = tokio::io::split(&mut client);
+                    let said = async {
+                        writes.write_all(&sent).await.unwrap();
+                        writes.shutdown().await.unwrap();
+                    };
+                    let mut heard = Vec::new();
+                    let ((), read) = tokio::join!(said, reads.read_to_end(&mut heard));
+                    read.unwrap();
+                    heard
+                };
+                let answer = async {
+                    let mut heard = Vec::new();
+                    server.read_to_end(&mut heard).await.unwrap();
+                    server.write_all(&heard).await.unwrap();
+                    server.shutdown().await.unwrap();
+                };
+                tokio::join!(ask, answer).0
+            };
+            let (moved, heard) = tokio::join!(relay(a, b), exchange);
+            assert_eq!(moved.unwrap(), (bytes as u64, bytes as u64));
+            assert!(heard == sent, "{bytes} bytes by {pipe}");
+        });
+    }
+
+    #[test]
+    fn every_byte_comes_through_and_so_do_both_ends() {
+        for (bytes, pipe) in [(0, 64), (1, 64), (1000, 7), (200_000, 4096), (200_000, 1 << 20)] {
+            check(bytes, pipe);
+        }
+    }
+
+    #[test]
+    fn a_side_that_breaks_ends_it() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let ((mut client, a), (server, b)) = (duplex(8), duplex(8));
+            drop(server);
+            client.write_all(b"hello").await.unwrap();
+            assert!(relay(a, b).await.is_err());
+        });
+    }
+}

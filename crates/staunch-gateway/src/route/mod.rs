@@ -1,0 +1,9 @@
+//! Finds the route of a request.
+
+mod path;
+mod table;
+
+pub(crate) use self::{
+    path::normal,
+    table::{Found, Table},
+};

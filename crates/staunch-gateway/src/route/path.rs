@@ -1,0 +1,129 @@
+//! The path of a request, as routes and servers are to see it: one spelling of each.
+//!
+//! Two servers in a row must not read a path in two ways, or a route's rules could be passed by a
+//! path that looks like another's. So what RFC 3986, 6.2.2, calls equivalent is written in one way,
+//! and what a server behind might take for the folder above is refused: clients leave it out
+//! themselves (RFC 3986, 5.2.4).
+
+use std::borrow::Cow;
+
+/// A path that no server should see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BadPath {
+    #[error("The path has `.` or `..` for a segment: leave it out")]
+    Dots,
+    #[error("The path has `%` without two hexadecimal digits")]
+    Percent,
+    #[error("The path has a NUL")]
+    Nul,
+}
+
+/// The path in its one spelling: letters, digits and `-._~` as they are, all else that is written
+/// with `%` in capitals.
+pub(crate) fn normal(path: &str) -> Result<Cow<'_, str>, BadPath> {
+    let is_plain = path.bytes().all(|byte| byte != b'%' && byte.is_ascii());
+    let normal = if is_plain { Cow::Borrowed(path) } else { Cow::Owned(respelled(path)?) };
+    if has_dots(&normal) { Err(BadPath::Dots) } else { Ok(normal) }
+}
+
+fn respelled(path: &str) -> Result<String, BadPath> {
+    let mut normal = String::with_capacity(path.len());
+    let mut bytes = path.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            push(&mut normal, byte, byte.is_ascii());
+            continue;
+        }
+        let digits = bytes.next().and_then(hex).zip(bytes.next().and_then(hex));
+        let (high, low) = digits.ok_or(BadPath::Percent)?;
+        match high << 4 | low {
+            0 => return Err(BadPath::Nul),
+            byte => push(&mut normal, byte, is_unreserved(byte)),
+        }
+    }
+    Ok(normal)
+}
+
+fn push(normal: &mut String, byte: u8, as_it_is: bool) {
+    const DIGITS: [char; 16] =
+        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
+    if as_it_is {
+        normal.push(char::from(byte));
+    } else {
+        normal.extend(['%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+    }
+}
+
+fn hex(byte: u8) -> Option<u8> {
+    char::from(byte).to_digit(16).map(|digit| digit as u8)
+}
+
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+/// Whether a segment is `.` or `..`: also before a `;`, which some servers cut off, and between
+/// slashes that are written with `%` or the other way round, which some take for slashes.
+fn has_dots(path: &str) -> bool {
+    if !path.contains("/.")
+        && !path.contains("%2F.")
+        && !path.contains("%5C.")
+        && !path.contains('\\')
+    {
+        return false;
+    }
+    let path = path.replace("%2F", "/").replace("%5C", "/").replace('\\', "/");
+    path.split('/').any(|segment| matches!(segment.split(';').next(), Some("." | "..")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(path: &str, expected: Result<&str, BadPath>) {
+        assert_eq!(normal(path).as_deref().map_err(|bad| *bad), expected, "{path}");
+    }
+
+    #[test]
+    fn there_is_one_spelling() {
+        check("/a/b", Ok("/a/b"));
+        check("/%61dm%69n", Ok("/admin"));
+        check("/a%2fb", Ok("/a%2Fb"));
+        check("/%c3%a9", Ok("/%C3%A9"));
+        check("/é", Ok("/%C3%A9"));
+        check("/a//b/", Ok("/a//b/"));
+        check("/.well-known/x", Ok("/.well-known/x"));
+        check("/a/..b/...", Ok("/a/..b/..."));
+        check("*", Ok("*"));
+    }
+
+    #[test]
+    fn what_might_be_the_folder_above_is_refused() {
+        for path in [
+            "/..",
+            "/a/../b",
+            "/a/./b",
+            "/.",
+            "/a/%2e%2E/b",
+            "/a/..;x/b",
+            "/a%2f..%2fb",
+            "/a/..%5cb",
+            "/a\\..\\b",
+        ] {
+            check(path, Err(BadPath::Dots));
+        }
+        check("/%", Err(BadPath::Percent));
+        check("/%4", Err(BadPath::Percent));
+        check("/%zz", Err(BadPath::Percent));
+        check("/a%00", Err(BadPath::Nul));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_normal_stays_so(path in "/[ -~é]{0,30}") {
+            if let Ok(once) = normal(&path) {
+                proptest::prop_assert_eq!(normal(&once), Ok(Cow::Borrowed(&*once)));
+            }
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! A connection, handed on as it is.
+
+use std::{io, sync::Arc};
+
+use staunch_net::{Connection, DialError};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Instant,
+};
+
+use crate::{balance::InFlight, core::Shared, relay::relay, upstream::Upstream};
+
+/// Why a connection led nowhere.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TcpError {
+    #[error("no server of the service is well")]
+    NoServer,
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Connects with a server of `service`, and copies both ways until both have said their last.
+pub(crate) async fn serve<C>(
+    core: Arc<Shared>,
+    service: &str,
+    client: C,
+    peer: Option<std::net::IpAddr>,
+) -> Result<(), TcpError>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+{
+    let state = core.state();
+    let upstream = state.upstream(service).ok_or(TcpError::NoServer)?;
+    let (server, _in_flight) = connect(upstream, peer).await?;
+    relay(client, server).await?;
+    Ok(())
+}
+
+/// A connection to the first server that takes it.
+async fn connect(
+    upstream: &Upstream,
+    peer: Option<std::net::IpAddr>,
+) -> Result<(Connection, InFlight), TcpError> {
+    let plan = &upstream.plan;
+    plan.budget.deposit();
+    let mut tried = Vec::new();
+    loop {
+        let (index, server) = upstream.pick(&tried, peer).ok_or(TcpError::NoServer)?;
+        let in_flight = server.begin();
+        let error = match upstream.dial(server).await {
+            Ok(connection) => {
+                in_flight.answered();
+                server.plan.counts.answered();
+                server.plan.health.succeeded();
+                return Ok((connection, in_flight));
+            }
+            Err(error) => error,
+        };
+        if matches!(error, DialError::Cancelled(_)) {
+            return Err(error.into());
+        }
+        tracing::debug!(service = plan.name, server = server.plan.name, "no connection: {error}");
+        server.plan.counts.failed();
+        plan.failed(&server.plan, Instant::now());
+        tried.push(index);
+        if tried.len() >= plan.service.retry.tries.get() || !plan.budget.withdraw() {
+            return Err(error.into());
+        }
+    }
+}

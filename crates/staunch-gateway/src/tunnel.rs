@@ -1,0 +1,199 @@
+//! Requests that lead to another protocol, as WebSocket does (RFC 9110, 7.8): each has a connection of
+//! its own to the server, and both sides are copied to each other once the server has agreed.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    task::{Context as Poller, Poll},
+};
+
+use hyper::{
+    Request, Response, StatusCode, Version,
+    body::Incoming,
+    client::conn::http1::{self, SendRequest},
+    header::{CONNECTION, HOST, HeaderValue, UPGRADE},
+    upgrade::OnUpgrade,
+};
+use hyper_util::rt::TokioIo;
+use staunch_http::RequestBody;
+use staunch_net::Connection;
+use tokio::time::{Instant, timeout};
+
+use crate::{
+    balance::InFlight,
+    forward::{AnswerBody, Failure, Forward, Origin, of_answer, of_request, traceparent, version},
+    plan::RoutePlan,
+    relay::relay,
+    upstream::{Server, Upstream},
+};
+
+/// What hyper's client sends, which has no body.
+type Empty = http_body_util::Empty<bytes::Bytes>;
+
+/// Whether a request leads to another protocol. To HTTP/2 none does here: whoever asks for that is
+/// answered in HTTP/1.1 (RFC 9113, 3.1).
+pub(crate) fn is_wanted(request: &Request<RequestBody>) -> bool {
+    request.version() == Version::HTTP_11
+        && request.extensions().get::<OnUpgrade>().is_some()
+        && request
+            .headers()
+            .get(UPGRADE)
+            .is_some_and(|to| !to.as_bytes().eq_ignore_ascii_case(b"h2c"))
+        && hyper::body::Body::is_end_stream(request.body())
+}
+
+/// Asks a server to speak another protocol; if it agrees, its client's connection is copied to its own
+/// and back from then on.
+pub(crate) async fn open(
+    forward: &Forward,
+    route: &RoutePlan,
+    upstream: &Upstream,
+    uri: hyper::Uri,
+    mut request: Request<RequestBody>,
+) -> Response<AnswerBody> {
+    let client = staunch_http::peer().map(|peer| peer.ip());
+    let Some((_, server)) = upstream.pick(&[], client) else {
+        return Failure::NoServer.answer();
+    };
+    let Some(asked) = head(forward, route, server, uri, &mut request, client) else {
+        return Failure::Circle.answer();
+    };
+    let in_flight = server.begin();
+    match ask(upstream, server, asked).await {
+        Ok(answer) => {
+            in_flight.answered();
+            server.plan.counts.answered();
+            server.plan.health.succeeded();
+            speak(&mut request, answer, in_flight)
+        }
+        Err(failure) => {
+            if failure.is_servers() {
+                server.plan.counts.failed();
+                upstream.plan.failed(&server.plan, Instant::now());
+            }
+            failure.answer()
+        }
+    }
+}
+
+/// What the server is asked.
+fn head(
+    forward: &Forward,
+    route: &RoutePlan,
+    server: &Server,
+    uri: hyper::Uri,
+    request: &mut Request<RequestBody>,
+    client: Option<std::net::IpAddr>,
+) -> Option<Request<Empty>> {
+    let protocol = request.headers().get(UPGRADE).cloned()?;
+    let host = request.headers().get(HOST).cloned();
+    let origin = Origin { client, host: host.as_ref(), is_secure: forward.is_secure };
+    let mut headers = request.headers().clone();
+    of_request(&mut headers, version(request.version()), &origin, traceparent()).ok()?;
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, protocol);
+    let named = route.upstream_host.clone().or(host);
+    let named = named.or_else(|| HeaderValue::from_str(server.authority()).ok());
+    if let Some(named) = named {
+        headers.insert(HOST, named);
+    }
+    let mut asked = Request::new(Empty::new());
+    *asked.method_mut() = request.method().clone();
+    *asked.uri_mut() = uri;
+    *asked.headers_mut() = headers;
+    Some(asked)
+}
+
+/// The answer of a server, and its connection, which is driven by whoever has it.
+struct Answer {
+    answer: Response<Incoming>,
+    driver: Driver,
+}
+
+/// A connection's other half, until it has ended.
+pub(crate) struct Driver(Option<Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>>);
+
+impl Driver {
+    /// Drives it a little. Its end, good or bad, is told by what comes of it, too.
+    pub(crate) fn drive(&mut self, cx: &mut Poller<'_>) {
+        if let Some(running) = &mut self.0
+            && let Poll::Ready(ended) = running.as_mut().poll(cx)
+        {
+            self.0 = None;
+            if let Err(error) = ended {
+                tracing::debug!("a tunnel's connection: {error}");
+            }
+        }
+    }
+
+    /// Drives it to its end.
+    async fn ended(mut self) {
+        poll_fn(|cx| {
+            self.drive(cx);
+            if self.0.is_none() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+}
+
+async fn ask(
+    upstream: &Upstream,
+    server: &Server,
+    asked: Request<Empty>,
+) -> Result<Answer, Failure> {
+    let connection = upstream.dial(server).await.map_err(|error| {
+        tracing::debug!(server = server.plan.name, "no connection: {error}");
+        Failure::of_dial(&error)
+    })?;
+    let limit = upstream.plan.service.timeouts.first_byte;
+    let answer = timeout(limit, exchange(connection, asked)).await;
+    answer.map_err(|_| Failure::Late)?.map_err(|error| {
+        tracing::debug!(server = server.plan.name, "no answer: {error}");
+        Failure::Server
+    })
+}
+
+async fn exchange(connection: Connection, asked: Request<Empty>) -> hyper::Result<Answer> {
+    let (mut sender, driver): (SendRequest<Empty>, _) =
+        http1::handshake(TokioIo::new(connection)).await?;
+    let mut driver = Driver(Some(Box::pin(driver.with_upgrades())));
+    let mut sent = pin!(sender.send_request(asked));
+    let answer = poll_fn(|cx| {
+        driver.drive(cx);
+        sent.as_mut().poll(cx)
+    });
+    let answer = answer.await?;
+    Ok(Answer { answer, driver })
+}
+
+/// What is answered, and what follows it.
+fn speak(
+    request: &mut Request<RequestBody>,
+    answer: Answer,
+    in_flight: InFlight,
+) -> Response<AnswerBody> {
+    let Answer { mut answer, driver } = answer;
+    let protocol = answer.headers().get(UPGRADE).cloned();
+    of_answer(answer.headers_mut());
+    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return answer.map(|body| AnswerBody::driven(body, driver, in_flight));
+    }
+    let upgraded = hyper::upgrade::on(&mut answer);
+    let mut agreed = answer.map(|_| AnswerBody::empty());
+    agreed.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    if let Some(protocol) = protocol {
+        agreed.headers_mut().insert(UPGRADE, protocol);
+    }
+    let speaking = staunch_http::upgrade(request, agreed, |client| async move {
+        let _in_flight = in_flight;
+        driver.ended().await;
+        let copied = match upgraded.await {
+            Ok(server) => relay(client, TokioIo::new(server)).await,
+            Err(error) => Err(std::io::Error::other(error)),
+        };
+        if let Err(error) = copied {
+            tracing::debug!("a tunnel broke off: {error}");
+        }
+    });
+    speaking.unwrap_or_else(|_| Failure::Client.answer())
+}
