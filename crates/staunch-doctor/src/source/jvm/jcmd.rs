@@ -4,25 +4,34 @@
 //! target through its attach socket. It is started with a process id, the name of a command, and
 //! nothing else of the target's; what it writes is read like any other text.
 //!
-//! **Invariant.** A `jcmd` that was started has ended, by itself or killed, when [`Jcmd::ask`] returns.
+//! **Invariant.** A `jcmd` that was started has ended, by itself or killed, when [`Jcmd::ask`] returns, and
+//! that is after [`TIME_MAX`] at the latest, whoever else holds its pipes.
 
 use std::{
     env, fs,
     io::{self, Read},
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    os::{
+        fd::AsFd,
+        unix::fs::{MetadataExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::mpsc,
-    thread,
-    time::Duration,
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
 };
 
 /// A dump of ten thousand threads takes less.
 const TIME_MAX: Duration = Duration::from_secs(10);
 /// What is read of an answer at most: some hundred thousand threads.
-const ANSWER_BYTES_MAX: u64 = 256 << 20;
+const ANSWER_BYTES_MAX: usize = 256 << 20;
 /// Of what it complains of, that much is shown.
-const COMPLAINT_BYTES_MAX: u64 = 4096;
+const COMPLAINT_BYTES_MAX: usize = 4096;
+/// How often is looked whether it has ended while it says nothing.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Why a JVM could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -118,39 +127,91 @@ fn may_be_run(program: &Path) -> bool {
     })
 }
 
-/// Reads both ends of `child` until it has ended or `time` is over; then it is killed.
+/// What `child` says until it has ended; it is killed when `time` is over or it says too much.
 fn answer(mut child: Child, command: &'static str, time: Duration) -> Result<Vec<u8>, JcmdError> {
-    let (out, err) = (child.stdout.take(), child.stderr.take());
-    let read = thread::scope(|scope| {
-        let (said, heard) = mpsc::sync_channel(1);
-        let complaint = scope.spawn(move || read(err, COMPLAINT_BYTES_MAX));
-        scope.spawn(move || said.send(read(out, ANSWER_BYTES_MAX + 1)));
-        let answer = heard.recv_timeout(time);
-        if !matches!(&answer, Ok(Ok(bytes)) if bytes.len() as u64 <= ANSWER_BYTES_MAX) {
-            let _ = child.kill(); // it may have ended by itself
-        }
-        (answer, complaint.join().unwrap_or_else(|_| Ok(Vec::new())))
-    });
-    let status = child.wait().map_err(JcmdError::Read)?;
-    let (answer, complaint) = read;
-    let answer = answer.map_err(|_| JcmdError::Late { command })?.map_err(JcmdError::Read)?;
-    if answer.len() as u64 > ANSWER_BYTES_MAX {
-        return Err(JcmdError::Large { command });
+    let heard = hear(&mut child, command, Instant::now() + time);
+    if heard.is_err() {
+        let _ = child.kill(); // it may have ended by itself
     }
+    let status = child.wait().map_err(JcmdError::Read)?;
+    let Heard { answer, complaint } = heard?;
     if !status.success() {
-        let said = complaint.unwrap_or_default();
-        let said = first_line(if said.is_empty() { &answer } else { &said });
+        let said = first_line(if complaint.is_empty() { &answer } else { &complaint });
         return Err(JcmdError::Refused { command, said });
     }
     Ok(answer)
 }
 
-fn read(pipe: Option<impl Read>, limit: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    if let Some(pipe) = pipe {
-        pipe.take(limit).read_to_end(&mut bytes)?;
+/// What was said on both pipes.
+#[derive(Default)]
+struct Heard {
+    answer: Vec<u8>,
+    complaint: Vec<u8>,
+}
+
+/// Reads both pipes of `child` until it has ended and nothing is left in them. That they are closed is
+/// not waited for: a process that it started may hold them for ever.
+fn hear(child: &mut Child, command: &'static str, end: Instant) -> Result<Heard, JcmdError> {
+    let (mut out, mut err) = (child.stdout.take(), child.stderr.take());
+    let mut heard = Heard::default();
+    loop {
+        let has_ended = child.try_wait().map_err(JcmdError::Read)?.is_some();
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(JcmdError::Late { command });
+        }
+        let time = if has_ended { Duration::ZERO } else { left.min(LOOK_EVERY) };
+        let [out_says, err_says] = readable(out.as_ref(), err.as_ref(), time)?;
+        if out_says {
+            read_some(&mut out, &mut heard.answer, ANSWER_BYTES_MAX + 1)?;
+        }
+        if err_says {
+            read_some(&mut err, &mut heard.complaint, COMPLAINT_BYTES_MAX)?;
+        }
+        if heard.answer.len() > ANSWER_BYTES_MAX {
+            return Err(JcmdError::Large { command });
+        }
+        if has_ended && !out_says && !err_says {
+            return Ok(heard);
+        }
     }
-    Ok(bytes)
+}
+
+/// Which of two pipes can be read, or was closed, within `time`.
+fn readable(
+    out: Option<&impl AsFd>,
+    err: Option<&impl AsFd>,
+    time: Duration,
+) -> Result<[bool; 2], JcmdError> {
+    let mut pipes: Vec<PollFd<'_>> = Vec::new();
+    pipes.extend(out.map(|out| PollFd::new(out, PollFlags::IN)));
+    pipes.extend(err.map(|err| PollFd::new(err, PollFlags::IN)));
+    match poll(&mut pipes, Timespec::try_from(time).ok().as_ref()) {
+        Ok(_) => {}
+        Err(Errno::INTR) => return Ok([false; 2]),
+        Err(error) => return Err(JcmdError::Read(error.into())),
+    }
+    let mut says = pipes.iter().map(|pipe| !pipe.revents().is_empty());
+    let mut next = |is_open: bool| is_open && says.next().unwrap_or(false);
+    Ok([next(out.is_some()), next(err.is_some())])
+}
+
+/// Takes what is in a pipe that can be read, and keeps it up to `limit` bytes in all; `None` once it was
+/// closed.
+fn read_some(
+    pipe: &mut Option<impl Read>,
+    kept: &mut Vec<u8>,
+    limit: usize,
+) -> Result<(), JcmdError> {
+    let mut piece = [0; 8 << 10];
+    let read = pipe.as_mut().map_or(Ok(0), |pipe| pipe.read(&mut piece));
+    let read = read.map_err(JcmdError::Read)?;
+    let room = limit.saturating_sub(kept.len());
+    kept.extend_from_slice(&piece[..read.min(room)]);
+    if read == 0 {
+        *pipe = None;
+    }
+    Ok(())
 }
 
 fn first_line(bytes: &[u8]) -> String {
@@ -184,6 +245,28 @@ mod tests {
         let error = answer(child, "Thread.print", Duration::from_millis(50)).unwrap_err();
         assert!(matches!(error, JcmdError::Late { .. }), "{error}");
         assert!(!Path::new(&format!("/proc/{pid}")).exists(), "it has been waited for");
+    }
+
+    #[test]
+    fn who_inherits_its_pipes_is_not_waited_for() {
+        let begun = Instant::now();
+        let child = shell("sleep 5 & echo $!");
+        assert!(!answer(child, "VM.version", TIME_MAX).unwrap().is_empty());
+        let late = answer(shell("sleep 5 & wait"), "VM.version", Duration::from_millis(50));
+        assert!(matches!(late, Err(JcmdError::Late { .. })), "{late:?}");
+        assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn who_says_too_much_or_without_end_is_killed() {
+        let much = answer(shell("exec head -c 300M /dev/zero"), "Thread.print", TIME_MAX);
+        assert!(matches!(much, Err(JcmdError::Large { .. })));
+        let endless = shell("while :; do echo x; done");
+        let late = answer(endless, "Thread.print", Duration::from_millis(50));
+        assert!(matches!(late, Err(JcmdError::Late { .. })), "{late:?}");
+        let complains = shell("head -c 1M /dev/zero >&2; exit 1");
+        let refused = answer(complains, "Thread.print", TIME_MAX);
+        assert!(matches!(refused, Err(JcmdError::Refused { .. })), "{refused:?}");
     }
 
     #[test]
