@@ -12,6 +12,45 @@ use serde::Deserialize;
 use staunch_diagnosis::Finding;
 use toml::value::Datetime;
 
+/// Every rule: each has a page in `docs/guide/findings/`.
+const RULES: [&str; 35] = [
+    "allocation-rate",
+    "body-not-closed",
+    "cache-without-expiry",
+    "cancel-not-called",
+    "chan-receive",
+    "chan-send",
+    "close-wait",
+    "cond",
+    "connection-not-closed",
+    "deadline-not-set",
+    "deadlock",
+    "descriptor-not-closed",
+    "endless",
+    "fd-growth",
+    "handler-blocked",
+    "heap-growth",
+    "lease-not-returned",
+    "lock",
+    "nil-chan",
+    "obligation-broken",
+    "orphan",
+    "pool-exhausted",
+    "rows-not-closed",
+    "select",
+    "select-no-cases",
+    "semaphore",
+    "server-without-timeouts",
+    "statement-not-closed",
+    "thread-blocked",
+    "thread-growth",
+    "timer-not-stopped",
+    "transaction-not-ended",
+    "transport-per-request",
+    "unbounded-workers",
+    "wait-group",
+];
+
 /// Findings that are not reported.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
@@ -94,7 +133,7 @@ impl Known {
     ///
     /// ```toml
     /// [[ignore]]
-    /// rule = "chan-receive-abandoned" # or id = "...", or function = "main.poll"; all that is said must match
+    /// rule = "chan-receive" # or id = "...", or function = "main.poll"; all that is said must match
     /// reason = "the queue's workers live as long as the service"
     /// until = 2027-01-31              # optional: reported again from the day after
     /// ```
@@ -108,6 +147,11 @@ impl Known {
             if one.id.is_none() && one.rule.is_none() && one.function.is_none() {
                 let what = "says neither `id`, `rule` nor `function`: it would ignore everything";
                 return Err(wrong(format!("the {number}. [[ignore]] {what}")));
+            }
+            if let Some(rule) = one.rule.as_ref().filter(|it| !RULES.contains(&it.as_str())) {
+                let rules = RULES.join(", ");
+                let what = format!("there is no rule `{rule}`; there are {rules}");
+                return Err(wrong(format!("the {number}. [[ignore]]: {what}")));
             }
             if one.reason.trim().is_empty() {
                 return Err(wrong(format!("the {number}. [[ignore]] gives no reason")));
@@ -187,7 +231,7 @@ mod tests {
         let place = Place { function: "main.f".into(), file: "main.go".into(), line: 3 };
         Finding {
             id: "0123".into(),
-            rule: "some-rule",
+            rule: "chan-receive",
             kind: Kind::Goroutine,
             severity: Severity::Leak,
             confidence: Confidence::new(1.0),
@@ -217,10 +261,10 @@ mod tests {
 
     #[test]
     fn what_matches_is_ignored_until_its_day() {
-        let rule = "[[ignore]]\nrule = 'some-rule'\nreason = 'why'\nuntil = 2026-12-31\n";
+        let rule = "[[ignore]]\nrule = 'chan-receive'\nreason = 'why'\nuntil = 2026-12-31\n";
         assert_eq!(reason(rule, Day(2026, 12, 31)).as_deref(), Some("why"));
         assert_eq!(reason(rule, Day(2027, 1, 1)), None);
-        let all = "[[ignore]]\nrule = 'some-rule'\nfunction = 'main.g'\nreason = 'why'\n";
+        let all = "[[ignore]]\nrule = 'chan-receive'\nfunction = 'main.g'\nreason = 'why'\n";
         assert_eq!(reason(all, Day(2026, 1, 1)), None);
         let function = "[[ignore]]\nfunction = 'main.f'\nreason = 'why'\n";
         assert_eq!(reason(function, Day(2026, 1, 1)).as_deref(), Some("why"));
@@ -244,9 +288,21 @@ mod tests {
         assert!(refused("[[ignore]]\nid = 'x'\nreason = ' '\n").contains("no reason"));
         assert!(refused("[[ignore]]\nid = 'x'\n").contains("reason"));
         assert!(refused("[[ignore]]\nid = 'x'\nreason = 'y'\nuntil = 10:00:00\n").contains("date"));
+        let unknown = "[[ignore]]\nrule = 'chan-recieve'\nreason = 'y'\n";
+        assert!(refused(unknown).contains("the 1. [[ignore]]: there is no rule `chan-recieve`"));
         assert!(refused("[[ignored]]\nid = 'x'\n").contains("ignored"));
         let error = Known::default().baseline(written("[]").path()).unwrap_err().to_string();
         assert!(error.contains("no report"), "{error}");
+    }
+
+    #[test]
+    fn every_page_of_a_finding_is_of_a_rule() {
+        let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guide/findings");
+        let pages = fs::read_dir(pages).unwrap().map(|page| page.unwrap().path());
+        let mut rules: Vec<String> =
+            pages.map(|page| page.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+        rules.sort();
+        assert_eq!(rules, RULES);
     }
 
     #[test]
