@@ -39,6 +39,8 @@ pub(crate) struct Check {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "staunch doctor [OPTIONS] TARGET...\n       \
+                            staunch doctor [OPTIONS] --pid <PID|NAME> [TARGET]...")]
 pub(crate) struct Doctor {
     /// `http://HOST:PORT` of a Go service with net/http/pprof or of a Staunch service's admin endpoint;
     /// or what was saved of one process, the oldest first: goroutine dumps and profiles, heaps, thread

@@ -3,11 +3,15 @@
 //! What runs is looked at at every interval; a saved dump is one look. All sources of one process
 //! share one history, so that rules see its goroutines, sockets and memory at the same instants. What
 //! costs a service more, its heap, is looked at first and last: two are enough to see what grew.
+//! `watch/saved.rs` reads what was saved, and `watch/order.rs` knows in which order that was.
 //!
 //! **Invariant.** Whatever ends the watch after the first look (its time, Ctrl-C, a target that
 //! ends), what was seen until then is diagnosed.
 
-use std::{path::PathBuf, time::Duration};
+mod order;
+mod saved;
+
+use std::time::Duration;
 
 use staunch_diagnosis::{History, Snapshot, Tasks};
 use staunch_http::{Client, ClientOptions, ClientOptionsError};
@@ -16,7 +20,7 @@ use tokio::time::Instant;
 
 use crate::{
     source::{
-        file::{SavedError, read_file},
+        file::SavedError,
         process::{ProcessSource, ProcessSourceError},
         remote::{DOCUMENT_BYTES_MAX, Depth, Remote, RemoteError},
     },
@@ -154,7 +158,7 @@ async fn look_at_all(
     let (files, running): (Vec<_>, Vec<_>) = plan.targets.iter().partition(|it| is_file(it));
     let mut seen = Vec::new();
     if !files.is_empty() {
-        seen.push(saved(&files)?);
+        seen.push(saved::saved(scope, &files, stop).await?);
     }
     if !running.is_empty() {
         seen.push(live(scope, &plan, &running, stop, progress).await?);
@@ -164,27 +168,6 @@ async fn look_at_all(
 
 fn is_file(target: &Target) -> bool {
     matches!(target, Target::File(_))
-}
-
-/// The files are dumps of one process. The first of each kind belong to one instant, then the
-/// second ones, and so on.
-fn saved(files: &[&Target]) -> Result<Seen, ExamineError> {
-    let mut instants: Vec<Snapshot> = Vec::new();
-    for path in files.iter().filter_map(|target| path(target)) {
-        let snapshot = read_file(path)?;
-        let place = instants.iter_mut().find(|instant| !overlap(instant, &snapshot));
-        match place {
-            Some(instant) => *instant = std::mem::take(instant).join(snapshot),
-            None => instants.push(snapshot),
-        }
-    }
-    let mut history = History::new();
-    for (number, snapshot) in (0..).zip(instants) {
-        history.add(Duration::from_secs(number), snapshot);
-    }
-    let targets = files.iter().map(ToString::to_string).collect();
-    let notes = lacking(&history);
-    Ok(Seen { targets, history, is_timed: false, notes })
 }
 
 /// What cannot be found in so little: nobody is to take silence for health.
@@ -208,20 +191,6 @@ fn lacking(history: &History) -> Vec<String> {
         ));
     }
     notes
-}
-
-fn path(target: &Target) -> Option<&PathBuf> {
-    match target {
-        Target::File(path) => Some(path),
-        _ => None,
-    }
-}
-
-fn overlap(one: &Snapshot, other: &Snapshot) -> bool {
-    (one.tasks.is_some() && other.tasks.is_some())
-        || (one.heap.is_some() && other.heap.is_some())
-        || (one.entries.is_some() && other.entries.is_some())
-        || (one.sockets.is_some() && other.sockets.is_some())
 }
 
 async fn live(

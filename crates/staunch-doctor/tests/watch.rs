@@ -12,7 +12,7 @@ use std::{
 };
 
 use staunch::Context;
-use staunch_doctor::{Plan, Seen, Target, watch};
+use staunch_doctor::{Plan, Seen, Target, chain, watch};
 
 /// Longer than any of these watches looks.
 const LONG: Duration = Duration::from_mins(1);
@@ -114,4 +114,17 @@ async fn a_page_that_is_no_heap_is_said_to_be_none() {
     let seen = watched(Some(b"<html>hello".to_vec()), LONG, 1).await;
     assert_eq!(heaps(&seen), [false; 2]);
     assert!(seen.notes.iter().any(|note| note.contains("no heap profile")), "{:?}", seen.notes);
+}
+
+#[staunch::test]
+async fn reading_saved_files_ends_with_the_watch() {
+    let capture = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../fixtures/captures/go-connection-not-closed/goroutine-0.debug2.txt");
+    let targets = vec![Target::parse(capture.to_str().unwrap()).unwrap()];
+    let plan = Plan { targets, period: LONG, every: LONG, headers: Vec::new() };
+    let (context, enough) = Context::background().with_cancel();
+    assert_eq!(watch(plan.clone(), &context, |_| ()).await.unwrap().len(), 1);
+    enough.cancel();
+    let error = chain(&watch(plan, &context, |_| ()).await.unwrap_err());
+    assert!(error.contains("not read to its end"), "{error}");
 }

@@ -98,17 +98,53 @@ fn what_is_known_is_left_out() {
 
 #[test]
 fn what_cannot_be_examined_says_why() {
-    let files = [("cut.txt", &LEAKY[..LEAKY.len() - 70]), ("other.txt", "hello\n")];
+    let long = "x".repeat(70_000);
+    let files = [
+        ("cut.txt", &LEAKY[..LEAKY.len() - 70]),
+        ("within.txt", &LEAKY[..LEAKY.len() - 40]),
+        ("other.txt", "hello\n"),
+        ("empty.txt", ""),
+        ("long.txt", &long),
+    ];
     check(&files, &["cut.txt"], 2, &["cut.txt", "cut off at line"]);
-    check(&files, &["other.txt"], 2, &["other.txt", "no goroutine in this text"]);
+    check(&files, &["within.txt"], 2, &["within.txt", "cut off at line 12, within goroutine 18"]);
+    check(&files, &["other.txt"], 2, &["other.txt", "begins with `hello`", "jstack", "ss -tan"]);
+    check(&files, &["empty.txt"], 2, &["empty.txt is empty"]);
+    check(&files, &["long.txt"], 2, &["line 1: ", "65536 bytes in a line", "save the profile"]);
+    check(&files, &["."], 2, &[". is a folder"]);
     check(&files, &["missing.txt"], 2, &["missing.txt", "No such file"]);
     check(&files, &["127.0.0.1:1"], 2, &["write http://127.0.0.1:1"]);
     check(&files, &["http://127.0.0.1:1"], 2, &["127.0.0.1:1", "refused"]);
     check(&files, &["ftp://127.0.0.1"], 2, &["its scheme is `ftp`"]);
     check(&files, &["--pid", "no such program"], 2, &["no process is called"]);
     check(&files, &["--pid", "4194304"], 2, &["4194304"]);
-    check(&files, &[], 2, &["TARGET"]);
+    check(&files, &[], 2, &["staunch doctor [OPTIONS] TARGET...", "--pid <PID|NAME> [TARGET]..."]);
     check(&files, &["other.txt", "--every", "5"], 2, &["a number above 0 with its unit"]);
+}
+
+/// Two instants of a search that forgets one goroutine with each call; main waits for a clock.
+fn growing(forgotten: std::ops::Range<u64>) -> String {
+    let (main, one) = LEAKY.split_once("goroutine 18").unwrap();
+    let more = forgotten.map(|id| format!("goroutine {id}{one}\n"));
+    main.to_owned() + &more.collect::<String>()
+}
+
+#[test]
+fn dumps_given_newest_first_are_put_in_order() {
+    let (before, later) = (growing(20..21), growing(20..30));
+    let files = [("before.txt", &*before), ("later.txt", &later)];
+    let note = ["were not given in the order", "which is: before.txt, later.txt", "count   1 10"];
+    check(&files, &["later.txt", "before.txt"], 1, &note);
+    let right = check(&files, &["before.txt", "later.txt"], 1, &["count   1 10"]);
+    assert!(!said(&right).contains("order"), "{}", said(&right));
+}
+
+#[test]
+fn an_unknown_rule_cannot_be_ignored() {
+    let ignore = "[[ignore]]\nrule = 'chan-sned'\nreason = 'typo'\n";
+    let files = [("leaky.txt", LEAKY), ("ignore.toml", ignore)];
+    let named = ["ignore.toml", "no rule `chan-sned`", "chan-send"];
+    check(&files, &["leaky.txt", "--ignore", "ignore.toml"], 2, &named);
 }
 
 /// A service that answers its one client with what `answer` writes, as far as that listens.
@@ -143,9 +179,10 @@ fn a_service_that_sends_anything_else_is_refused() {
         }
     };
     check_service(endless, &["no goroutine dump", "`xxx"]);
-    let status = |status: u16| format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n").leak();
-    check_service(answer(status(403)), &["403", "--header"]);
-    check_service(answer(status(404)), &["404", "net/http/pprof"]);
+    let why = "HTTP/1.1 403 No\r\nContent-Length: 17\r\n\r\nask\x1b[1m me\nor not";
+    check_service(answer(why), &["403 \"ask[1m me\";", "--header"]);
+    let absent = "HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n";
+    check_service(answer(absent), &["404;", "net/http/pprof", "its admin endpoint alone"]);
     check_service(answer("SSH-2.0-OpenSSH\r\n"), &["no answer"]);
 }
 

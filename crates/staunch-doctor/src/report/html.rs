@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use staunch_diagnosis::Finding;
 
-use super::{Detector, Report, severity, sparkline, time};
+use super::{BLIND, Detector, Report, severity, sparkline, time};
 
 const STYLE: &str = include_str!("report.css");
 
@@ -18,7 +18,7 @@ pub(super) fn write(report: &Report) -> String {
         escaped(&report.headline())
     );
     if report.detector == Detector::Blind {
-        page.push_str("<p class=\"critical\">The detector is blind: it does not find the leak put there for it.</p>\n");
+        let _ = writeln!(page, "<p class=\"critical\">{BLIND}</p>");
     }
     for finding in &report.findings {
         article(&mut page, finding);

@@ -24,6 +24,9 @@ pub enum Detector {
     Blind,
 }
 
+/// What a report says whose silence cannot be believed.
+const BLIND: &str = "THE DETECTOR IS BLIND: it does not find the leak put there for it";
+
 /// How a report is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -225,6 +228,23 @@ mod tests {
         assert_eq!(report.detector(), Detector::Awake);
         assert!(report.findings().is_empty() && !report.has(Severity::Warning));
         assert!(report.write(Format::Text).starts_with("No leak found in a"));
+    }
+
+    #[test]
+    fn every_format_says_that_the_detector_is_blind() {
+        let blind = Report { detector: Detector::Blind, ..report() };
+        for format in [Format::Text, Format::Html, Format::Sarif] {
+            assert!(blind.write(format).contains(BLIND), "{format:?}");
+            assert!(!report().write(format).contains(BLIND), "{format:?}");
+        }
+        assert!(blind.write(Format::Json).contains("\"detector\": \"blind\""));
+    }
+
+    #[test]
+    fn a_finding_is_as_bad_as_its_severity() {
+        let report = report();
+        assert!(report.has(Severity::Warning) && report.has(Severity::Leak));
+        assert!(!report.has(Severity::Critical));
     }
 
     #[test]

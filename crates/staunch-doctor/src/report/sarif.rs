@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use staunch_diagnosis::{Finding, Severity};
 
-use super::Report;
+use super::{BLIND, Detector, Report};
 
 pub(super) fn write(report: &Report) -> String {
     let rules: BTreeMap<&str, &str> =
@@ -23,9 +23,20 @@ pub(super) fn write(report: &Report) -> String {
     let document = json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
-        "runs": [{ "tool": { "driver": driver }, "results": results }],
+        "runs": [{ "tool": { "driver": driver }, "invocations": [invocation(report)], "results": results }],
     });
     format!("{document:#}\n")
+}
+
+/// How the examination went: not well if its silence cannot be believed.
+fn invocation(report: &Report) -> Value {
+    let is_awake = report.detector == Detector::Awake;
+    let notes = report.notes.iter().map(|note| ("note", note.as_str()));
+    let blind = (!is_awake).then_some(("error", BLIND));
+    let said = blind.into_iter().chain(notes);
+    let said: Vec<Value> =
+        said.map(|(level, text)| json!({ "level": level, "message": { "text": text } })).collect();
+    json!({ "executionSuccessful": is_awake, "toolExecutionNotifications": said })
 }
 
 fn result(finding: &Finding) -> Value {
@@ -73,10 +84,31 @@ mod tests {
         let result = &document["runs"][0]["results"][0];
         assert_eq!(result["ruleId"], "chan-send-abandoned");
         assert_eq!(result["level"], "error");
+        assert_eq!(
+            result["partialFingerprints"]["staunch/v1"], "00ff",
+            "known again in the next run"
+        );
         let place = &result["locations"][0]["physicalLocation"];
         assert_eq!(place["artifactLocation"]["uri"], "app/main.go");
         assert_eq!(place["region"]["startLine"], 21);
         assert_eq!(document["runs"][0]["tool"]["driver"]["rules"][0]["id"], "chan-send-abandoned");
+    }
+
+    #[test]
+    fn how_the_examination_went_is_said() {
+        let mut report = report();
+        let invocation = |report: &Report| {
+            let document: Value = serde_json::from_str(&write(report)).unwrap();
+            document["runs"][0]["invocations"][0].clone()
+        };
+        let awake = invocation(&report);
+        assert_eq!(awake["executionSuccessful"], true);
+        let notes = &awake["toolExecutionNotifications"];
+        assert_eq!(notes[0]["message"]["text"], "the watch was ended after 10 s");
+        report.detector = Detector::Blind;
+        let blind = invocation(&report);
+        assert_eq!(blind["executionSuccessful"], false);
+        assert_eq!(blind["toolExecutionNotifications"][0]["level"], "error");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use staunch_diagnosis::{Finding, Place, Wait};
 
-use super::{Detector, Report, severity, sparkline, time};
+use super::{BLIND, Detector, Report, severity, sparkline, time};
 
 pub(super) fn write(report: &Report) -> String {
     let mut text = report.headline() + "\n";
@@ -24,9 +24,9 @@ pub(super) fn write(report: &Report) -> String {
         let _ = writeln!(text, "note: {note}");
     }
     if report.detector == Detector::Blind {
-        text.push_str("THE DETECTOR IS BLIND: it does not find the leak put there for it\n");
+        let _ = writeln!(text, "{BLIND}");
     }
-    text
+    plain(text)
 }
 
 fn lines(finding: &Finding) -> Vec<String> {
@@ -65,6 +65,12 @@ fn lines(finding: &Finding) -> Vec<String> {
     lines
 }
 
+/// Without control characters, which a terminal would obey: names come from whoever is examined.
+fn plain(text: String) -> String {
+    let is_obeyed = |it: char| it.is_control() && it != '\n';
+    if text.contains(is_obeyed) { text.replace(is_obeyed, "\u{fffd}") } else { text }
+}
+
 fn joined(function: &str, file: &str, line: u32) -> String {
     let place = if line == 0 { file.to_owned() } else { format!("{file}:{line}") };
     if function.is_empty() { place } else { format!("{function}  {place}") }
@@ -96,5 +102,13 @@ left out: chan-send-abandoned 00ff (it is in the baseline)
 note: the watch was ended after 10 s
 ";
         assert_eq!(super::write(&report()), expected);
+    }
+
+    #[test]
+    fn a_terminal_is_told_nothing_by_the_target() {
+        let mut report = report();
+        report.findings[0].summary = "\u{1b}]0;title\u{7}it\u{9b}31m waits".into();
+        let text = super::write(&report);
+        assert!(text.contains("leak: \u{fffd}]0;title\u{fffd}it\u{fffd}31m waits\n"), "{text}");
     }
 }

@@ -14,14 +14,14 @@
 use std::time::Duration;
 
 use staunch_diagnosis::{Heap, Snapshot, Tasks};
-use staunch_http::{Client, ClientError, ReadAnswerError};
+use staunch_http::{AnswerBody, Client, ClientError, ReadAnswerError};
 use url::Url;
 
 use crate::watch::chain;
 
 use super::{
     go::{
-        GoroutineDumpError, GoroutineDumpLimits, ProfileError, read_goroutine_dump,
+        GoroutineDumpError, GoroutineDumpLimits, ProfileError, is_profile, read_goroutine_dump,
         read_heap_profile,
     },
     ledger::{LedgerSourceError, read_ledger},
@@ -56,24 +56,29 @@ pub enum RemoteError {
     },
     /// The service does not let us look.
     #[error(
-        "{url}: {status}; if it wants to know who asks, give --header 'Authorization: Bearer TOKEN'"
+        "{url}: {status}{said}; if it wants to know who asks, give --header 'Authorization: Bearer TOKEN'"
     )]
     Denied {
         /// What was asked for.
         url: String,
         /// 401 or 403.
         status: u16,
+        /// The first line of what it said, quoted.
+        said: String,
     },
     /// It has neither `/debug/pprof` nor `/debug/ledger`.
     #[error(
-        "{url}: {status}; a Go service shows itself when it imports net/http/pprof: give the address, \
-         and the path of its index if that is not /debug/pprof"
+        "{url}: {status}{said}; a Staunch service shows itself on its admin endpoint alone (`listen` of \
+         [admin]), a Go service when it imports net/http/pprof: give that address, and the path of its \
+         index if that is not /debug/pprof"
     )]
     Absent {
         /// What was asked for.
         url: String,
         /// Its answer.
         status: u16,
+        /// The first line of what it said, quoted.
+        said: String,
     },
     /// What it says is something else from the first.
     #[error("{url}: that is no {expected}: it begins with `{begins}`")]
@@ -226,10 +231,12 @@ impl Remote {
         }
         let answer = request.send().await.map_err(unreachable)?;
         let status = answer.status().as_u16();
-        match status {
-            200 => {}
-            401 | 403 => return Err(RemoteError::Denied { url: shown(url), status }),
-            _ => return Err(RemoteError::Absent { url: shown(url), status }),
+        if status != 200 {
+            let (url, said) = (shown(url), said(answer.into_body()).await);
+            return Err(match status {
+                401 | 403 => RemoteError::Denied { url, status, said },
+                _ => RemoteError::Absent { url, status, said },
+            });
         }
         let broken = |source| RemoteError::Read { url: shown(url), source };
         let (mut body, mut document) = (answer.into_body(), Vec::new());
@@ -274,11 +281,9 @@ impl Document {
             Document::Goroutines => {
                 ("goroutine dump", beginning.windows(GOROUTINE.len()).any(|it| it == GOROUTINE))
             }
-            // A profile is packed; unpacked it begins with its first field, the types of its values.
-            Document::Heap => (
-                "heap profile",
-                document.starts_with(&[0x1f, 0x8b]) || document.starts_with(&[0x0a]),
-            ),
+            Document::Heap => {
+                ("heap profile", document.starts_with(&[0x1f, 0x8b]) || is_profile(document))
+            }
             Document::Ledger => ("ledger", beginning.trim_ascii_start().starts_with(b"{")),
         };
         if is_it {
@@ -288,6 +293,30 @@ impl Document {
         let begins = begins.escape_debug().to_string();
         Err(RemoteError::Foreign { url: shown(url), expected, begins })
     }
+}
+
+/// What is read of a page that is a refusal.
+const REFUSAL_BYTES_MAX: usize = 4 << 10;
+
+/// The first line of a refusal, quoted and with a space before it, if it says something to people. It says
+/// why better than its status does.
+async fn said(mut body: AnswerBody) -> String {
+    let mut text = Vec::new();
+    while text.len() < REFUSAL_BYTES_MAX {
+        let Ok(Some(piece)) = body.chunk().await else { break };
+        let room = REFUSAL_BYTES_MAX - text.len();
+        text.extend_from_slice(&piece[..piece.len().min(room)]);
+    }
+    first_line(&text).map(|line| format!(" \"{line}\"")).unwrap_or_default()
+}
+
+/// Without control characters, and no more than fits into a message; `None` of a page of HTML or JSON.
+fn first_line(text: &[u8]) -> Option<String> {
+    const SHOWN: usize = 200;
+    let text = String::from_utf8_lossy(text);
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty())?;
+    let is_for_people = !line.starts_with(['<', '{', '[']);
+    is_for_people.then(|| line.chars().filter(|it| !it.is_control()).take(SHOWN).collect())
 }
 
 /// `path` below the path of `base`.
@@ -324,9 +353,20 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_is_shown_by_its_first_line() {
+        let line = |text: &str| first_line(text.as_bytes());
+        assert_eq!(line("\n\u{1b}[31mask\u{7}\r\nme"), Some("[31mask".to_owned()));
+        assert_eq!(line(&"x".repeat(999)).map(|it| it.len()), Some(200));
+        for nothing in ["", "\r\n", "<html>no", "{\"error\":1}"] {
+            assert_eq!(line(nothing), None);
+        }
+    }
+
+    #[test]
     fn a_page_that_is_no_profile_is_told_by_its_beginning() {
         let url = Url::parse("http://a:1").unwrap();
         assert!(Document::Heap.check(&[0x1f, 0x8b, 8], &url).is_ok());
+        assert!(Document::Heap.check(&[0x5a, 4, 8, 1, 0x10, 2], &url).is_ok());
         let error = Document::Heap.check(b"<html>hello", &url).unwrap_err();
         assert!(error.to_string().contains("no heap profile"), "{error}");
     }

@@ -29,6 +29,14 @@ pub enum TextError {
         /// The beginning of the line.
         text: String,
     },
+    /// It ends in the middle of a line.
+    #[error("{kind} is cut off in line {line}: take it again, and let it be written to its end")]
+    CutOff {
+        /// The last line.
+        line: u64,
+        /// What the text was taken for.
+        kind: &'static str,
+    },
     /// There is nothing in it.
     #[error("nothing of {kind} in this text of {lines} lines: take it again, to its end")]
     Nothing {
@@ -75,6 +83,8 @@ pub(crate) struct Line<'a> {
 pub(crate) struct LinePlace {
     number: u64,
     kind: &'static str,
+    /// Whether it has an end: the last one of a text that was cut off has none.
+    is_whole: bool,
 }
 
 impl<R: BufRead> Lines<R> {
@@ -94,7 +104,8 @@ impl<R: BufRead> Lines<R> {
         }
         self.line += 1;
         self.bytes += read as u64;
-        let place = LinePlace { number: self.line, kind: self.kind };
+        let is_whole = self.buffer.ends_with(b"\n");
+        let place = LinePlace { number: self.line, kind: self.kind, is_whole };
         if read as u64 > LINE_BYTES_MAX {
             return Err(place.too_large("bytes in a line", LINE_BYTES_MAX));
         }
@@ -117,13 +128,22 @@ impl<R: BufRead> Lines<R> {
 
 impl LinePlace {
     pub(crate) fn malformed(self, reason: &'static str, text: &str) -> TextError {
-        let text = text.chars().take(80).map(|it| if it.is_control() { '.' } else { it }).collect();
-        TextError::Malformed { line: self.number, kind: self.kind, reason, text }
+        let LinePlace { number: line, kind, .. } = self;
+        if !self.is_whole {
+            return TextError::CutOff { line, kind };
+        }
+        TextError::Malformed { line, kind, reason, text: excerpt(text) }
     }
 
     pub(crate) fn too_large(self, what: &'static str, limit: u64) -> TextError {
         TextError::TooLarge { line: self.number, kind: self.kind, what, limit }
     }
+}
+
+/// The beginning of a text's first line, for a message.
+pub(crate) fn excerpt(text: &str) -> String {
+    let line = text.trim_start().lines().next().unwrap_or_default();
+    line.chars().take(80).map(|it| if it.is_control() { '.' } else { it }).collect()
 }
 
 #[cfg(test)]
@@ -136,6 +156,10 @@ mod tests {
         assert_eq!(lines.next().unwrap().unwrap().text, "a");
         assert_eq!(lines.next().unwrap().unwrap().text, "b \u{fffd}");
         assert!(lines.next().unwrap().is_none());
+        let mut lines = Lines::of(&b"a\nb"[..], "a text");
+        let mut place = || lines.next().unwrap().unwrap().place;
+        assert!(matches!(place().malformed("", ""), TextError::Malformed { line: 1, .. }));
+        assert!(matches!(place().malformed("", ""), TextError::CutOff { line: 2, .. }));
         let long = vec![b'x'; LINE_BYTES_MAX as usize + 1];
         let mut lines = Lines::of(&long[..], "a text");
         let error = lines.next().err().unwrap().to_string();

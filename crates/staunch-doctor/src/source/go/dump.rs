@@ -17,6 +17,7 @@ use std::time::Duration;
 use staunch_diagnosis::{Frame, Member, Pointer, State, TaskGroup, Tasks};
 
 use super::{call, header, waiting};
+use crate::source::text::excerpt;
 
 /// What a dump may cost. The defaults take what a service of some hundred thousand goroutines
 /// writes, and refuse what would not end.
@@ -91,7 +92,10 @@ pub enum GoroutineDumpError {
         text: String,
     },
     /// The dump is larger than a limit.
-    #[error("line {line}: the dump has more than {limit} {what}: raise `{option}` to read it")]
+    #[error(
+        "line {line}: the dump has more than {limit} {what}, which is the most that is read of one: {}",
+        remedy(option)
+    )]
     TooLarge {
         /// The line at which the limit was passed.
         line: u64,
@@ -102,6 +106,19 @@ pub enum GoroutineDumpError {
         /// The field of [`GoroutineDumpLimits`].
         option: &'static str,
     },
+}
+
+/// What somebody can do who has no limits to raise.
+fn remedy(option: &str) -> &'static str {
+    match option {
+        "line_bytes" | "frames" => {
+            "shorten it there, or save the profile of the same goroutines, /debug/pprof/goroutine, instead"
+        }
+        _ => {
+            "save the profile of the same goroutines, /debug/pprof/goroutine, instead, in which those with \
+             the same stack are one"
+        }
+    }
 }
 
 /// Reads a dump with the stacks of all goroutines (`debug=2`), a panic's traceback or the output of
@@ -145,6 +162,8 @@ pub fn read_goroutine_dump(
 struct Dump {
     limits: GoroutineDumpLimits,
     line: u64,
+    /// Whether the line at hand has an end: the last one of a dump that was cut off has none.
+    is_whole: bool,
     bytes: u64,
     goroutines: u64,
     first_line: String,
@@ -194,6 +213,7 @@ impl Dump {
         Dump {
             limits,
             line: 0,
+            is_whole: true,
             bytes: 0,
             goroutines: 0,
             first_line: String::new(),
@@ -208,6 +228,7 @@ impl Dump {
 
     fn take(&mut self, line: &[u8]) -> Result<(), GoroutineDumpError> {
         self.line += 1;
+        self.is_whole = line.ends_with(b"\n");
         self.bytes += line.len() as u64;
         if line.len() > self.limits.line_bytes {
             return Err(self.too_large(
@@ -238,7 +259,8 @@ impl Dump {
         if !header::is_header(text) {
             return Ok(());
         }
-        let header = header::parse(text).map_err(|reason| self.malformed(reason, text))?;
+        let header =
+            header::parse(text).map_err(|reason| self.cut_off_or_malformed(reason, text))?;
         self.goroutines += 1;
         if self.goroutines > self.limits.goroutines {
             return Err(self.too_large("goroutines", self.limits.goroutines, "goroutines"));
@@ -290,7 +312,7 @@ impl Dump {
             return Ok(Next::PlaceOfBirth);
         }
         let Some(call) = call::parse(text) else {
-            return Err(self.malformed("expected a call or `created by`", text));
+            return Err(self.cut_off_or_malformed("expected a call or `created by`", text));
         };
         if self.key.frames.len() == self.limits.frames {
             return Err(self.too_large(
@@ -315,7 +337,7 @@ impl Dump {
     fn place(&mut self, text: &str) -> Result<(u32, u32), GoroutineDumpError> {
         match call::parse_place(text) {
             Some((file, line)) => Ok((self.strings.number(file), line)),
-            None => Err(self.malformed("expected a tab and `file:line`", text)),
+            None => Err(self.cut_off_or_malformed("expected a tab and `file:line`", text)),
         }
     }
 
@@ -368,6 +390,16 @@ impl Dump {
         Ok(self.tasks)
     }
 
+    /// A line that breaks off is the last one.
+    fn cut_off_or_malformed(&self, reason: &'static str, text: &str) -> GoroutineDumpError {
+        if self.is_whole {
+            return self.malformed(reason, text);
+        }
+        let begun = text.split(' ').nth(1).and_then(|id| id.parse().ok());
+        let goroutine = self.record.as_ref().map(|record| record.id).or(begun).unwrap_or_default();
+        GoroutineDumpError::CutOff { line: self.line, goroutine }
+    }
+
     fn malformed(&self, reason: &'static str, text: &str) -> GoroutineDumpError {
         GoroutineDumpError::Malformed { line: self.line, reason, text: excerpt(text) }
     }
@@ -387,11 +419,6 @@ fn is_remark(text: &str) -> bool {
     (text.starts_with("...") && text.ends_with("elided..."))
         || text.trim_start().starts_with("goroutine running on other thread")
         || text.starts_with("[originating from ")
-}
-
-/// The beginning of a line, for a message.
-pub(super) fn excerpt(text: &str) -> String {
-    text.chars().take(80).map(|it| if it.is_control() { '.' } else { it }).collect()
 }
 
 /// Every string once.

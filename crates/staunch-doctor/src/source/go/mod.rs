@@ -14,3 +14,6 @@ mod waiting;
 pub use dump::{GoroutineDumpError, GoroutineDumpLimits, read_goroutine_dump};
 pub use profile::{PROFILE_BYTES_MAX, ProfileError, read_goroutine_profile, read_heap_profile};
 pub use text_profile::{TextProfileError, read_goroutine_text, read_heap_text};
+
+pub(super) use profile::{is_profile, read_profile};
+pub(super) use text_profile::{is_goroutine_text, is_heap_text};

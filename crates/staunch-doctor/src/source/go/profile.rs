@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use flate2::read::MultiGzDecoder;
 use prost::Message as _;
-use staunch_diagnosis::{Frame, Heap, HeapSite, State, TaskGroup, Tasks};
+use staunch_diagnosis::{Frame, Heap, HeapSite, Snapshot, State, TaskGroup, Tasks};
 use staunch_pprof::{Function, Location, Profile, Sample};
 
 use super::waiting;
@@ -62,12 +62,15 @@ pub enum ProfileError {
 ///
 /// [`ProfileError`]: it cannot be read, is too large, no profile, or none of a heap.
 pub fn read_heap_profile(reader: impl Read, limit: u64) -> Result<Heap, ProfileError> {
-    let profile = decode(reader, limit)?;
-    let values = Values::of(&profile)?;
+    heap(&decode(reader, limit)?)
+}
+
+fn heap(profile: &Profile) -> Result<Heap, ProfileError> {
+    let values = Values::of(profile)?;
     let index = |name: &'static str| values.index(name, "inuse_space");
     let (live_bytes, live_objects) = (index("inuse_space")?, index("inuse_objects")?);
     let (allocated_bytes, allocated_objects) = (index("alloc_space")?, index("alloc_objects")?);
-    let symbols = Symbols::of(&profile);
+    let symbols = Symbols::of(profile);
     let sites = profile.sample.iter().map(|sample| {
         Ok(HeapSite {
             frames: symbols.frames(sample)?.into(),
@@ -89,18 +92,48 @@ pub fn read_heap_profile(reader: impl Read, limit: u64) -> Result<Heap, ProfileE
 ///
 /// [`ProfileError`]: it cannot be read, is too large, no profile, or none of goroutines.
 pub fn read_goroutine_profile(reader: impl Read, limit: u64) -> Result<Tasks, ProfileError> {
-    let profile = decode(reader, limit)?;
-    let values = Values::of(&profile)?;
+    goroutines(&decode(reader, limit)?)
+}
+
+fn goroutines(profile: &Profile) -> Result<Tasks, ProfileError> {
+    let values = Values::of(profile)?;
     let leaked = values.index("goroutineleak", "goroutine");
     let is_leaked = leaked.is_ok();
     let index = leaked.or_else(|_| values.index("goroutine", "goroutine"))?;
-    let symbols = Symbols::of(&profile);
+    let symbols = Symbols::of(profile);
     let groups = profile.sample.iter().map(|sample| {
         let labels = symbols.labels(sample)?;
         Ok(group(symbols.frames(sample)?, labels, value(sample, index), is_leaked))
     });
     let groups = groups.collect::<Result<_, _>>()?;
     Ok(Tasks { groups, ..Tasks::default() })
+}
+
+/// Reads a profile of a heap or of goroutines: which of them, it says itself. With the time at which it was
+/// taken, in nanoseconds of the epoch.
+pub(in crate::source) fn read_profile(
+    reader: impl Read,
+    limit: u64,
+) -> Result<(Snapshot, Option<u64>), ProfileError> {
+    let profile = decode(reader, limit)?;
+    let taken = u64::try_from(profile.time_nanos).ok().filter(|time| *time > 0);
+    let snapshot = match heap(&profile) {
+        Ok(heap) => Snapshot { heap: Some(heap), ..Snapshot::default() },
+        Err(ProfileError::OtherKind { .. }) => {
+            Snapshot { tasks: Some(goroutines(&profile)?), ..Snapshot::default() }
+        }
+        Err(error) => return Err(error),
+    };
+    Ok((snapshot, taken))
+}
+
+/// Whether what begins so, unpacked, is a profile: its first field is the type of a value, or of the period
+/// (with which Go begins), and their numbers are no text.
+pub(in crate::source) fn is_profile(beginning: &[u8]) -> bool {
+    const FIRST: usize = 16;
+    let is_no_text = |byte: &u8| *byte < b'\t';
+    (beginning.starts_with(&[0x0a]) || beginning.starts_with(&[0x5a]))
+        && beginning.iter().take(FIRST).any(is_no_text)
 }
 
 fn decode(reader: impl Read, limit: u64) -> Result<Profile, ProfileError> {

@@ -11,9 +11,9 @@ use std::io::{self, BufRead};
 
 use staunch_diagnosis::{Frame, Heap, HeapSite, State, TaskGroup, Tasks};
 
-use super::dump::excerpt;
 use super::profile::status_of_visible_calls;
 use super::waiting;
+use crate::source::text::excerpt;
 
 /// Why a profile in text could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +53,16 @@ pub enum TextProfileError {
         /// The limit.
         limit: u64,
     },
+}
+
+/// Whether a text that begins so is a profile of goroutines.
+pub(in crate::source) fn is_goroutine_text(beginning: &[u8]) -> bool {
+    beginning.starts_with(b"goroutine profile: ")
+}
+
+/// Whether a text that begins so is a profile of a heap.
+pub(in crate::source) fn is_heap_text(beginning: &[u8]) -> bool {
+    beginning.starts_with(b"heap profile: ")
 }
 
 /// Reads a profile of goroutines as text (`/debug/pprof/goroutine?debug=1`) of at most `limit` bytes.

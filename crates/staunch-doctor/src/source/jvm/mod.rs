@@ -17,4 +17,4 @@ pub use threads::{ThreadDump, read_thread_dump};
 
 pub(crate) use histogram::is_class_histogram;
 pub(crate) use machine::Machine;
-pub(crate) use threads::{is_thread_dump, without_digits};
+pub(crate) use threads::{is_thread_dump, thread_dump_time, without_digits};

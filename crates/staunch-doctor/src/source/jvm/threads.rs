@@ -54,6 +54,17 @@ pub(crate) fn is_thread_dump(beginning: &[u8]) -> bool {
     beginning.contains("Full thread dump ") || beginning.contains("java.lang.Thread.State: ")
 }
 
+/// When a dump that begins so was taken, as its line before `Full thread dump` says it: a number that is
+/// larger in a later one.
+pub(crate) fn thread_dump_time(beginning: &[u8]) -> Option<u64> {
+    let beginning = String::from_utf8_lossy(beginning);
+    let (before, _) = beginning.split_once("Full thread dump ")?;
+    let time = before.lines().next_back()?; // 2026-11-28 13:59:24
+    let is_time = time.len() == 19 && time.as_bytes().get(10) == Some(&b' ');
+    let digits: String = time.chars().filter(char::is_ascii_digit).collect();
+    (is_time && digits.len() == 14).then(|| digits.parse().ok())?
+}
+
 /// Reads a thread dump of a JVM, JDK 8 to 25. Blocks as long as `reader` does.
 ///
 /// ```

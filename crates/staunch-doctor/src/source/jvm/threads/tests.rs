@@ -126,6 +126,8 @@ fn who_holds_a_lock_is_told_by_the_deadlock() {
 fn what_is_wrong_is_named_with_its_line() {
     let cut = &OLD[..OLD.find("Exports.java:39").unwrap()];
     let error = read_thread_dump(cut.as_bytes()).unwrap_err().to_string();
+    assert!(error.starts_with("a thread dump is cut off in line 10"), "{error}");
+    let error = read_thread_dump(format!("{cut}\n").as_bytes()).unwrap_err().to_string();
     assert!(error.starts_with("line 10 is no part of a thread dump: expected `at "), "{error}");
     let error = read_thread_dump(&b"no dump\n"[..]).unwrap_err().to_string();
     assert!(error.contains("nothing of a thread dump in this text of 1 lines"), "{error}");
