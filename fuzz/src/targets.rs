@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use staunch_config::{Config, HumanDuration};
 use staunch_diagnosis::{History, Options, Snapshot, diagnose};
-use staunch_doctor::source::go;
+use staunch_doctor::source::{TextError, go, jvm, sockets};
 use staunch_http::{EventsOptions, Message, StreamLimits, fuzzing};
 use staunch_kernel as kernel;
 use staunch_net::{Endpoint, LineSplitter};
@@ -263,4 +263,66 @@ pub(crate) const TEXT_PROFILES: &[&[u8]] = &[
 pub(crate) const PROFILES: &[&[u8]] = &[
     b"\x0a\x02\x08\x01\x12\x05\x0a\x01\x01\x12\x00\x12\x06\x0a\x01\x01\x12\x01\x05\x22\x06\x08\x01\x22\x02\x08\x01\x2a\x06\x08\x01\x10\x02\x20\x02\x32\x00\x32\x09goroutine\x32\x06main.f",
     b"\x0a\x02\x08\x01\x0a\x02\x08\x02\x0a\x02\x08\x03\x0a\x02\x08\x04\x32\x00\x32\x0dalloc_objects\x32\x0balloc_space\x32\x0dinuse_objects\x32\x0binuse_space",
+];
+
+/// However the bytes come, the same threads are read; none has a group to itself that has no members; and
+/// no rule panics, also when the same is seen twice.
+pub(crate) fn thread_dump(bytes: &[u8]) {
+    let dump = either_way(bytes, |reader| jvm::read_thread_dump(reader));
+    if let Some(dump) = dump {
+        assert!(dump.tasks.groups.iter().all(|group| group.count == group.members.len() as u64));
+        diagnose_twice(&dump.into());
+    }
+}
+
+/// However the bytes come, the same classes are read, and no rule panics.
+pub(crate) fn class_histogram(bytes: &[u8]) {
+    let heap = either_way(bytes, |reader| jvm::read_class_histogram(reader));
+    diagnose_twice(&Snapshot { heap, ..Snapshot::default() });
+}
+
+/// However the bytes come, the same sockets are read; two with the same ends have the same id; and no
+/// rule panics.
+pub(crate) fn socket_list(bytes: &[u8]) {
+    let sockets = either_way(bytes, |reader| sockets::read_sockets(reader));
+    for pair in sockets.iter().flat_map(|sockets| sockets.windows(2)) {
+        let ends = |it: usize| (pair[it].local, pair[it].remote);
+        assert!(ends(0) != ends(1) || pair[0].id == pair[1].id, "{pair:?}");
+    }
+    diagnose_twice(&Snapshot { sockets, ..Snapshot::default() });
+}
+
+/// What is read of bytes that come at once, and one by one: the same, or the same error.
+fn either_way<T: PartialEq + std::fmt::Debug>(
+    bytes: &[u8],
+    read: impl Fn(&mut dyn std::io::BufRead) -> Result<T, TextError>,
+) -> Option<T> {
+    let whole = read(&mut &*bytes).map_err(|error| error.to_string());
+    let mut ones = std::io::BufReader::with_capacity(1, bytes);
+    assert_eq!(whole, read(&mut ones).map_err(|error| error.to_string()));
+    whole.ok()
+}
+
+fn diagnose_twice(snapshot: &Snapshot) {
+    let mut history = History::single(snapshot.clone());
+    history.add(std::time::Duration::from_secs(60), snapshot.clone());
+    black_box(diagnose(&history, &Options::default()));
+}
+
+/// A thread that waits, one that is blocked by another, and what is listed of a deadlock; then one of JDK 24
+/// with a virtual thread.
+pub(crate) const THREAD_DUMPS: &[&[u8]] = &[
+    b"2026-11-28 13:59:24\nFull thread dump OpenJDK 64-Bit Server VM (17.0.15+6 mixed mode):\n\n\"file export 3\" #27 prio=5 os_prio=0 cpu=1.2ms elapsed=60.3s tid=0x00007f01 nid=0x1f waiting on condition  [0x00007f02]\n   java.lang.Thread.State: WAITING (parking)\n\tat jdk.internal.misc.Unsafe.park(java.base@17.0.15/Native Method)\n\t- parking to wait for  <0x00000000d1> (a java.util.concurrent.CountDownLatch$Sync)\n\tat Exports.file(Exports.java:39)\n\n   Locked ownable synchronizers:\n\t- None\n\n\"VM Thread\" os_prio=0 tid=0x00007f03 nid=0x2 runnable\n",
+    b"\"a\" #1 daemon prio=5 tid=0x1 nid=0x2 waiting for monitor entry\n   java.lang.Thread.State: BLOCKED (on object monitor)\n\tat A.f(A.java:7)\n\t- waiting to lock <0x01> (a A)\n\t- locked <0x02> (a B)\n\nFound one Java-level deadlock:\n=============================\n\"a\":\n  waiting to lock monitor 0x0f (object 0x01, a A),\n  which is held by \"b\"\n\nFound 1 deadlock.\n",
+    b"\"ForkJoinPool-1-worker-1\" #25 [7] daemon prio=5 os_prio=0 cpu=1ms elapsed=2s tid=0x3 nid=7  [0x04]\n   Carrying virtual thread #27\n\tat java.base@24/jdk.internal.vm.Continuation.run(Continuation.java:251)\n   Mounted virtual thread #27\n\tat Work.run(Work.java:9)\n\n",
+];
+
+pub(crate) const CLASS_HISTOGRAMS: &[&[u8]] = &[
+    b" num     #instances         #bytes  class name (module)\n-------------------------------------------------------\n   1:         26012        1476272  [B (java.base@17.0.15)\n   2:          1000          24000  Sessions$Session\n   3:             1             16  [[Ljava.lang.String;\nTotal         27013        1500288\n",
+    b"4711:\n num     #instances         #bytes  class name\n----------------------------------------------\n   1:  18446744073709551615  0  [I\n",
+];
+
+pub(crate) const SOCKET_LISTS: &[&[u8]] = &[
+    b"State      Recv-Q Send-Q Local Address:Port Peer Address:Port Process\nLISTEN     0      50     [::ffff:127.0.0.1]:45657 *:* users:((\"java\",pid=1,fd=4))\nCLOSE-WAIT 1      0      10.0.0.1:8080 10.0.0.7:40123\nESTAB 0 0 [2001:db8::1]:4000 [2001:db8::7]:443\n\t cubic wscale:7,7\n",
+    b"Active Internet connections (servers and established)\nProto Recv-Q Send-Q Local Address           Foreign Address         State       PID/Program name\ntcp        0      0 0.0.0.0:8080            0.0.0.0:*               LISTEN      12/java\ntcp6       1      0 10.0.0.1:8080 10.0.0.7:40123 CLOSE_WAIT  12/java\nudp 0 0 0.0.0.0:68 0.0.0.0:*\n",
 ];
