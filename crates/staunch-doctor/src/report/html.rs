@@ -20,6 +20,9 @@ pub(super) fn write(report: &Report) -> String {
     if report.detector == Detector::Blind {
         let _ = writeln!(page, "<p class=\"critical\">{BLIND}</p>");
     }
+    if report.findings.len() > LISTED_FROM {
+        list(&mut page, &report.findings);
+    }
     for finding in &report.findings {
         article(&mut page, finding);
     }
@@ -39,13 +42,34 @@ pub(super) fn write(report: &Report) -> String {
     page
 }
 
+/// What fits on a screen needs no list of what there is.
+const LISTED_FROM: usize = 4;
+
+/// All findings, a line each, that lead to them.
+fn list(page: &mut String, findings: &[Finding]) {
+    page.push_str("<nav><ol>\n");
+    for finding in findings {
+        let severity = severity(finding.severity);
+        let birth = finding.birth.as_ref().map(|it| path(&it.file, it.line));
+        let wait = || finding.wait.as_ref().map(|it| path(&it.file, it.line));
+        let place = birth.or_else(wait).unwrap_or_default();
+        let (id, rule) = (escaped(&finding.id), finding.rule);
+        let count = finding.count.last().copied().unwrap_or(0);
+        let _ = writeln!(
+            page,
+            "<li class=\"{severity}\"><a href=\"#{id}\">{rule}</a> <em>{count}</em> {place}</li>"
+        );
+    }
+    page.push_str("</ol></nav>\n");
+}
+
 fn article(page: &mut String, finding: &Finding) {
     let severity = severity(finding.severity);
     let _ = write!(
         page,
         "<article class=\"{severity}\" id=\"{}\">\n<h2><span>{severity}</span> {}</h2>\n<dl>\n",
         escaped(&finding.id),
-        escaped(&finding.summary)
+        prose(&finding.summary)
     );
     if let Some(birth) = &finding.birth {
         row(page, "born", &place(&birth.function, &birth.file, birth.line));
@@ -56,23 +80,26 @@ fn article(page: &mut String, finding: &Finding) {
     }
     row(page, "count", &count(finding));
     if let Some(cause) = &finding.cause {
-        row(page, "why", &format!("{} <em>{}</em>", escaped(&cause.text), escaped(&cause.label)));
+        row(page, "why", &format!("{} <em>{}</em>", prose(&cause.text), escaped(&cause.label)));
     }
     if let Some(fix) = &finding.fix {
         let patch = fix.patch.as_ref().map(|it| format!("<pre>{}</pre>", escaped(it)));
-        row(page, "fix", &(escaped(&fix.text) + &patch.unwrap_or_default()));
+        row(page, "fix", &(prose(&fix.text) + &patch.unwrap_or_default()));
     }
     if let Some(forecast) = &finding.forecast {
         row(page, "ahead", &escaped(forecast));
     }
     let mut evidence = String::from("<ul>");
     for line in &finding.evidence {
-        let _ = write!(evidence, "<li>{}</li>", escaped(line));
+        let _ = write!(evidence, "<li>{}</li>", prose(line));
     }
     row(page, "seen", &(evidence + "</ul>"));
     let (rule, confidence) = (finding.rule, finding.confidence.value());
     let guide = escaped(&finding.guide);
-    row(page, "rule", &format!("<a href=\"{guide}\">{rule}</a>, confidence {confidence}"));
+    let id = escaped(&finding.id);
+    let rule =
+        format!("<a href=\"{guide}\">{rule}</a>, confidence {confidence}, id <code>{id}</code>");
+    row(page, "rule", &rule);
     page.push_str("</dl>\n</article>\n");
 }
 
@@ -81,8 +108,40 @@ fn row(page: &mut String, name: &str, html: &str) {
 }
 
 fn place(function: &str, file: &str, line: u32) -> String {
+    format!("<code>{}</code> {}", escaped(function), path(file, line))
+}
+
+/// A path that breaks at its folders, and whose file keeps its line.
+fn path(file: &str, line: u32) -> String {
     let line = if line == 0 { String::new() } else { format!(":{line}") };
-    format!("<code>{}</code> {}{line}", escaped(function), escaped(file))
+    let (folder, name) =
+        file.rsplit_once('/').map_or(("", file), |(folder, _)| file.split_at(folder.len() + 1));
+    let folder = broken(&escaped(folder));
+    format!("{folder}<b>{}{line}</b>", escaped(name))
+}
+
+/// Text that says code between backquotes; paths in it break at their folders.
+fn prose(text: &str) -> String {
+    let text = escaped(text);
+    let mut parts = text.split('`').peekable();
+    let mut html = String::with_capacity(text.len());
+    let mut is_code = false;
+    while let Some(part) = parts.next() {
+        let is_closed = parts.peek().is_some();
+        let part = broken(part);
+        let _ = match (is_code, is_closed) {
+            (true, true) => write!(html, "<code>{part}</code>"),
+            (true, false) => write!(html, "`{part}"),
+            (false, _) => write!(html, "{part}"),
+        };
+        is_code = !is_code;
+    }
+    html
+}
+
+/// Escaped text that may be broken behind each slash: a browser breaks a long path anywhere otherwise.
+fn broken(html: &str) -> String {
+    html.replace('/', "/<wbr>")
 }
 
 fn count(finding: &Finding) -> String {
@@ -117,6 +176,27 @@ mod tests {
         let page = super::write(&report());
         assert!(page.contains("wait to send &lt;result&gt;"), "{page}");
         assert!(!page.contains("<result>") && !page.contains("<script"), "{page}");
-        assert!(page.contains("app/main.go:21") && page.contains("<pre>-a\n+b\n</pre>"), "{page}");
+        assert!(page.contains("app/<wbr><b>main.go:21</b>") && !page.contains("<nav>"), "{page}");
+        assert!(page.contains("<pre>-a\n+b\n</pre>"), "{page}");
+    }
+    #[test]
+    fn many_findings_are_listed_first() {
+        let mut report = report();
+        report.findings = vec![report.findings[0].clone(); 5];
+        let page = super::write(&report);
+        let list = &page[page.find("<nav>").unwrap()..page.find("</nav>").unwrap()];
+        let entry =
+            "<a href=\"#00ff\">chan-send-abandoned</a> <em>25</em> app/<wbr><b>main.go:21</b>";
+        assert_eq!(list.matches(entry).count(), 5, "{list}");
+    }
+
+    #[test]
+    fn code_is_told_from_prose() {
+        assert_eq!(
+            super::prose("call `f<T>()` at a/b"),
+            "call <code>f&lt;T&gt;()</code> at a/<wbr>b"
+        );
+        assert_eq!(super::prose("`open"), "`open");
+        assert_eq!(super::prose("`a` and `b"), "<code>a</code> and `b");
     }
 }
