@@ -17,17 +17,29 @@ use staunch_doctor::{Plan, Seen, Target, chain, watch};
 /// Longer than any of these watches looks.
 const LONG: Duration = Duration::from_mins(1);
 
+/// What a service shows besides its goroutines.
+#[derive(Clone, Default)]
+struct Shown {
+    heap: Option<Vec<u8>>,
+    /// Whether it marks leaked goroutines when it is asked for them.
+    leaks: bool,
+}
+
 /// Serves captured pages of a service, one connection at a time, until the process ends or somebody
 /// asks for `/end`.
-fn serve(listener: &TcpListener, heap: Option<&[u8]>) {
-    let dump = capture("goroutine-1.debug2.txt");
+fn serve(listener: &TcpListener, shown: &Shown) {
+    let mut dump = capture("goroutine-1.debug2.txt");
     for socket in listener.incoming() {
         let mut socket = socket.unwrap();
         match requested(&socket).as_str() {
             "/end" => return,
+            "/debug/pprof/goroutineleak?debug=1" if shown.leaks => {
+                dump = String::from_utf8(dump).unwrap().replace("]:\n", " (leaked)]:\n").into();
+                answer(&mut socket, 200, b"goroutineleak profile: total 1\n");
+            }
             path if path.starts_with("/debug/pprof/goroutine") => answer(&mut socket, 200, &dump),
-            "/debug/pprof/heap?gc=1" if heap.is_some() => {
-                answer(&mut socket, 200, heap.unwrap_or_default());
+            "/debug/pprof/heap?gc=1" if shown.heap.is_some() => {
+                answer(&mut socket, 200, shown.heap.as_deref().unwrap_or_default());
             }
             _ => answer(&mut socket, 404, b"404 page not found"),
         }
@@ -56,10 +68,10 @@ fn answer(socket: &mut TcpStream, status: u16, body: &[u8]) {
 }
 
 /// Watches such a service until `looks` have been made or the period is over.
-async fn watched(heap: Option<Vec<u8>>, period: Duration, looks: usize) -> Seen {
+async fn watched(shown: Shown, period: Duration, looks: usize) -> Seen {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let address = listener.local_addr().unwrap();
-    let server = thread::Builder::new().spawn(move || serve(&listener, heap.as_deref())).unwrap();
+    let server = thread::Builder::new().spawn(move || serve(&listener, &shown)).unwrap();
     let targets = vec![Target::parse(&format!("http://{address}")).unwrap()];
     let plan = Plan { targets, period, every: Duration::from_millis(20), headers: Vec::new() };
     let (context, enough) = Context::background().with_cancel();
@@ -78,6 +90,10 @@ async fn watched(heap: Option<Vec<u8>>, period: Duration, looks: usize) -> Seen 
     seen.remove(0)
 }
 
+fn with_heap(heap: Vec<u8>) -> Shown {
+    Shown { heap: Some(heap), ..Shown::default() }
+}
+
 /// Whether each look saw a heap.
 fn heaps(seen: &Seen) -> Vec<bool> {
     seen.history.instants().iter().map(|it| it.snapshot.heap.is_some()).collect()
@@ -85,7 +101,8 @@ fn heaps(seen: &Seen) -> Vec<bool> {
 
 #[staunch::test]
 async fn the_heap_is_looked_at_first_and_last() {
-    let seen = watched(Some(capture("heap-2.pb.gz")), Duration::from_millis(90), usize::MAX).await;
+    let seen =
+        watched(with_heap(capture("heap-2.pb.gz")), Duration::from_millis(90), usize::MAX).await;
     assert_eq!(seen.notes, [""; 0]);
     let heaps = heaps(&seen);
     assert!(heaps.len() > 2 && heaps[0] && heaps[heaps.len() - 1], "{heaps:?}");
@@ -93,15 +110,26 @@ async fn the_heap_is_looked_at_first_and_last() {
 }
 
 #[staunch::test]
+async fn leaked_goroutines_are_marked_where_the_service_can() {
+    let marked = |seen: &Seen| -> Vec<bool> {
+        let tasks = seen.history.tasks().map(|(_, tasks)| tasks);
+        tasks.map(|it| it.groups.iter().all(|it| it.state.text.ends_with(" (leaked)"))).collect()
+    };
+    let shown = Shown { leaks: true, ..Shown::default() };
+    assert_eq!(marked(&watched(shown, LONG, 1).await), [true; 2]);
+    assert_eq!(marked(&watched(Shown::default(), LONG, 1).await), [false; 2]);
+}
+
+#[staunch::test]
 async fn a_watch_that_is_ended_has_a_last_look() {
-    let seen = watched(Some(capture("heap-2.pb.gz")), LONG, 2).await;
+    let seen = watched(with_heap(capture("heap-2.pb.gz")), LONG, 2).await;
     assert_eq!(heaps(&seen), [true, false, true]);
     assert!(seen.notes[0].starts_with("the watch was ended after"), "{:?}", seen.notes);
 }
 
 #[staunch::test]
 async fn a_service_without_a_heap_is_examined_without_it() {
-    let seen = watched(None, LONG, 2).await;
+    let seen = watched(Shown::default(), LONG, 2).await;
     assert_eq!(heaps(&seen), [false; 3]);
     assert!(seen.history.instants().iter().all(|it| it.snapshot.tasks.is_some()));
     let notes: Vec<_> = seen.notes.iter().filter(|note| note.contains("heap")).collect();
@@ -111,7 +139,7 @@ async fn a_service_without_a_heap_is_examined_without_it() {
 
 #[staunch::test]
 async fn a_page_that_is_no_heap_is_said_to_be_none() {
-    let seen = watched(Some(b"<html>hello".to_vec()), LONG, 1).await;
+    let seen = watched(with_heap(b"<html>hello".to_vec()), LONG, 1).await;
     assert_eq!(heaps(&seen), [false; 2]);
     assert!(seen.notes.iter().any(|note| note.contains("no heap profile")), "{:?}", seen.notes);
 }

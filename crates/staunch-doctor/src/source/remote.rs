@@ -9,7 +9,13 @@
 //! what was allocated since would be in it nor what was freed. A service without such a page is
 //! looked at without it.
 //!
-//! Source: `runtime.MemProfile`, and `profileHandler` of `net/http/pprof`.
+//! Go 1.26 with `GOEXPERIMENT=goroutineleakprofile` offers `/debug/pprof/goroutineleak`: a collection marks
+//! those goroutines that nobody who runs can reach, and dumps say `(leaked)` of them from then on. So it is
+//! asked for when the heap is, and the goroutines are looked at again if there are any. That is evidence
+//! beside the others, for what a global variable refers to is never marked.
+//!
+//! Sources: `runtime.MemProfile`, `profileHandler` of `net/http/pprof`, and `writeGoroutineLeak` of
+//! `runtime/pprof`.
 
 use std::time::Duration;
 
@@ -135,7 +141,13 @@ struct GoPages {
     goroutines: Url,
     /// `None` once it is known that there is none.
     heap: Option<Url>,
+    /// `None` once it is known that there is none.
+    leaks: Option<Url>,
 }
+
+/// A page that a service need not have is not there, or is another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Absent;
 
 /// How much of a service is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,13 +190,23 @@ impl Remote {
             Page::Ledger(url) => return self.ledger(url).await,
             Page::Go(pages) => pages,
         };
-        let tasks = Some(self.goroutines(&pages.goroutines).await?);
+        let mut tasks = self.goroutines(&pages.goroutines).await?;
+        let leaks = match &pages.leaks {
+            Some(url) if depth == Depth::WithHeap => Some(self.has_leaks(url).await),
+            _ => None,
+        };
+        if leaks == Some(Ok(true)) {
+            tasks = self.goroutines(&pages.goroutines).await.unwrap_or(tasks);
+        }
         let heap = match &pages.heap {
             Some(url) if depth == Depth::WithHeap => Some(self.heap(url).await),
             _ => None,
         };
+        if let (Some(Err(Absent)), Page::Go(pages)) = (leaks, &mut self.page) {
+            pages.leaks = None;
+        }
         let heap = heap.and_then(|heap| self.or_note(heap));
-        Ok(Snapshot { tasks, heap, ..Snapshot::default() })
+        Ok(Snapshot { tasks: Some(tasks), heap, ..Snapshot::default() })
     }
 
     /// Why less was seen than there might be.
@@ -202,6 +224,13 @@ impl Remote {
         let limits = GoroutineDumpLimits { bytes: DOCUMENT_BYTES_MAX, ..Default::default() };
         let wrong = |source| RemoteError::Dump { url: shown(url), source };
         read_goroutine_dump(&dump[..], &limits).map_err(wrong)
+    }
+
+    /// Has the service mark the goroutines that nobody can wake; whether there are any.
+    async fn has_leaks(&self, url: &Url) -> Result<bool, Absent> {
+        let page = self.fetch(url, Document::Leaks).await.map_err(|_| Absent)?;
+        let first = page.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        Ok(!first.ends_with(b" total 0"))
     }
 
     async fn heap(&self, url: &Url) -> Result<Heap, RemoteError> {
@@ -257,7 +286,11 @@ impl Remote {
 impl GoPages {
     fn below(base: &Url, folder: &str) -> GoPages {
         let page = |name, query| below(base, &format!("{folder}{name}"), query);
-        GoPages { goroutines: page("goroutine", "debug=2"), heap: Some(page("heap", "gc=1")) }
+        GoPages {
+            goroutines: page("goroutine", "debug=2"),
+            heap: Some(page("heap", "gc=1")),
+            leaks: Some(page("goroutineleak", "debug=1")),
+        }
     }
 }
 
@@ -268,6 +301,7 @@ const BEGINNING_BYTES: usize = 64 << 10;
 #[derive(Clone, Copy)]
 enum Document {
     Goroutines,
+    Leaks,
     Heap,
     Ledger,
 }
@@ -280,6 +314,9 @@ impl Document {
         let (expected, is_it) = match self {
             Document::Goroutines => {
                 ("goroutine dump", beginning.windows(GOROUTINE.len()).any(|it| it == GOROUTINE))
+            }
+            Document::Leaks => {
+                ("profile of leaked goroutines", document.starts_with(b"goroutineleak profile: "))
             }
             Document::Heap => {
                 ("heap profile", document.starts_with(&[0x1f, 0x8b]) || is_profile(document))
