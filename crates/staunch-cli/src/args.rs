@@ -57,6 +57,10 @@ pub(crate) struct Doctor {
     /// The time between two looks.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time)]
     pub(crate) every: Duration,
+    /// The checkout of the program (Go, Java): the lines are quoted, and where the source shows what to
+    /// change, there is a patch.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) source: Option<PathBuf>,
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) format: ReportFormat,
     /// What makes the exit code 1; `critical` is a leak, too.

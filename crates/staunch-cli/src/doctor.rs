@@ -4,7 +4,9 @@ use std::{io::IsTerminal, process::ExitCode, time::Duration};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use staunch_diagnosis::{Options, Severity};
-use staunch_doctor::{Detector, Format, Known, Plan, Progress, Report, Seen, Target, chain, watch};
+use staunch_doctor::{
+    Checkout, Detector, Format, Known, Plan, Progress, Report, Seen, Target, chain, watch,
+};
 use staunch_scope::Context;
 
 use crate::{
@@ -53,10 +55,15 @@ fn examine(args: &Doctor) -> anyhow::Result<Report> {
     if let Some(file) = &args.ignore {
         known = known.ignore(file)?;
     }
+    let source = args.source.as_deref().map(Checkout::open).transpose()?;
     let plan = plan(args)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let seen = runtime.block_on(look(plan))?;
-    Ok(Report::of(&seen, &Options::default(), &known))
+    let report = Report::of(&seen, &Options::default(), &known);
+    Ok(match source {
+        Some(source) => report.with_source(&source),
+        None => report,
+    })
 }
 
 fn plan(args: &Doctor) -> anyhow::Result<Plan> {

@@ -93,6 +93,8 @@ pub struct Place {
     pub file: String,
     /// The line.
     pub line: u32,
+    /// What stands there, where the source is at hand.
+    pub code: Option<String>,
 }
 
 /// Where and for what something waits.
@@ -106,6 +108,8 @@ pub struct Wait {
     pub line: u32,
     /// For what, as the runtime says it.
     pub state: String,
+    /// What stands there, where the source is at hand.
+    pub code: Option<String>,
 }
 
 /// Why it happens.
@@ -173,6 +177,7 @@ impl From<&Frame> for Place {
             function: frame.function.to_string(),
             file: frame.file.to_string(),
             line: frame.line,
+            code: None,
         }
     }
 }

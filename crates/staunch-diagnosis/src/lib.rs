@@ -37,3 +37,4 @@ pub use snapshot::{
     ClassCount, EntryGroup, FdCount, Frame, Heap, HeapSite, Limits, Member, Monitor, Pointer,
     Runtime, Snapshot, Socket, SocketState, State, TaskGroup, Tasks, ThreadCount, Waiting,
 };
+pub use stack::is_standard;

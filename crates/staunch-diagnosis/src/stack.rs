@@ -22,8 +22,14 @@ pub(crate) fn owner(function: &str) -> String {
     format!("{package}.{}", &rest[..end])
 }
 
-/// Whether a function is of Go's standard library.
-pub(crate) fn is_standard(function: &str) -> bool {
+/// Whether a function, as Go's runtime names it, is of Go's standard library.
+///
+/// ```
+/// assert!(staunch_diagnosis::is_standard("net/http.(*conn).serve"));
+/// assert!(!staunch_diagnosis::is_standard("main.main"));
+/// ```
+#[must_use]
+pub fn is_standard(function: &str) -> bool {
     let package = package(function);
     let root = package.split('/').next().unwrap_or(package);
     STANDARD.binary_search(&root).is_ok()

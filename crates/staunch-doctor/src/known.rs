@@ -228,7 +228,8 @@ mod tests {
     use super::*;
 
     fn finding() -> Finding {
-        let place = Place { function: "main.f".into(), file: "main.go".into(), line: 3 };
+        let place =
+            Place { function: "main.f".into(), file: "main.go".into(), line: 3, code: None };
         Finding {
             id: "0123".into(),
             rule: "chan-receive",

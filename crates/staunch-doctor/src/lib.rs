@@ -10,6 +10,8 @@
 
 #[cfg(feature = "watch")]
 mod canary;
+#[cfg(feature = "code")]
+mod code;
 #[cfg(feature = "watch")]
 mod known;
 #[cfg(feature = "watch")]
@@ -20,6 +22,8 @@ mod target;
 #[cfg(feature = "watch")]
 mod watch;
 
+#[cfg(feature = "code")]
+pub use code::{Checkout, CheckoutError};
 #[cfg(feature = "watch")]
 pub use known::{Known, KnownError};
 #[cfg(feature = "watch")]

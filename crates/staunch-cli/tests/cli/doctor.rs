@@ -232,3 +232,43 @@ impl Drop for Enough<'_> {
         self.0.store(true, Ordering::Relaxed);
     }
 }
+
+/// The source of what `LEAKY` is of.
+fn source() -> String {
+    let before = "\n".repeat(17);
+    format!(
+        "package search\n{before}\tresult := make(chan string)\n\tgo func() {{\n\t\tresult <- search()\n\t}}()\n\t<-result\n}}\n"
+    )
+    .replacen("\n\n", "\nfunc find() {\n", 1)
+}
+
+#[test]
+fn with_the_source_lines_are_quoted_and_there_is_a_patch() {
+    let source = source();
+    let files = [("dump", LEAKY), ("src/search/find.go", &*source)];
+    let expected = [
+        "> go func() {",
+        "> result <- search()",
+        "src/search/find.go:19",
+        "--- a/src/search/find.go",
+        "+\tresult := make(chan string, 1)",
+    ];
+    check(&files, &["dump", "--source", "."], 1, &expected);
+    let output = check(&files, &["dump", "--source", ".", "--format", "json"], 1, &[]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let finding = &report["findings"][0];
+    assert_eq!(finding["wait"]["code"], "result <- search()");
+    assert_eq!(finding["cause"]["line"], 19);
+    assert!(finding["fix"]["patch"].as_str().unwrap().contains("@@ -"), "{finding}");
+}
+
+#[test]
+fn source_that_is_none_is_refused_before_anything_is_looked_at() {
+    check(
+        &[("dump", LEAKY)],
+        &["dump", "--source", "nowhere"],
+        2,
+        &["cannot read the folder nowhere"],
+    );
+    check(&[("dump", LEAKY)], &["dump", "--source", "."], 2, &["no .go or .java file is in ."]);
+}

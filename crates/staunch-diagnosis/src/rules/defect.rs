@@ -102,6 +102,7 @@ impl Line<'_> {
             file: self.frame.file.to_string(),
             line: self.frame.line,
             state: self.state.to_owned(),
+            code: None,
         }
     }
 }

@@ -72,11 +72,13 @@ fn article(page: &mut String, finding: &Finding) {
         prose(&finding.summary)
     );
     if let Some(birth) = &finding.birth {
-        row(page, "born", &place(&birth.function, &birth.file, birth.line));
+        let place = place(&birth.function, &birth.file, birth.line);
+        row(page, "born", &(place + &quote(birth.code.as_ref())));
     }
     if let Some(wait) = &finding.wait {
         let place = place(&wait.function, &wait.file, wait.line);
-        row(page, "waits", &format!("{place} <em>{}</em>", escaped(&wait.state)));
+        let quote = quote(wait.code.as_ref());
+        row(page, "waits", &format!("{place} <em>{}</em>{quote}", escaped(&wait.state)));
     }
     row(page, "count", &count(finding));
     if let Some(cause) = &finding.cause {
@@ -144,6 +146,11 @@ fn broken(html: &str) -> String {
     html.replace('/', "/<wbr>")
 }
 
+/// A line of the source.
+fn quote(code: Option<&String>) -> String {
+    code.map_or_else(String::new, |code| format!("<pre>{}</pre>", escaped(code)))
+}
+
 fn count(finding: &Finding) -> String {
     let last = finding.count.last().copied().unwrap_or(0);
     let oldest = finding.oldest.map(|age| format!(", the oldest for {}", time(age)));
@@ -178,7 +185,9 @@ mod tests {
         assert!(!page.contains("<result>") && !page.contains("<script"), "{page}");
         assert!(page.contains("app/<wbr><b>main.go:21</b>") && !page.contains("<nav>"), "{page}");
         assert!(page.contains("<pre>-a\n+b\n</pre>"), "{page}");
+        assert!(page.contains("<pre>results &lt;- query()</pre>"), "{page}");
     }
+
     #[test]
     fn many_findings_are_listed_first() {
         let mut report = report();

@@ -87,6 +87,14 @@ impl Report {
         report
     }
 
+    /// Adds what the source of the targets tells: the lines that are named, causes, patches.
+    #[cfg(feature = "code")]
+    #[must_use]
+    pub fn with_source(mut self, source: &crate::Checkout) -> Report {
+        self.notes.extend(source.explain(&mut self.findings));
+        self
+    }
+
     /// What was found and is not known, the surest first.
     #[must_use]
     pub fn findings(&self) -> &[Finding] {
@@ -183,12 +191,18 @@ mod tests {
             summary: "25 goroutines wait to send <result>, and nobody receives".into(),
             count: vec![1, 5, 25],
             oldest: Some(Duration::from_mins(12)),
-            birth: Some(Place { function: "main.f".into(), file: "app/main.go".into(), line: 21 }),
+            birth: Some(Place {
+                function: "main.f".into(),
+                file: "app/main.go".into(),
+                line: 21,
+                code: Some("go func() {".into()),
+            }),
             wait: Some(Wait {
                 function: "main.f.func1".into(),
                 file: "app/main.go".into(),
                 line: 23,
                 state: "chan send".into(),
+                code: Some("results <- query()".into()),
             }),
             cause: Some(Cause {
                 label: "Channel".into(),

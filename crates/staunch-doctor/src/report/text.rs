@@ -34,11 +34,17 @@ fn lines(finding: &Finding) -> Vec<String> {
     let head = format!("{}: {}", severity(finding.severity), finding.summary);
     let mut lines = vec![head];
     let mut line = |name: &str, text: String| lines.push(format!("  {name:<8}{text}"));
-    if let Some(Place { function, file, line: number }) = &finding.birth {
+    if let Some(Place { function, file, line: number, code }) = &finding.birth {
         line("born", joined(function, file, *number));
+        if let Some(code) = code {
+            line("", format!("> {code}"));
+        }
     }
-    if let Some(Wait { function, file, line: number, state }) = &finding.wait {
+    if let Some(Wait { function, file, line: number, state, code }) = &finding.wait {
         line("waits", format!("{}  [{state}]", joined(function, file, *number)));
+        if let Some(code) = code {
+            line("", format!("> {code}"));
+        }
     }
     let oldest = finding.oldest.map(|age| format!(", the oldest for {}", time(age)));
     let counts: Vec<_> = finding.count.iter().map(u64::to_string).collect();
@@ -87,7 +93,9 @@ mod tests {
 
 leak: 25 goroutines wait to send <result>, and nobody receives
   born    main.f  app/main.go:21
+          > go func() {
   waits   main.f.func1  app/main.go:23  [chan send]
+          > results <- query()
   count   1 5 25  ▂▃█, the oldest for 12 min
   why     main.f has returned (Channel)
   fix     make the channel buffered

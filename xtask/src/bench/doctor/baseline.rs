@@ -83,6 +83,7 @@ fn report(group: &TaskGroup) -> Report {
         file: call.file.to_string(),
         line: call.line,
         state: group.state.text.to_string(),
+        code: None,
     });
     Report {
         birth: group.birth.as_ref().map(Place::from),

@@ -223,9 +223,10 @@ mod tests {
     }
 
     fn report(birth: (&str, u32), line: u32) -> Report {
-        let birth = Place { function: String::new(), file: birth.0.to_owned(), line: birth.1 };
+        let birth =
+            Place { function: String::new(), file: birth.0.to_owned(), line: birth.1, code: None };
         let (function, file, state) = (String::new(), "app/main.go".to_owned(), String::new());
-        let wait = Some(Wait { function, file, line, state });
+        let wait = Some(Wait { function, file, line, state, code: None });
         Report { birth: Some(birth), wait, label: None, fix_lines: Vec::new() }
     }
 

@@ -107,6 +107,7 @@ fn finding(suspect: &Suspect<'_>, cause: Cause) -> Finding {
             file: wait.call.file.to_string(),
             line: wait.call.line,
             state: wait.groups[0].state.text.to_string(),
+            code: None,
         }),
         cause: Some(cause),
         fix: Some(fix(rule, site)),

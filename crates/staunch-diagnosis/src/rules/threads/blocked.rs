@@ -55,6 +55,7 @@ pub(super) fn wait(site: &Site<'_>) -> Wait {
         file: site.call.file.to_string(),
         line: site.call.line,
         state: site.groups[0].state.text.to_string(),
+        code: None,
     }
 }
 

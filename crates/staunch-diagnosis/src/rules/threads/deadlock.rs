@@ -126,6 +126,7 @@ fn finding(history: &History, waits: &Waits<'_>, circle: &[Waiter<'_>]) -> Findi
             file: call.file.to_string(),
             line: call.line,
             state: circle[0].group.state.text.to_string(),
+            code: None,
         }),
         cause: Some(Cause {
             label: "AB-BA deadlock".to_owned(),

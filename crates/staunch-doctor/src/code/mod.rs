@@ -1,0 +1,222 @@
+//! The source of what is examined: lines are quoted, the line that causes a leak is looked for, and
+//! where it is sure what to change, there is a patch.
+//!
+//! # Design
+//!
+//! `checkout.rs` knows which files there are and which of them a path of the program means; `file.rs`
+//! is a file with its syntax tree (tree-sitter); `go/` looks at what a finding names and proposes edits;
+//! `edit.rs` makes a diff of them. Only here are files read.
+//!
+//! # Invariants
+//! 1. A line is believed if the function that the program names is around it: else the source is another
+//!    one than the program was built from, which is said, and nothing is quoted or proposed.
+//! 2. A patch is of a file that was understood, and what it makes of it is understood as well.
+//! 3. The id of a finding does not depend on whether its source is at hand.
+
+mod checkout;
+mod edit;
+mod file;
+mod go;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use staunch_diagnosis::{Cause, Finding, Fix, Place};
+
+pub use checkout::{Checkout, CheckoutError};
+
+use checkout::Found;
+use edit::Change;
+use file::{File, Language};
+use go::{Package, Repair, Spot, Suspicion};
+
+/// How long all findings together may take.
+const TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Files of one folder that are read.
+const FILES_MAX: usize = 200;
+
+/// How much of a line is quoted.
+const QUOTE_MAX: usize = 200;
+
+impl Checkout {
+    /// Adds to `findings` what the source tells: quotes, causes, patches. What could not be told, and
+    /// why.
+    pub fn explain(&self, findings: &mut [Finding]) -> Vec<String> {
+        let mut reading =
+            Reading { checkout: self, packages: BTreeMap::new(), notes: BTreeSet::new() };
+        if self.is_cut() {
+            reading.notes.insert("the checkout has more files than are looked at".to_owned());
+        }
+        let until = Instant::now() + TIME_MAX;
+        for finding in findings {
+            if Instant::now() > until {
+                let note = format!("the source of some findings was not read: after {TIME_MAX:?}");
+                reading.notes.insert(note);
+                break;
+            }
+            reading.explain(finding);
+        }
+        reading.notes.into_iter().collect()
+    }
+}
+
+struct Reading<'c> {
+    checkout: &'c Checkout,
+    /// By folder.
+    packages: BTreeMap<String, Rc<Package>>,
+    notes: BTreeSet<String>,
+}
+
+/// A line of a finding, found again.
+#[derive(Clone)]
+struct Line {
+    package: Rc<Package>,
+    spot: Spot,
+    /// The file, as the program names it.
+    named: String,
+}
+
+impl Reading<'_> {
+    fn explain(&mut self, finding: &mut Finding) {
+        let birth =
+            finding.birth.as_ref().and_then(|it| self.line(&it.function, &it.file, it.line));
+        let wait = finding.wait.as_ref().and_then(|it| self.line(&it.function, &it.file, it.line));
+        if let Some(place) = &mut finding.birth {
+            place.code = birth.as_ref().and_then(Line::quote);
+        }
+        if let Some(place) = &mut finding.wait {
+            place.code = wait.as_ref().and_then(Line::quote);
+        }
+        let cause = cause(finding, [&birth, &wait]);
+        let lines = [&cause, &birth, &wait];
+        let repairs = lines.iter().filter_map(|it| it.as_ref()).filter_map(|line| {
+            let spot = |it: &Option<Line>| {
+                it.as_ref().filter(|it| Rc::ptr_eq(&it.package, &line.package)).map(|it| it.spot)
+            };
+            let suspicion = Suspicion {
+                rule: rule(finding),
+                birth: spot(&birth),
+                wait: spot(&wait),
+                cause: spot(&cause),
+            };
+            let repair = go::repair(&line.package, &suspicion)?;
+            Some((line, repair))
+        });
+        let mut repairs: Vec<_> = repairs.collect();
+        let best = repairs.iter().position(|(_, it)| !it.edits.is_empty()).unwrap_or(0);
+        if best < repairs.len() {
+            let (line, repair) = repairs.swap_remove(best);
+            let named = lines.into_iter().flatten().find(|it| {
+                Rc::ptr_eq(&it.package, &line.package) && it.spot.file == repair.spot.file
+            });
+            let source = &line.package.files[repair.spot.file];
+            let named = named.map_or(source.name.clone(), |it| it.named.clone());
+            tell(finding, source, &named, repair);
+        }
+    }
+
+    /// The line that a program names, if it is the one that the source has there.
+    fn line(&mut self, function: &str, path: &str, line: u32) -> Option<Line> {
+        let language = Language::of(path)?;
+        if language != Language::Go || staunch_diagnosis::is_standard(function) {
+            return None;
+        }
+        let name = match self.checkout.find(path) {
+            Found::One(name) => name,
+            Found::None => {
+                self.notes.insert(format!("{path} is not in the source"));
+                return None;
+            }
+            Found::Several(names) => {
+                let names = names.join(", ");
+                self.notes.insert(format!("{path} may be any of these, and is left out: {names}"));
+                return None;
+            }
+        };
+        let package = self.package(name);
+        let Some(file) = package.files.iter().position(|it| it.name == name) else {
+            self.notes.insert(format!("{name} is too long, or no text, and is left out"));
+            return None;
+        };
+        let source = &package.files[file];
+        let declaration = source.at(line).map(go::declaration);
+        if !declaration.is_some_and(|it| go::is_named(source, it, function)) {
+            self.notes.insert(format!(
+                "{function} is not at {name}:{line}: the source is not the one that the program was built from"
+            ));
+            return None;
+        }
+        Some(Line { package, spot: Spot { file, line }, named: path.to_owned() })
+    }
+
+    /// The files in the folder of one, that one first.
+    fn package(&mut self, name: &str) -> Rc<Package> {
+        let checkout = self.checkout;
+        let folder = name.rfind('/').map_or("", |slash| &name[..slash]).to_owned();
+        let has = |package: &&Rc<Package>| package.files.iter().any(|it| it.name == name);
+        if let Some(package) = self.packages.get(&folder).filter(has) {
+            return Rc::clone(package);
+        }
+        let others = checkout.beside(name).filter(|it| *it != name && !it.ends_with("_test.go"));
+        let names = std::iter::once(name).chain(others).take(FILES_MAX);
+        let files = names.filter_map(|it| File::parse(it, checkout.read(it)?)).collect();
+        let package = Rc::new(Package { files });
+        self.packages.insert(folder, Rc::clone(&package));
+        package
+    }
+}
+
+impl Line {
+    fn quote(&self) -> Option<String> {
+        quote(&self.package.files[self.spot.file], self.spot.line)
+    }
+}
+
+/// A line as it may be shown anywhere.
+fn quote(source: &File, line: u32) -> Option<String> {
+    let plain = |it: char| if it.is_control() { ' ' } else { it };
+    Some(source.line(line)?.trim().chars().map(plain).take(QUOTE_MAX).collect())
+}
+
+/// What is known best of a leak that several rules have seen.
+fn rule(finding: &Finding) -> &str {
+    match finding.cause.as_ref().map(|it| &*it.label) {
+        Some("Cancel not called") => "cancel-not-called",
+        _ => finding.rule,
+    }
+}
+
+/// The line that a rule takes for the cause: in the file of another line, as far as can be seen.
+fn cause(finding: &Finding, lines: [&Option<Line>; 2]) -> Option<Line> {
+    let cause = finding.cause.as_ref()?;
+    let (file, line) = (cause.file.as_ref()?, cause.line?);
+    let other = lines.into_iter().flatten().find(|it| it.named == *file)?;
+    let spot = Spot { file: other.spot.file, line };
+    Some(Line { spot, ..other.clone() })
+}
+
+fn tell(finding: &mut Finding, source: &File, named: &str, repair: Repair) {
+    let line = repair.spot.line;
+    let label = finding.cause.as_ref().map_or_else(String::new, |it| it.label.clone());
+    finding.cause =
+        Some(Cause { label, text: repair.cause, file: Some(named.to_owned()), line: Some(line) });
+    let place =
+        Place { function: String::new(), file: named.to_owned(), line, code: quote(source, line) };
+    finding.fix = Some(Fix {
+        text: format!("{} {named}:{line}", repair.fix),
+        patch: patch(source, repair.edits),
+        places: vec![place],
+    });
+}
+
+/// A patch that leaves a file which can still be read.
+fn patch(source: &File, edits: Vec<edit::Edit>) -> Option<String> {
+    let is_plain = |it: char| !it.is_control() || matches!(it, '\n' | '\r' | '\t');
+    let change = Change::new(&source.text, edits)?;
+    let is_sound = source.is_whole() && source.text.chars().all(is_plain);
+    (is_sound && source.is_whole_with(&change.text())).then(|| change.diff(&source.name))
+}
