@@ -3,7 +3,9 @@
 //! Rules about goroutines know where something waits, and come before those about memory, which know what is kept;
 //! both come before counts of descriptors and sockets, which are what the others look like from outside. Two belong
 //! together if they name one line, or a type or function of the program that is neither's `main`, whose handlers are
-//! all that it has in common. A count belongs to whatever grows by at least half as much.
+//! all that it has in common. Rows and a response's body that one function leaves open on two lines are two leaks,
+//! though: what has to be ended by a call of its own is told apart by what it is. A count belongs to whatever grows by
+//! at least half as much.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +21,9 @@ pub(super) fn add(findings: &mut Vec<Finding>, defects: &[Defect<'_>]) {
         let own = owners_of(&found);
         let kin = std::iter::zip(&mut *findings, &owners).find(|(other, others)| {
             let mut telling = own.union(&defect.owners).filter(|owner| is_telling(owner));
-            is_one(other, &found) || telling.any(|owner| others.contains(owner))
+            is_one(other, &found)
+                || (!are_apart(other.rule, found.rule)
+                    && telling.any(|owner| others.contains(owner)))
         });
         if let Some((other, _)) = kin {
             absorb(other, &found);
@@ -57,6 +61,25 @@ fn grown(finding: &Finding) -> u64 {
         [first, .., last] => last.saturating_sub(*first),
         _ => 0,
     }
+}
+
+/// Whether two rules are about things of which each has to be ended for itself.
+fn are_apart(one: &str, other: &str) -> bool {
+    let (one, other) = (ended(one), ended(other));
+    one.is_some() && other.is_some() && one != other
+}
+
+/// What has to be ended; contexts and timers are not among them, for what waits for them is the same leak.
+fn ended(rule: &str) -> Option<&'static str> {
+    Some(match rule {
+        // A transaction that is not ended keeps the connection that rows wait for.
+        "rows-not-closed" | "transaction-not-ended" | "pool-exhausted" => "connection of a pool",
+        "statement-not-closed" => "statement",
+        "body-not-closed" | "deadline-not-set" | "transport-per-request" => "response",
+        "connection-not-closed" => "connection",
+        "descriptor-not-closed" => "descriptor",
+        _ => return None,
+    })
 }
 
 /// Whether two name one line.
@@ -104,6 +127,18 @@ mod tests {
         add(&mut findings, &[of("one", 0), of("same", 1), of("other", 2)]);
         assert_eq!(rules(&findings), ["one", "other"]);
         assert!(findings[0].evidence[0].starts_with("same: "), "{:?}", findings[0].evidence);
+    }
+
+    #[test]
+    fn what_has_to_be_ended_for_itself_is_a_leak_of_its_own() {
+        let frames = frames(&["main.find", "main.find", "main.find"]);
+        let of = |rule, index: usize| defect(rule, Kind::Pool, &frames[index]);
+        let mut findings = Vec::new();
+        let defects = [of("rows-not-closed", 0), of("body-not-closed", 1), of("heap-growth", 2)];
+        add(&mut findings, &defects);
+        assert_eq!(rules(&findings), ["rows-not-closed", "body-not-closed"]);
+        add(&mut findings, &[of("transaction-not-ended", 2), of("statement-not-closed", 0)]);
+        assert_eq!(rules(&findings), ["rows-not-closed", "body-not-closed"]);
     }
 
     #[test]

@@ -9,13 +9,17 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
-use staunch_diagnosis::{History, Snapshot, Tasks};
-use staunch_doctor::source::go::{GoroutineDumpLimits, read_goroutine_dump};
+use staunch_diagnosis::{Heap, History, Snapshot, Tasks};
+use staunch_doctor::source::go::{
+    GoroutineDumpLimits, PROFILE_BYTES_MAX, read_goroutine_dump, read_heap_profile,
+};
 
 pub(super) struct Case {
     pub(super) name: String,
     pub(super) truth: Truth,
     dumps: Vec<Tasks>,
+    /// The heap at the end.
+    heap: Option<Heap>,
 }
 
 /// Two halves of the corpus, by a hash of the case's name.
@@ -93,6 +97,18 @@ impl CauseLines {
 }
 
 impl Case {
+    /// What a watch would show: all dumps, a second apart, and at the last of them the heap.
+    pub(super) fn watched(&self) -> History {
+        let last = self.dumps.len().saturating_sub(1);
+        let mut history = self.history(..last);
+        for tasks in &self.dumps[last..] {
+            let (tasks, heap) = (Some(tasks.clone()), self.heap.clone());
+            let snapshot = Snapshot { tasks, heap, ..Snapshot::default() };
+            history.add(Duration::from_secs(last as u64), snapshot);
+        }
+        history
+    }
+
     /// What the doctor is shown: the dumps of `range`, a second apart.
     pub(super) fn history(&self, range: impl RangeBounds<usize>) -> History {
         let mut history = History::new();
@@ -113,7 +129,7 @@ impl Case {
 
     #[cfg(test)]
     pub(super) fn without_dumps(name: &str, truth: Truth) -> Case {
-        Case { name: name.to_owned(), truth, dumps: Vec::new() }
+        Case { name: name.to_owned(), truth, dumps: Vec::new(), heap: None }
     }
 
     pub(super) fn is_real_service(&self) -> bool {
@@ -139,7 +155,15 @@ fn load_case(folder: &Path) -> anyhow::Result<Case> {
         .with_context(|| format!("the truth of {name}"))?;
     let dumps = (0..3).map(|index| load_dump(&folder.join(format!("snap-{index}.txt"))));
     let dumps = dumps.collect::<anyhow::Result<_>>().with_context(|| name.clone())?;
-    Ok(Case { name, truth, dumps })
+    let heap = load_heap(&folder.join("heap.pb.gz")).with_context(|| name.clone())?;
+    Ok(Case { name, truth, dumps, heap })
+}
+
+fn load_heap(path: &Path) -> anyhow::Result<Option<Heap>> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    Ok(Some(read_heap_profile(File::open(path)?, PROFILE_BYTES_MAX)?))
 }
 
 fn load_dump(path: &Path) -> anyhow::Result<Tasks> {

@@ -1,7 +1,8 @@
 //! `cargo xtask bench doctor`: what the doctor finds in goroutine dumps whose truth is known.
 //!
 //! Nothing is timed. Each case of the corpus is shown to the doctor in three ways: its first dump
-//! alone, its last dump alone, and all of them in a row; and to three simple rules that anybody would
+//! alone, its last dump alone, and all of them in a row with the heap at the end, as a watch sees it; and to three
+//! simple rules that anybody would
 //! try first. What each of them reports is held against `truth.json`.
 //!
 //! The table shows two halves of the corpus as well, split by a hash of the case's name, so that a
@@ -71,7 +72,7 @@ fn history(case: &Case, mode: Mode) -> History {
     match mode {
         Mode::First => case.history(..1),
         Mode::Last => case.history(2..3),
-        Mode::Growth => case.history(..3),
+        Mode::Growth => case.watched(),
     }
 }
 

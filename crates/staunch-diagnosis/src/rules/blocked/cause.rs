@@ -21,8 +21,8 @@ pub(super) struct Suspect<'a> {
 }
 
 /// Why the tasks of each suspect wait for ever, in the order of `suspects`.
-pub(super) fn causes(suspects: &[Suspect<'_>]) -> Vec<Cause> {
-    let mut causes: Vec<Option<Cause>> = vec![None; suspects.len()];
+pub(super) fn labels(suspects: &[Suspect<'_>]) -> Vec<Label> {
+    let mut labels: Vec<Option<Label>> = vec![None; suspects.len()];
     for defect in defects(suspects) {
         let sites: Vec<&Site<'_>> = defect.iter().map(|&index| suspects[index].site).collect();
         let label = match culprits(&sites) {
@@ -30,11 +30,11 @@ pub(super) fn causes(suspects: &[Suspect<'_>]) -> Vec<Cause> {
             culprits => Label::of(&culprits),
         };
         for index in defect {
-            causes[index] = Some(label.cause(suspects[index].site.wait().call));
+            labels[index] = Some(label);
         }
     }
     // Every suspect is in one defect.
-    causes.into_iter().flatten().collect()
+    labels.into_iter().flatten().collect()
 }
 
 /// The suspects by what belongs together: those with a common owner, directly or through others.
@@ -83,7 +83,7 @@ fn started_by(child: &Site<'_>, parent: &Site<'_>) -> bool {
 
 /// The kinds of mistake, named as in the literature.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Label {
+pub(super) enum Label {
     DoubleLocking,
     LockOrder,
     ReadWriteRead,
@@ -120,7 +120,7 @@ impl Label {
         }
     }
 
-    fn cause(self, call: &Frame) -> Cause {
+    pub(super) fn cause(self, call: &Frame) -> Cause {
         Cause {
             label: self.name().to_owned(),
             text: self.text().to_owned(),

@@ -23,7 +23,7 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn weigh(evidence: &Evidence<'_>) -> Score {
-    weigh_receive(evidence, 0.72)
+    weigh_receive(evidence, 0.8)
 }
 
 /// The evidence for a wait that a timer may end: `alone` is what a single task out of reach is
@@ -37,10 +37,10 @@ pub(super) fn weigh_receive(evidence: &Evidence<'_>, alone: f64) -> Score {
         .proof(out_of_reach, alone, OUT_OF_REACH)
         .shift(out_of_reach && entangled, 0.2, "it belongs to others whom no clock helps")
         .shift(evidence.waited_for(1), 0.1, evidence.waited_text())
-        .shift(crowd, -0.15, "but many that were started together may wait for one clock")
+        .shift(crowd, -0.25, "but many that were started together may wait for one clock")
         .shift(
             out_of_reach && evidence.main_waits,
-            -0.15,
+            -0.25,
             "but the main goroutine waits as that of a service does",
         )
 }

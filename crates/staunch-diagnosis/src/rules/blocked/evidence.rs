@@ -93,7 +93,7 @@ impl Evidence<'_> {
     }
 
     /// What speaks against growth being a leak: whether it holds, how much it counts, and why.
-    fn doubts(&self, growth: Growth) -> [(bool, f64, &'static str); 3] {
+    fn doubts(&self, growth: Growth) -> [(bool, f64, &'static str); 4] {
         let by_design = growth.is_common_in_services && !self.out_of_reach;
         let looks = self.site.readings.len();
         let weight = if looks < ANONYMOUS_LOOKS { 0.3 } else { 0.1 };
@@ -112,6 +112,11 @@ impl Evidence<'_> {
                 by_design && self.site.more() < FEW,
                 0.3,
                 "but they are few: parts of a service start late, too",
+            ),
+            (
+                self.site.stay.is_served,
+                0.4,
+                "but those that have waited longest go on, one after the other: they are served, too slowly",
             ),
         ]
     }

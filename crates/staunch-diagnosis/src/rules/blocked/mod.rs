@@ -7,7 +7,8 @@
 //! (`reach.rs`), whether it grows, for how long it has waited, whether the runtime itself has given
 //! it up. Then the rule for what it waits for, a file each, weighs that evidence: the same facts mean
 //! more for a lock, which no clock ever gives back, than for a channel, which a timer may send on.
-//! `cause.rs` looks at all suspects that belong together and names the kind of mistake.
+//! `cause.rs` looks at all suspects that belong together and names the kind of mistake; `origin.rs` finds
+//! lines to change that no dump shows in a heap.
 //!
 //! # What is never a finding here
 //!
@@ -24,6 +25,7 @@ mod endless;
 mod evidence;
 mod lock;
 mod nil_chan;
+mod origin;
 mod reach;
 mod score;
 mod select;
@@ -32,14 +34,15 @@ mod semaphore;
 mod site;
 mod wait_group;
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::trend::Trend;
 use crate::{
-    Cause, Confidence, Finding, Fix, History, Kind, Place, Runtime, Severity, Wait, Waiting,
+    Confidence, Finding, Fix, Heap, History, Kind, Place, Runtime, Severity, Wait, Waiting,
 };
 
-use cause::Suspect;
+use cause::{Label, Suspect};
 use evidence::Evidence;
 use score::Score;
 use site::Site;
@@ -84,11 +87,11 @@ pub(super) fn find(history: &History, confidence_min: f64) -> Vec<Finding> {
         (score.value() >= confidence_min).then_some(Suspect { site: evidence.site, rule, score })
     });
     let suspects: Vec<Suspect<'_>> = suspects.collect();
-    let causes = cause::causes(&suspects);
-    suspects.iter().zip(causes).map(|(suspect, cause)| finding(suspect, cause)).collect()
+    let (labels, heap) = (cause::labels(&suspects), origin::heap(history));
+    suspects.iter().zip(labels).map(|(suspect, label)| finding(suspect, label, heap)).collect()
 }
 
-fn finding(suspect: &Suspect<'_>, cause: Cause) -> Finding {
+fn finding(suspect: &Suspect<'_>, label: Label, heap: Option<&Heap>) -> Finding {
     let Suspect { site, rule, score } = suspect;
     let wait = site.wait();
     let birth = site.birth.map(Place::from);
@@ -109,8 +112,8 @@ fn finding(suspect: &Suspect<'_>, cause: Cause) -> Finding {
             state: wait.groups[0].state.text.to_string(),
             code: None,
         }),
-        cause: Some(cause),
-        fix: Some(fix(rule, site)),
+        cause: Some(label.cause(wait.call)),
+        fix: Some(fix(rule, site, label, heap)),
         forecast: forecast(site),
         evidence: evidence_lines(site, score),
         guide: Finding::guide(rule.name),
@@ -137,10 +140,22 @@ fn summary(rule: &Rule, site: &Site<'_>) -> String {
     )
 }
 
-fn fix(rule: &Rule, site: &Site<'_>) -> Fix {
+/// The line of the wait; and where the other end is, as far as a heap tells: the channel is to be made
+/// otherwise, and a context is ended by whoever called for what carries it.
+fn fix(rule: &Rule, site: &Site<'_>, label: Label, heap: Option<&Heap>) -> Fix {
     let call = site.wait().call;
-    let text = format!("{} at {}:{}", rule.fix, call.file, call.line);
-    Fix { text, patch: None, places: vec![Place::from(call)] }
+    let mut text = format!("{} at {}:{}", rule.fix, call.file, call.line);
+    let mut places = vec![Place::from(call)];
+    let (what, line) = if label == Label::ChannelContext {
+        ("what was started is ended by its caller", heap.and_then(|it| origin::caller(site, it)))
+    } else {
+        ("the channel is made", heap.and_then(|it| origin::channel(site, it)))
+    };
+    if let Some(line) = line {
+        let _ = write!(text, "; {what} at {}:{}", line.file, line.line);
+        places.push(Place::from(line));
+    }
+    Fix { text, patch: None, places }
 }
 
 fn forecast(site: &Site<'_>) -> Option<String> {

@@ -19,5 +19,5 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn weigh(evidence: &Evidence<'_>) -> Score {
-    weigh_receive(evidence, 0.62)
+    weigh_receive(evidence, 0.65)
 }

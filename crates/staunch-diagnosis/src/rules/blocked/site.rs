@@ -27,6 +27,8 @@ pub(super) struct Stay {
     pub(super) in_place: Option<f64>,
     /// They have not ended.
     pub(super) alive: Option<f64>,
+    /// Those that had waited longest went on, and the others wait: somebody serves them.
+    pub(super) is_served: bool,
 }
 
 /// Tasks of a site that are on the same line for the same reason.
@@ -137,8 +139,25 @@ fn stay(mut instants: Vec<Places<'_>>) -> Stay {
     Stay {
         in_place: instants.iter().filter_map(in_place).min_by(f64::total_cmp),
         alive: instants.iter().filter_map(alive).min_by(f64::total_cmp),
+        is_served: instants.iter().any(|early| is_served(early, &last)),
     }
 }
+
+/// Whether of those that waited at an early look some went on, and those were the first: channels and locks
+/// serve in the order in which they were asked, and ids rise with births. Whoever is abandoned stays, and
+/// who happens to be served beside them came last.
+fn is_served(early: &Places<'_>, last: &Places<'_>) -> bool {
+    let waited = early.iter().filter(|(_, place)| place.1.is_for_others());
+    let (stay, gone): (Vec<_>, Vec<_>) =
+        waited.partition(|(id, place)| last.get(id) == Some(place));
+    let mut stay: Vec<u64> = stay.into_iter().map(|(id, _)| *id).collect();
+    stay.sort_unstable();
+    let first = stay.get(stay.len() / 4);
+    gone.len() >= SERVED_MIN && first.is_some_and(|first| gone.iter().all(|(id, _)| *id <= first))
+}
+
+/// One may have gone on by chance.
+const SERVED_MIN: usize = 2;
 
 /// The part of `items` for which `holds`; `None` of none.
 fn share<T>(items: impl Iterator<Item = T>, holds: impl Fn(T) -> bool) -> Option<f64> {

@@ -409,3 +409,68 @@ fn every_rule_has_its_page() {
         assert!(page.starts_with(&format!("# `{name}`")), "{name}");
     }
 }
+
+/// What a heap keeps of one allocation each of so many objects.
+fn with_heap(mut snapshot: Snapshot, sites: &[(&[&str], u64)]) -> Snapshot {
+    let site = |(calls, size): &(&[&str], u64)| crate::HeapSite {
+        frames: calls.iter().map(|it| frame(it)).collect(),
+        live_bytes: 0,
+        live_objects: 0,
+        allocated_bytes: 10 * size,
+        allocated_objects: 10,
+    };
+    let sites = sites.iter().map(site).collect();
+    snapshot.heap = Some(Heap { sites, ..Heap::default() });
+    snapshot
+}
+
+fn fix_lines(snapshot: Snapshot) -> Vec<u32> {
+    let findings = find(&History::single(snapshot), MIN);
+    findings[0].fix.as_ref().unwrap().places.iter().map(|it| it.line).collect()
+}
+
+#[test]
+fn a_heap_shows_where_the_channel_was_made() {
+    let sender = group(&[7], Waiting::ChanSend, &["main.find.func1:20"], "main.find:18");
+    let seen = || tasks(vec![dumper(), sender.clone()]);
+    let made: (&[&str], u64) = (&["runtime.makechan:1", "main.find:16", "main.main:5"], 96);
+    let large: (&[&str], u64) = (&["main.find:17"], 4096);
+    let behind: (&[&str], u64) = (&["main.find:19"], 96);
+    assert_eq!(fix_lines(with_heap(seen(), &[made, large, behind])), [20, 16]);
+    assert_eq!(fix_lines(with_heap(seen(), &[large, behind])), [20]);
+    assert_eq!(fix_lines(seen()), [20]);
+}
+
+#[test]
+fn a_heap_shows_who_called_for_what_carries_a_context() {
+    let calls = ["main.(*Tx).awaitDone:42"];
+    let waiting = group(&[7], Waiting::ChanReceive, &calls, "main.(*DB).begin:32");
+    let seen = || tasks(vec![dumper(), waiting.clone()]);
+    let started: (&[&str], u64) = (&["main.(*DB).begin:32", "main.place:71"], 16);
+    let other: (&[&str], u64) = (&["main.(*DB).begin:30", "main.other:80"], 16);
+    assert_eq!(fix_lines(with_heap(seen(), &[other, started])), [42, 71]);
+}
+
+/// Receivers that wait for one ticker, which serves the first of them.
+fn queue(first: u64, last: u64) -> Vec<TaskGroup> {
+    let ids: Vec<u64> = (first..=last).collect();
+    vec![connection(2), receiver(&ids)]
+}
+
+#[test]
+fn a_queue_that_is_served_too_slowly_is_not_abandoned() {
+    let growing = |gone: u64| looks(vec![queue(10, 40), queue(10, 70), queue(10 + gone, 100)]);
+    assert_eq!(rules(&growing(0)), ["chan-receive"]);
+    assert_eq!(rules(&growing(1)), ["chan-receive"], "one is chance");
+    assert_eq!(rules(&growing(3)), [""; 0], "first come, first served");
+    let ids: Vec<u64> = (10..=97).chain(std::iter::once(101)).collect();
+    let abandoned = vec![queue(10, 40), queue(10, 100), vec![connection(2), receiver(&ids)]];
+    assert_eq!(rules(&looks(abandoned)), [""; 0], "it does not grow");
+}
+
+#[test]
+fn no_weight_of_a_receive_alone_decides() {
+    // A tenth up or down must not turn a single fact into a finding or out of it.
+    let confidence = |groups| look(groups).first().map_or(0.0, |it| it.confidence.value());
+    assert!(confidence(vec![dumper(), receiver(&[7])]) >= MIN + 0.05);
+}
