@@ -1,5 +1,6 @@
 //! Every Go fixture, live, under a small load: of each leaky service one thing is found, and that by its
-//! line; nothing is said of a repaired or a healthy one.
+//! line; nothing is said of a repaired or a healthy one, nor of a leaky one with the patch that its finding and
+//! its source give.
 //!
 //! `FIXTURE=rows cargo test -p staunch-doctor --test fixtures` examines those with such a name.
 
@@ -18,9 +19,9 @@ use std::{
 use anyhow::Context as _;
 use staunch::Context;
 use staunch_diagnosis::{Finding, Options, diagnose};
-use staunch_doctor::{Plan, Target, watch};
+use staunch_doctor::{Checkout, Plan, Target, watch};
 use staunch_harness::fixture::{
-    Language, Mark, Marks, Pair, Program, Running, Twin, healthy, pairs,
+    Language, Mark, Marks, Pair, Program, Running, Twin, healthy, pairs, root,
 };
 
 /// Eight looks within four seconds.
@@ -49,6 +50,31 @@ const NOT_NAMED: [(&str, &str); 1] = [(
     "a connection in TIME_WAIT belongs to no process; and who opens one for each request looks the same where that is \
      right, as behind a large body that nobody wants to read, or a request that was cancelled",
 )];
+
+/// Pairs whose patch, made of the finding and the source, is applied to the leaky service: then nothing
+/// is found of it any more.
+const PATCHED: [&str; 20] = [
+    "go/body-not-closed",
+    "go/cancel-not-called",
+    "go/connection-not-closed",
+    "go/context-children",
+    "go/defer-before-error-check",
+    "go/defer-evaluated-early",
+    "go/defer-in-loop",
+    "go/lease-not-returned",
+    "go/lock-not-released",
+    "go/receive-nobody-sends",
+    "go/request-not-cancelled",
+    "go/rows-not-closed",
+    "go/send-nobody-receives",
+    "go/slice-holds-buffer",
+    "go/statement-not-closed",
+    "go/stream-never-ends",
+    "go/ticker-not-stopped",
+    "go/timer-not-stopped",
+    "go/transaction-not-ended",
+    "go/waitgroup-never-done",
+];
 
 #[test]
 fn leaky_services_are_named_and_nothing_is_said_of_the_others() {
@@ -116,14 +142,37 @@ impl Case<'_> {
         let marks = pair.marks()?;
         // One leak is one finding.
         let is_named = matches!(&findings[..], [finding] if names(finding, pair, &marks));
+        let is_repaired = is_repaired(pair, findings, &mut said)?;
         let gap = NOT_NAMED.iter().find(|(name, _)| *name == pair.name);
         said.extend(gap.map(|(_, why)| format!("cannot be named yet: {why}")));
-        Ok(self.row(is_named != gap.is_some(), said))
+        Ok(self.row(is_named != gap.is_some() && is_repaired, said))
     }
 
     fn row(&self, is_right: bool, said: Vec<String>) -> Row {
         Row { name: self.program.name.clone(), is_right, said }
     }
+}
+
+/// Whether the service with its patch, where there has to be one, is healthy.
+fn is_repaired(
+    pair: &Pair,
+    mut found: Vec<Finding>,
+    said: &mut Vec<String>,
+) -> anyhow::Result<bool> {
+    let notes = Checkout::open(&root().join("go"))?.explain(&mut found);
+    said.extend(notes);
+    let patch = found.iter().find_map(|it| it.fix.as_ref()?.patch.as_ref());
+    let has_to = PATCHED.contains(&&*pair.name);
+    let Some(patch) = patch else {
+        said.push("no patch".to_owned());
+        return Ok(!has_to);
+    };
+    let program = pair.patched(patch)?.with_env("MEMPROFILERATE", SAMPLED_EVERY);
+    let service = program.start()?;
+    let left = findings(&service)?;
+    service.stop()?;
+    said.push(format!("patched: {:?}", left.iter().map(shown).collect::<Vec<_>>()));
+    Ok(left.is_empty() || !has_to)
 }
 
 /// Whether a finding is right about a line of the leak, or about the rule where no line shows.

@@ -1,7 +1,7 @@
 //! What the source of the Go fixtures tells: for each leaky service the line that is to be changed, and
 //! for most of them a patch, which applies and builds. Whether a patched service still leaks is looked
 //! at in `fixtures.rs`.
-#![cfg(feature = "code")]
+
 #![expect(clippy::unwrap_used, reason = "the helpers of tests may fail as tests do")]
 
 use std::{
@@ -66,7 +66,8 @@ fn checkout() -> TempDir {
 /// The function around a line, as the runtime names it.
 fn function(text: &str, line: u32) -> String {
     let lines: Vec<&str> = text.lines().take(line as usize).collect();
-    let declared = lines.iter().rev().find_map(|it| it.strip_prefix("func ")).unwrap();
+    let declared = lines.iter().rev().find_map(|it| it.strip_prefix("func "));
+    let declared = declared.unwrap_or_default();
     let (receiver, rest) = match declared.strip_prefix('(') {
         Some(rest) => rest.split_once(") ").unwrap(),
         None => ("", declared),
@@ -177,6 +178,21 @@ fn patched_again(folder: &Path, name: &str, rule: &'static str, marks: &Marks) -
 
 fn build(folder: &Path) {
     run(Command::new("go").args(["vet", "./..."]).current_dir(folder), "");
+}
+
+#[test]
+fn lines_of_java_are_quoted() {
+    let marks = pair("java/lease-not-returned").unwrap().marks().unwrap();
+    let source = Checkout::open(marks.file.parent().unwrap()).unwrap();
+    let mut found = finding("lease-not-returned", "lease-not-returned", &marks);
+    let wait = found.wait.as_mut().unwrap();
+    "Stock.java".clone_into(&mut wait.file);
+    "Stock.count".clone_into(&mut wait.function);
+    found.birth = None;
+    let mut findings = [found];
+    assert_eq!(source.explain(&mut findings), [""; 0]);
+    let code = findings[0].wait.as_ref().unwrap().code.as_ref().unwrap();
+    assert!(code.contains("take()"), "{code}");
 }
 
 #[test]

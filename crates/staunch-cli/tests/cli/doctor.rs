@@ -245,12 +245,12 @@ fn source() -> String {
 #[test]
 fn with_the_source_lines_are_quoted_and_there_is_a_patch() {
     let source = source();
-    let files = [("dump", LEAKY), ("src/search/find.go", &*source)];
+    let files = [("dump", LEAKY), ("find.go", &*source)];
     let expected = [
         "> go func() {",
         "> result <- search()",
         "src/search/find.go:19",
-        "--- a/src/search/find.go",
+        "--- a/find.go",
         "+\tresult := make(chan string, 1)",
     ];
     check(&files, &["dump", "--source", "."], 1, &expected);

@@ -5,7 +5,7 @@
 //!
 //! `checkout.rs` knows which files there are and which of them a path of the program means; `file.rs`
 //! is a file with its syntax tree (tree-sitter); `go/` looks at what a finding names and proposes edits;
-//! `edit.rs` makes a diff of them. Only here are files read.
+//! `edit.rs` makes a diff of them. Of Java's source lines are quoted. Only here are files read.
 //!
 //! # Invariants
 //! 1. A line is believed if the function that the program names is around it: else the source is another
@@ -17,6 +17,7 @@ mod checkout;
 mod edit;
 mod file;
 mod go;
+mod java;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -103,7 +104,8 @@ impl Reading<'_> {
                 wait: spot(&wait),
                 cause: spot(&cause),
             };
-            let repair = go::repair(&line.package, &suspicion)?;
+            let is_go = Language::of(&line.named) == Some(Language::Go);
+            let repair = is_go.then(|| go::repair(&line.package, &suspicion)).flatten()?;
             Some((line, repair))
         });
         let mut repairs: Vec<_> = repairs.collect();
@@ -122,10 +124,14 @@ impl Reading<'_> {
     /// The line that a program names, if it is the one that the source has there.
     fn line(&mut self, function: &str, path: &str, line: u32) -> Option<Line> {
         let language = Language::of(path)?;
-        if language != Language::Go || staunch_diagnosis::is_standard(function) {
+        if language == Language::Go && staunch_diagnosis::is_standard(function) {
             return None;
         }
-        let name = match self.checkout.find(path) {
+        let sought = match language {
+            Language::Go => path.to_owned(),
+            Language::Java => java::path(function, path),
+        };
+        let name = match self.checkout.find(&sought) {
             Found::One(name) => name,
             Found::None => {
                 self.notes.insert(format!("{path} is not in the source"));
@@ -143,8 +149,14 @@ impl Reading<'_> {
             return None;
         };
         let source = &package.files[file];
-        let declaration = source.at(line).map(go::declaration);
-        if !declaration.is_some_and(|it| go::is_named(source, it, function)) {
+        let is_there = match language {
+            Language::Go => {
+                let declaration = source.at(line).map(go::declaration);
+                declaration.is_some_and(|it| go::is_named(source, it, function))
+            }
+            Language::Java => java::is_named(source, line, function),
+        };
+        if !is_there {
             self.notes.insert(format!(
                 "{function} is not at {name}:{line}: the source is not the one that the program was built from"
             ));

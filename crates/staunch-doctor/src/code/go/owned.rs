@@ -58,11 +58,14 @@ fn of_use<'t>(file: &File, used: Node<'t>, function: Node<'t>) -> Handed<'t> {
             "keyed_element" => {
                 let field = node.child_by_field_name("key").or_else(|| node.named_child(0));
                 let literal = around(node).find(|it| it.kind() == "composite_literal");
-                return match (literal, field) {
-                    (Some(literal), Some(field)) if field.id() != inner.id() => {
-                        Handed::Wrapped { literal, field }
-                    }
-                    _ => Handed::Away,
+                let (Some(literal), Some(field)) = (literal, field) else { return Handed::Away };
+                let is_map =
+                    literal.child_by_field_name("type").is_none_or(|it| it.kind() == "map_type");
+                return match field.id() == inner.id() {
+                    // The name of a field is no variable.
+                    true if !is_map => Handed::Kept,
+                    true => Handed::Away,
+                    false => Handed::Wrapped { literal, field },
                 };
             }
             "literal_value" | "return_statement" | "send_statement" | "go_statement" => {
@@ -150,6 +153,7 @@ mod tests {
             check(away, "Away");
         }
         check("use(x)", "Lent");
+        check("return &T{x: y}", "Kept");
         check("return &T{conn: x}", "Wrapped");
         check("m := map[T]int{x: 1}", "Away");
     }

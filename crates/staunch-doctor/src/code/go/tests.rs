@@ -256,3 +256,20 @@ fn a_part_of_a_buffer_is_copied() {
     check_none("heap-growth", &text("string(b[:n])"));
     check_none("heap-growth", &text("b"));
 }
+
+#[test]
+fn what_goes_into_a_field_is_closed_by_the_caller() {
+    let text = |caller: &str| {
+        format!(
+            "func dial() (*store, error) {{\n\tconn, err := net.Dial(a, b)\n\tif err != nil {{\n\t\treturn nil, err\n\t}}\n\
+             \ts := &store{{conn: conn}}\n\tgo s.read() // birth\n\treturn s, nil\n}}\n\n\
+             func count() error {{\n\ts, err := dial() // cause\n\tif err != nil {{\n\t\treturn err\n\t}}\n{caller}\n}}"
+        )
+    };
+    let rule = "connection-not-closed";
+    check(rule, &text("\treturn s.ask()"), &["+defer s.conn.Close()"]);
+    check_none(rule, &text("\tdefer s.conn.Close()\n\treturn nil"));
+    check_none(rule, &text("\tall = append(all, s)\n\treturn nil"));
+    let closes = "\n\nfunc (s *store) Close() error { return s.conn.Close() }";
+    check(rule, &(text("\treturn s.ask()") + closes), &["+defer s.Close()"]);
+}
