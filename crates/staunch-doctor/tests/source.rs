@@ -214,3 +214,26 @@ fn source_that_is_another_one_gives_a_note_and_no_patch() {
         assert_eq!(findings[0].fix.as_ref().unwrap().patch, None);
     }
 }
+
+#[test]
+fn a_file_of_a_mebibyte_is_looked_at_within_bounds() {
+    let folder = tempfile::tempdir().unwrap();
+    let lock = "\ta.mu.Lock()\n\tgo func() { c <- 1 }()\n";
+    let text = format!("package main\n\nfunc f() {{\n{}}}\n", lock.repeat(27_000));
+    assert!(text.len() > 900 << 10 && text.len() <= 1 << 20, "{}", text.len());
+    fs::write(folder.path().join("main.go"), text).unwrap();
+    let marks = pair("go/lock-not-released").unwrap().marks().unwrap();
+    let mut found = finding("lock-not-released", "lock", &marks);
+    let wait = found.wait.as_mut().unwrap();
+    "main.f".clone_into(&mut wait.function);
+    "main.go".clone_into(&mut wait.file);
+    wait.line = 4;
+    found.birth = None;
+    let began = std::time::Instant::now();
+    Checkout::open(folder.path()).unwrap().explain(&mut [found.clone()]);
+    found.rule = "chan-send";
+    found.wait.as_mut().unwrap().line = 5;
+    Checkout::open(folder.path()).unwrap().explain(&mut [found]);
+    println!("{:?}", began.elapsed());
+    assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
+}

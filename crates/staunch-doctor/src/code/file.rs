@@ -111,18 +111,26 @@ pub(super) fn last(node: Node<'_>) -> u32 {
 /// A node and all below it, in the order of the text; without recursion, for nobody knows how deep a
 /// file goes.
 pub(super) fn all(root: Node<'_>) -> impl Iterator<Item = Node<'_>> {
+    all_outside(root, |_| false)
+}
+
+/// The same, without what is below nodes for which `is_closed` holds.
+pub(super) fn all_outside(
+    root: Node<'_>,
+    is_closed: fn(Node<'_>) -> bool,
+) -> impl Iterator<Item = Node<'_>> {
     let mut cursor = root.walk();
     let mut is_there = true;
     let nodes = iter::from_fn(move || {
         let node = is_there.then(|| cursor.node())?;
-        is_there = advance(&mut cursor);
+        is_there = advance(&mut cursor, is_closed(node));
         Some(node)
     });
     nodes.filter(Node::is_named)
 }
 
-fn advance(cursor: &mut TreeCursor<'_>) -> bool {
-    if cursor.goto_first_child() {
+fn advance(cursor: &mut TreeCursor<'_>, is_closed: bool) -> bool {
+    if !is_closed && cursor.goto_first_child() {
         return true;
     }
     while !cursor.goto_next_sibling() {

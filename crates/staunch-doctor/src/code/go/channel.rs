@@ -44,7 +44,7 @@ pub(super) fn send(package: &Package, suspicion: &Suspicion<'_>) -> Option<Repai
                 "behind this send the function goes on and sends once more, and one value is received: {}",
                 syntax::said(statement)
             ),
-            fix: "put `return` behind the send".to_owned(),
+            fix: "put `return` behind the send at".to_owned(),
             edits: Vec::new(),
         });
     }
@@ -54,7 +54,7 @@ pub(super) fn send(package: &Package, suspicion: &Suspicion<'_>) -> Option<Repai
     Some(Repair {
         spot: made,
         cause: "the channel has no room, and whoever should receive may leave first".to_owned(),
-        fix: format!("give the channel room for what is sent (`make(chan T, {said})`)"),
+        fix: format!("give the channel room for what is sent (`make(chan T, {said})`) at"),
         edits: room.and_then(|room| with_room(package, &channel, &room)).unwrap_or_default(),
     })
 }

@@ -66,7 +66,9 @@ fn kept(package: &Package, taken: &Taken<'_>) -> Option<Repair> {
     }
     let way = match leaving(file, taken.statement, &gives_back) {
         Leaving::At(node) => format!("line {} leaves with the lock", first(node)),
-        Leaving::AtEnd => format!("nothing calls `{back}` behind it"),
+        // Another function may be the one to give it back.
+        Leaving::AtEnd if is_given_back(package, back) => return None,
+        Leaving::AtEnd => format!("nothing calls `{back}`"),
         Leaving::Never | Leaving::Unknown => return None,
     };
     let indent = file.indent(first(taken.statement));
@@ -79,6 +81,16 @@ fn kept(package: &Package, taken: &Taken<'_>) -> Option<Repair> {
         cause: way,
         fix: format!("put `defer {back}` behind"),
         edits: edits.filter(|_| is_only(file, function, taken)).unwrap_or_default(),
+    })
+}
+
+/// Whether any function of the package gives such a lock back, by the name of its field.
+fn is_given_back(package: &Package, back: &str) -> bool {
+    let field = |code: &str| code.rsplit('.').nth(1).map(str::to_owned);
+    let end = back.rsplit('.').next().unwrap_or(back);
+    package.all("call_expression").any(|(index, it)| {
+        let code = package.files[index].code(it);
+        code.ends_with(end) && field(code) == field(back)
     })
 }
 

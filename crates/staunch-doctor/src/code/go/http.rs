@@ -35,7 +35,7 @@ pub(super) fn request(package: &Package, suspicion: &Suspicion<'_>) -> Option<Re
     Some(Repair {
         spot: Spot::of(spot.file, call),
         cause: "the request carries no context: it goes on when its caller has left".to_owned(),
-        fix: format!("make the request with `http.NewRequestWithContext({context}, ...)`"),
+        fix: format!("make the request with `http.NewRequestWithContext({context}, ...)` at"),
         edits: edits.unwrap_or_default(),
     })
 }
@@ -103,7 +103,7 @@ pub(super) fn server(package: &Package, _: &Suspicion<'_>) -> Option<Repair> {
     Some(Repair {
         spot: Spot::of(index, literal),
         cause: "the server waits for its clients without limit".to_owned(),
-        fix: "set the times that suit your clients: `ReadHeaderTimeout`, `ReadTimeout`, `IdleTimeout`"
+        fix: "set the times that suit your clients: `ReadHeaderTimeout`, `ReadTimeout`, `IdleTimeout`, at"
             .to_owned(),
         edits: with_timeouts(file, literal).unwrap_or_default(),
     })

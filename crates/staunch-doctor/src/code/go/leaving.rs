@@ -1,10 +1,8 @@
 //! Ways out of a function on which something is not given back.
 
-use std::iter;
-
 use tree_sitter::Node;
 
-use crate::code::file::{File, children, next};
+use crate::code::file::{File, children};
 
 use super::syntax::{self, is_function};
 
@@ -27,7 +25,7 @@ pub(super) fn leaving<'t>(
     statement: Node<'t>,
     gives_back: &dyn Fn(Node<'t>) -> bool,
 ) -> Leaving<'t> {
-    let behind: Vec<_> = iter::successors(next(statement), |it| next(*it)).collect();
+    let behind = of_same_list(statement, |it| it.start_byte() > statement.start_byte());
     of_list(file, &behind, statement, gives_back)
 }
 
@@ -37,8 +35,12 @@ pub(super) fn leaving_from<'t>(
     statement: Node<'t>,
     gives_back: &dyn Fn(Node<'t>) -> bool,
 ) -> Leaving<'t> {
-    let all: Vec<_> = iter::successors(Some(statement), |it| next(*it)).collect();
+    let all = of_same_list(statement, |it| it.start_byte() >= statement.start_byte());
     of_list(file, &all, statement, gives_back)
+}
+
+fn of_same_list<'t>(statement: Node<'t>, is_meant: impl Fn(&Node<'t>) -> bool) -> Vec<Node<'t>> {
+    statement.parent().map(children).unwrap_or_default().into_iter().filter(is_meant).collect()
 }
 
 fn of_list<'t>(

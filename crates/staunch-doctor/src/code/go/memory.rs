@@ -36,7 +36,7 @@ pub(super) fn without_expiry(package: &Package, suspicion: &Suspicion<'_>) -> Op
             "{} puts into the map `{field}`, and nothing is ever deleted from it",
             syntax::said(statement)
         ),
-        fix: "bound the map, or have its entries expire:".to_owned(),
+        fix: "bound the map, or have its entries expire, at".to_owned(),
         edits: Vec::new(),
     })
 }
@@ -65,7 +65,7 @@ pub(super) fn part(package: &Package, suspicion: &Suspicion<'_>) -> Option<Repai
     Some(Repair {
         spot: Spot::of(spot.file, slice),
         cause: format!("`{code}` is small, and keeps all of `{name}`"),
-        fix: format!("copy what is needed (`{copy}`)"),
+        fix: format!("copy what is needed (`{copy}`) at"),
         edits: if first(slice) == last(slice) { vec![edit] } else { Vec::new() },
     })
 }

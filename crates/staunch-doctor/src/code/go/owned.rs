@@ -15,6 +15,8 @@ pub(super) enum Handed<'t> {
     Wrapped { literal: Node<'t>, field: Node<'t> },
     /// To another function of the program, which may keep it.
     Lent,
+    /// To a goroutine that is started with it.
+    Shared,
     /// It is returned, stored, sent, or belongs to a function that lives longer.
     Away,
 }
@@ -29,7 +31,10 @@ pub(super) fn handed<'t>(file: &File, from: Node<'t>, name: &str) -> Handed<'t> 
     for used in uses {
         match of_use(file, used, function) {
             Handed::Lent if worst == Handed::Kept => worst = Handed::Lent,
-            Handed::Kept | Handed::Lent => {}
+            Handed::Shared if matches!(worst, Handed::Kept | Handed::Lent) => {
+                worst = Handed::Shared;
+            }
+            Handed::Kept | Handed::Lent | Handed::Shared => {}
             Handed::Wrapped { literal, field } if !matches!(worst, Handed::Wrapped { .. }) => {
                 worst = Handed::Wrapped { literal, field };
             }
@@ -42,8 +47,12 @@ pub(super) fn handed<'t>(file: &File, from: Node<'t>, name: &str) -> Handed<'t> 
 fn of_use<'t>(file: &File, used: Node<'t>, function: Node<'t>) -> Handed<'t> {
     let Some(literal) = syntax::function(used) else { return Handed::Away };
     if literal.id() != function.id() {
-        let is_deferred = around(used).any(|it| it.kind() == "defer_statement");
-        return if is_deferred { Handed::Kept } else { Handed::Away };
+        let mut within = around(used).take_while(|it| it.id() != function.id());
+        return match within.find(|it| matches!(it.kind(), "defer_statement" | "go_statement")) {
+            Some(it) if it.kind() == "defer_statement" => Handed::Kept,
+            Some(_) => Handed::Shared,
+            None => Handed::Away,
+        };
     }
     let mut inner = used;
     for node in around(used) {
@@ -68,9 +77,7 @@ fn of_use<'t>(file: &File, used: Node<'t>, function: Node<'t>) -> Handed<'t> {
                     false => Handed::Wrapped { literal, field },
                 };
             }
-            "literal_value" | "return_statement" | "send_statement" | "go_statement" => {
-                return Handed::Away;
-            }
+            "literal_value" | "return_statement" | "send_statement" => return Handed::Away,
             "argument_list" => return lent(file, node),
             "assignment_statement" | "short_var_declaration" => {
                 let is_right = node.child_by_field_name("right").is_some_and(|right| {
@@ -90,22 +97,23 @@ fn of_use<'t>(file: &File, used: Node<'t>, function: Node<'t>) -> Handed<'t> {
 /// function may.
 fn lent<'t>(file: &File, arguments: Node<'t>) -> Handed<'t> {
     let Some(call) = arguments.parent() else { return Handed::Away };
-    if around(call).take_while(|it| !syntax::is_function(*it)).any(|it| it.kind() == "go_statement")
-    {
-        return Handed::Away;
-    }
+    let is_within = |kinds: &[&str]| {
+        let mut within = around(call).take_while(|it| !syntax::is_function(*it));
+        within.any(|it| kinds.contains(&it.kind()))
+    };
     let callee = callee(file, call);
-    if callee == "append" {
-        return Handed::Away;
+    let is_plain = PLAIN.iter().any(|package| callee.starts_with(package));
+    let wraps = callee.rsplit('.').next().is_some_and(|it| it.starts_with("New"));
+    let is_returned = is_within(&["return_statement", "composite_literal"]);
+    if is_within(&["go_statement"]) {
+        Handed::Shared
+    } else if callee == "append" || (is_returned && (wraps || !is_plain)) {
+        Handed::Away
+    } else if is_plain {
+        Handed::Kept
+    } else {
+        Handed::Lent
     }
-    if PLAIN.iter().any(|package| callee.starts_with(package)) {
-        let is_returned = around(call)
-            .take_while(|it| !syntax::is_function(*it))
-            .any(|it| it.kind() == "return_statement" || it.kind() == "composite_literal");
-        let wraps = callee.rsplit('.').next().is_some_and(|it| it.starts_with("New"));
-        return if is_returned && wraps { Handed::Away } else { Handed::Kept };
-    }
-    Handed::Lent
 }
 
 /// Packages whose functions do not keep what they are given.
@@ -143,8 +151,7 @@ mod tests {
             "s.f = x",
             "y := x",
             "c <- x",
-            "go f(x)",
-            "go func() { x.Close() }()",
+            "return use(x)",
             "g(func() { x.Close() })",
             "return bufio.NewReader(x)",
             "list = append(list, x)",
@@ -152,6 +159,10 @@ mod tests {
         ] {
             check(away, "Away");
         }
+        check("go f(x)", "Shared");
+        check("go func() { x.Close() }()", "Shared");
+        check("go f(x)\nuse(x)", "Shared");
+        check("go f(x)\nreturn x", "Away");
         check("use(x)", "Lent");
         check("return &T{x: y}", "Kept");
         check("return &T{conn: x}", "Wrapped");

@@ -53,15 +53,23 @@ impl Ends {
         }
     }
 
-    /// Whether a call makes what has to be ended so; where the rule has seen the line, any may.
+    /// Whether a call makes what has to be ended so, by its name: a row has nothing to close.
     fn is_made_by(self, callee: &str) -> bool {
+        let name = callee.rsplit('.').next().unwrap_or(callee);
+        let begins = |names: &[&str]| names.iter().any(|it| name.starts_with(it));
         match self {
+            Ends::Rows => begins(&["Query", "NamedQuery", "Prepare"]) && !begins(&["QueryRow"]),
+            Ends::Close => begins(&OPENING),
+            Ends::Body => ["Do", "Get", "Head", "Post", "PostForm", "RoundTrip"].contains(&name),
+            Ends::Rollback => begins(&["Begin"]),
             Ends::Cancel => callee.starts_with("context.With"),
             Ends::Stop => ["time.NewTimer", "time.NewTicker", "time.AfterFunc"].contains(&callee),
-            Ends::Rows | Ends::Close | Ends::Body | Ends::Rollback => true,
         }
     }
 }
+
+/// How the names of functions begin that open a connection or file.
+const OPENING: [&str; 7] = ["Dial", "Open", "Create", "Connect", "Accept", "Hijack", "Listen"];
 
 /// What a statement makes.
 struct Made<'t> {
@@ -100,20 +108,22 @@ fn made(package: &Package, spot: Spot, ends: Ends) -> Option<Made<'_>> {
     let file = package.file(spot);
     let statement = package.statement(spot)?;
     let assigned = assignment(statement)?;
-    if !ends.is_made_by(callee(file, assigned.call)) {
+    let called = callee(file, assigned.call);
+    let is_own = matches!(ends, Ends::Close | Ends::Rows) && is_of_package(package, called);
+    if !is_own && !ends.is_made_by(called) {
         return None;
     }
     let place = usize::from(ends == Ends::Cancel);
     let variable = file.code(*assigned.names.get(place)?);
     let is_name = variable.chars().all(|it| it.is_alphanumeric() || it == '_') && variable != "_";
-    let error = assigned.names.get(1).filter(|_| ends != Ends::Cancel);
+    let error = assigned.names.get(1..).and_then(<[_]>::last).filter(|_| ends != Ends::Cancel);
     let function = syntax::function(statement)?;
-    let ending = match callee(file, assigned.call).ends_with("Cause") {
-        true if ends == Ends::Cancel => format!("{variable}(nil)"),
-        _ if is_of_package(package, callee(file, assigned.call)) => {
-            closed_by(file, function, variable)?
-        }
-        _ => ends.call(variable),
+    let ending = if is_own {
+        closed_by(file, function, variable)?
+    } else if ends == Ends::Cancel && called.ends_with("Cause") {
+        format!("{variable}(nil)")
+    } else {
+        ends.call(variable)
     };
     is_name.then(|| Made {
         file: spot.file,
@@ -179,10 +189,16 @@ fn plain(made: &Made<'_>, file: &File, ends: Ends) -> Repair {
     let ending = &made.ending;
     let ended: Vec<Node<'_>> = explicit(made, file);
     let is_sure = match handed(file, made.statement, &made.variable) {
-        Handed::Kept => !is_given_to_goroutine(made, file, ends) || !ended.is_empty(),
+        Handed::Kept => match context(made, file, ends) {
+            // A context that a goroutine was given may be meant to outlive the call, unless the
+            // function cancels it somewhere itself.
+            Handed::Shared => !ended.is_empty(),
+            Handed::Wrapped { .. } | Handed::Away => false,
+            Handed::Kept | Handed::Lent => true,
+        },
         // Who ends it on one path is the one to end it.
         Handed::Lent => !ended.is_empty() || ends != Ends::Close,
-        Handed::Wrapped { .. } | Handed::Away => false,
+        Handed::Shared | Handed::Wrapped { .. } | Handed::Away => false,
     };
     let cause = match (ended.is_empty(), way_out(made, file)) {
         (true, _) => format!("nothing calls `{ending}`"),
@@ -222,14 +238,11 @@ fn behind_check<'t>(made: &Made<'t>, file: &File) -> Node<'t> {
     check.unwrap_or(made.statement)
 }
 
-/// A context that a goroutine was given may be meant to outlive the call: unless the function cancels
-/// it somewhere itself.
-fn is_given_to_goroutine(made: &Made<'_>, file: &File, ends: Ends) -> bool {
-    let Some(assigned) = assignment(made.statement).filter(|_| ends == Ends::Cancel) else {
-        return false;
-    };
-    let context = assigned.names.first().map_or("", |it| file.code(*it));
-    handed(file, made.statement, context) == Handed::Away
+/// What becomes of the context that a `cancel` belongs to.
+fn context<'t>(made: &Made<'t>, file: &File, ends: Ends) -> Handed<'t> {
+    let assigned = assignment(made.statement).filter(|_| ends == Ends::Cancel);
+    let name = assigned.and_then(|it| it.names.first().copied());
+    name.map_or(Handed::Kept, |it| handed(file, made.statement, file.code(it)))
 }
 
 /// Where it is ended as a statement of its own, behind where it was made.
@@ -246,7 +259,7 @@ fn explicit<'t>(made: &Made<'t>, file: &File) -> Vec<Node<'t>> {
 /// `defer` behind the check, and away with the calls that it makes superfluous.
 fn deferred(made: &Made<'_>, file: &File) -> Option<Vec<Edit>> {
     let anchor = match &made.error {
-        Some(error) if error != "_" => syntax::check(file, made.statement, error)?,
+        Some(error) => syntax::check(file, made.statement, error)?,
         _ => made.statement,
     };
     let indent = file.indent(first(made.statement));
@@ -377,7 +390,7 @@ fn of_callers(
     let file = &package.files[caller.file];
     let is_wrapped = matches!(
         handed(file, caller.statement, &caller.variable),
-        Handed::Wrapped { .. } | Handed::Away
+        Handed::Shared | Handed::Wrapped { .. } | Handed::Away
     );
     (is_only && !is_wrapped).then(|| plain(&caller, file, Ends::Close))
 }

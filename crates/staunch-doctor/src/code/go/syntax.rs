@@ -2,7 +2,7 @@
 
 use tree_sitter::Node;
 
-use crate::code::file::{File, all, around, children, first, next};
+use crate::code::file::{File, all, all_outside, around, children, first, next};
 
 /// A function, a method or a function literal.
 pub(super) fn is_function(node: Node<'_>) -> bool {
@@ -49,11 +49,8 @@ pub(super) fn body(node: Node<'_>) -> Option<Node<'_>> {
 }
 
 /// The nodes of a function that are not of a function within it.
-pub(super) fn own<'t>(function: Node<'t>) -> impl Iterator<Item = Node<'t>> {
-    let body = body(function);
-    let is_own =
-        move |it: &Node<'t>| self::function(*it).is_some_and(|it| it.id() == function.id());
-    body.into_iter().flat_map(all).filter(is_own)
+pub(super) fn own(function: Node<'_>) -> impl Iterator<Item = Node<'_>> {
+    body(function).into_iter().flat_map(|body| all_outside(body, is_function))
 }
 
 /// The nodes of a kind in a function and in all within it.
@@ -150,8 +147,8 @@ pub(super) fn is_end(file: &File, statement: Node<'_>) -> bool {
 /// The check of `error` behind a statement: `if err != nil { ... return }`.
 pub(super) fn check<'t>(file: &File, statement: Node<'t>, error: &str) -> Option<Node<'t>> {
     let check = next(statement).filter(|it| it.kind() == "if_statement")?;
-    let condition = check.child_by_field_name("condition")?;
-    let is_about = all(condition).any(|it| it.kind() == "identifier" && file.code(it) == error);
+    let condition = file.code(check.child_by_field_name("condition")?);
+    let is_about = condition == format!("{error} != nil");
     let leaves = statements(check.child_by_field_name("consequence")?);
     let leaves = leaves.last().is_some_and(|it| is_end(file, *it));
     let is_plain = check.child_by_field_name("initializer").is_none()
@@ -270,6 +267,8 @@ func (s *Store[K]) Put(key K, a, b int) (err error) {
         assert_eq!(assigned.names.len(), 2);
         assert_eq!(first(check(&file, query, "err").unwrap()), 6);
         assert!(check(&file, query, "other").is_none());
+        let other = File::parse("main.go", TEXT.replace("err != nil", "err == nil")).unwrap();
+        assert!(check(&other, statement(&other, 4).unwrap(), "err").is_none());
         let close = statement(&file, 14).unwrap();
         assert_eq!(called(&file, close), Some("s.close()"));
         assert!(is_last(&file, close) && !is_last(&file, query));

@@ -60,7 +60,9 @@ fn what_is_opened_is_closed_behind_the_check_of_its_error() {
         &format!("{checked}\n\trows.Close()\n\treturn nil"),
         &["+defer rows.Close()", "-rows.Close()"],
     );
-    check(&format!("{checked}\n\treturn use(rows)"), &["+defer rows.Close()"]);
+    check(&format!("{checked}\n\tx, err = use(rows)\n\treturn err"), &["+defer rows.Close()"]);
+    check(&format!("{checked}\n\treturn iterate(rows), nil"), NONE);
+    check("\tif err == nil {\n\t\treturn use(rows)\n\t}\n\treturn err", NONE);
     check(&format!("{checked}\n\ts.rows = rows\n\treturn nil"), NONE);
     check("\tif rows.Next() {\n\t\treturn nil\n\t}\n\treturn err", NONE);
 }
@@ -97,6 +99,7 @@ fn contexts_are_cancelled_unless_a_goroutine_may_be_meant_to_outlive_the_call() 
         &["+defer cancel()", "-defer cancel()"],
     );
     check("\tgo watch(ctx)", NONE);
+    check("\tif x {\n\t\tcancel()\n\t\treturn\n\t}\n\tall = append(all, &T{ctx: ctx})", NONE);
     check("\ts.cancel = cancel", NONE);
 }
 
@@ -166,6 +169,9 @@ fn the_function_that_keeps_the_lock_may_be_another_one() {
     check("lock", &format!("{waits}{keeps}"), &["+defer b.mu.Unlock()", "-b.mu.Unlock()"]);
     check_none("lock", &format!("{waits}{}", keeps.replace("account", "other")));
     check_none("lock", waits);
+    let helpers = "func (a *account) lock() {\n\ta.mu.Lock() // wait, cause\n}\n";
+    check("lock", helpers, &["+defer a.mu.Unlock()"]);
+    check_none("lock", &format!("{helpers}func (a *account) unlock() {{\n\ta.mu.Unlock()\n}}"));
 }
 
 #[test]
@@ -272,4 +278,14 @@ fn what_goes_into_a_field_is_closed_by_the_caller() {
     check_none(rule, &text("\tall = append(all, s)\n\treturn nil"));
     let closes = "\n\nfunc (s *store) Close() error { return s.conn.Close() }";
     check(rule, &(text("\treturn s.ask()") + closes), &["+defer s.Close()"]);
+}
+
+#[test]
+fn a_row_has_nothing_to_close() {
+    let text = |call: &str| {
+        format!("func f() error {{\n\trow := db.{call} // wait\n\treturn row.Scan(&x)\n}}")
+    };
+    check_none("rows-not-closed", &text("QueryRow(q)"));
+    check_none("rows-not-closed", &text("QueryRow(q).Scan(&x)"));
+    check_none("rows-not-closed", &text("Exec(q)"));
 }
