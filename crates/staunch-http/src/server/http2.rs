@@ -8,7 +8,6 @@ use std::{
     pin::{Pin, pin},
     sync::atomic::{AtomicU32, Ordering},
     task::{Context as Poller, Poll, ready},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -21,7 +20,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use pin_project_lite::pin_project;
-use staunch_scope::{BoxError, Context, Isolate, Scope, ScopeBuilder, shield};
+use staunch_scope::{BoxError, Context, Isolate, Scope, ScopeBuilder, Wait, shield};
 use tower_service::Service;
 
 use super::{
@@ -49,9 +48,8 @@ where
     let requests = Requests::of(origin, socket.transport());
     let context = Context::current();
     socket.multiplex(requests.limits());
-    let scope = ScopeBuilder::<Infallible>::new(&Context::current().without_cancel())
-        .policy(Isolate)
-        .grace(Duration::ZERO);
+    let scope =
+        ScopeBuilder::<Infallible>::new(&Context::current().without_cancel()).policy(Isolate);
     let limits = requests.limits();
     let taking = Taking::new(exchange.clone(), limits.stream_stall, limits.stream_buffer);
     let begun = AtomicU32::new(0);
@@ -87,7 +85,7 @@ where
             connection.as_mut().poll(cx)
         })
         .await;
-        scope.stop(); // whose client has left
+        scope.stop(); // its client has left: see `Child`
         Ok(ended)
     });
     // Shielded: its requests do not hear of the end, and it is not over before they are.
@@ -133,13 +131,17 @@ where
 {
     fn execute(&self, stream: F) {
         let (stream, notes) = (self.taking.watched(stream), self.notes);
-        self.scope.spawn_named("request", Child { stream, notes });
+        self.scope.spawn_named("request", Child { left: Wait::new(), stream, notes });
     }
 }
 
 pin_project! {
     /// What hyper would spawn. By hand: an `async` block would hold it twice.
+    ///
+    /// It is asked to stop when its connection is gone, and by nobody else: then it ends at once, and
+    /// is not forced. What its handler's own scopes shield has their grace.
     struct Child<F> {
+        left: Wait,
         #[pin]
         stream: Watched<F>,
         notes: Notes,
@@ -151,6 +153,9 @@ impl<F: Future<Output = ()>> Future for Child<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
+        if this.left.poll_cancelled(cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
         if !ready!(this.stream.as_mut().poll(cx)) {
             this.notes.stalled(this.stream.limit(), "the stream was reset");
         }

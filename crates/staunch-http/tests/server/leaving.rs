@@ -1,10 +1,16 @@
 //! A client that leaves ends its handler, and what that started.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use http_body_util::BodyExt;
 use hyper::Request;
-use staunch::{BoxError, Context, scope};
+use staunch::{BoxError, Context, Ledger, scope, shield, sleep};
 use staunch_http::{HttpLimits, RequestBody, handler};
 use staunch_net::Limits;
 use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
@@ -106,6 +112,55 @@ async fn in_the_middle_of_a_body() {
     })
     .await;
     assert_eq!(served, (2, 0));
+}
+
+/// HTTP/2's preface, settings, and a GET of `/` on each of the streams 1, 3, 5 and 7.
+const FOUR_REQUESTS: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\
+    \0\0\0\x04\0\0\0\0\0\
+    \0\0\x03\x01\x05\0\0\0\x01\x82\x84\x86\
+    \0\0\x03\x01\x05\0\0\0\x03\x82\x84\x86\
+    \0\0\x03\x01\x05\0\0\0\x05\x82\x84\x86\
+    \0\0\x03\x01\x05\0\0\0\x07\x82\x84\x86";
+
+/// That a client leaves is no fault of its handlers: nobody is reported as forced, and what a handler's
+/// scope shields comes to its end.
+#[staunch::test]
+async fn a_connection_of_many_streams_forces_nobody() {
+    const CLIENTS: usize = 20;
+    let (at_work, finished) = (AtWork::default(), Arc::new(AtomicUsize::new(0)));
+    let (handled, finishes) = (at_work.clone(), Arc::clone(&finished));
+    let service = handler(move |_| {
+        let (at_work, finished) = (handled.clone(), Arc::clone(&finishes));
+        async move {
+            let _working = at_work.begin();
+            let ended = scope(&Context::current(), |s| async move {
+                s.spawn(async move {
+                    let asked = Context::current().cancelled().await;
+                    shield(sleep(SOON / 10)).await?;
+                    finished.fetch_add(1, Ordering::SeqCst);
+                    Err(asked.into())
+                });
+                std::future::pending::<Result<(), BoxError>>().await
+            });
+            let _ = ended.await;
+            text("never")
+        }
+    });
+    let (http, limits) = (HttpLimits::default(), Limits::default());
+    let served = with_server(http, limits, service, async |address, _| {
+        for round in 1..=CLIENTS {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            client.write_all(FOUR_REQUESTS).await.unwrap();
+            eventually("four at work", || at_work.count() == 4).await;
+            drop(client);
+            eventually("none", || at_work.count() == 0).await;
+            eventually("all is finished", || finished.load(Ordering::SeqCst) == 4 * round).await;
+        }
+    })
+    .await;
+    assert_eq!(served, (CLIENTS as u64, 0));
+    let observations = Ledger::current().observations();
+    assert!(observations.is_empty(), "{observations:?}");
 }
 
 /// A handler that panics ends its own exchange, and nobody else's.
