@@ -18,6 +18,7 @@ pub(crate) mod handler;
 mod head;
 mod http1;
 mod http2;
+mod leftovers;
 pub(crate) mod link;
 #[cfg(feature = "files")]
 mod range;

@@ -19,7 +19,8 @@ use crate::limits::Allowance;
 /// [`SlowBodyError`] beyond [`HttpLimits::body_time`](crate::HttpLimits::body_time).
 #[derive(Debug)]
 pub struct RequestBody {
-    body: Limited<Incoming>,
+    /// Until it is dropped.
+    body: Option<Limited<Incoming>>,
     exchange: Exchange,
     time: Duration,
     /// Bytes a second, on average; 0: any.
@@ -67,7 +68,7 @@ const RATE_GRACE: Duration = Duration::from_secs(5);
 impl RequestBody {
     pub(super) fn new(body: Incoming, may: &Allowance, exchange: Exchange) -> RequestBody {
         exchange.set_receiving(!body.is_end_stream());
-        let body = Limited::new(body, may.body_bytes);
+        let body = Some(Limited::new(body, may.body_bytes));
         let (time, rate) = (may.body_time, may.body_rate);
         RequestBody { body, exchange, time, rate, received: 0, wait: None }
     }
@@ -111,7 +112,8 @@ impl Body for RequestBody {
         cx: &mut Poller<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
-        let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else {
+        let Some(body) = &mut this.body else { return Poll::Ready(None) };
+        let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
             let slow = ready!(this.poll_due(cx));
             this.exchange.set_breach(Breach::Slow);
             return Poll::Ready(Some(Err(slow.into())));
@@ -125,22 +127,25 @@ impl Body for RequestBody {
             }
             _ => {}
         }
-        this.exchange.set_receiving(!this.body.is_end_stream() && matches!(frame, Some(Ok(_))));
+        this.exchange.set_receiving(!this.is_end_stream() && matches!(frame, Some(Ok(_))));
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or_else(SizeHint::default, Body::size_hint)
     }
 }
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
         self.exchange.set_receiving(false); // nobody waits for more
+        if let Some(body) = self.body.take() {
+            self.exchange.leave(body);
+        }
     }
 }
 

@@ -210,17 +210,25 @@ fn within(
     mut request: Request<Incoming>,
     exchange: Exchange,
 ) -> Result<Request<RequestBody>, Box<Refusal>> {
+    let refused = refused(limits, may, &mut request);
+    // Also of one that is refused: its client may be sending it.
+    let request = request.map(|body| RequestBody::new(body, may, exchange));
+    refused.map_or(Ok(request), |refusal| Err(Box::new(refusal)))
+}
+
+fn refused(
+    limits: &HttpLimits,
+    may: &Allowance,
+    request: &mut Request<Incoming>,
+) -> Option<Refusal> {
     let is_http2 = request.version() == Version::HTTP_2;
-    if let Err(unfit) = head::check(&mut request) {
-        return Err(Box::new(refusal::unfit(unfit, is_http2)));
+    if let Err(unfit) = head::check(request) {
+        return Some(refusal::unfit(unfit, is_http2));
     }
     let uri = request.uri().path_and_query().map_or(0, |uri| uri.as_str().len());
     if uri > limits.uri_bytes {
-        return Err(Box::new(refusal::long_uri(uri, limits.uri_bytes, is_http2)));
+        return Some(refusal::long_uri(uri, limits.uri_bytes, is_http2));
     }
     let announced = request.body().size_hint().lower();
-    if announced > may.body_bytes as u64 {
-        return Err(Box::new(refusal::large(announced, may.body_bytes, is_http2)));
-    }
-    Ok(request.map(|body| RequestBody::new(body, may, exchange)))
+    (announced > may.body_bytes as u64).then(|| refusal::large(announced, may.body_bytes, is_http2))
 }

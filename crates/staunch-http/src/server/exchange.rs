@@ -7,7 +7,10 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
 };
 
-use super::{call::Guard, framing::Ambiguity};
+use http_body_util::Limited;
+use hyper::body::{Body, Incoming};
+
+use super::{call::Guard, framing::Ambiguity, leftovers::Leftovers};
 
 /// The state of the current exchange of one connection. Clones are the same.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +34,8 @@ struct Flags {
     is_flooded: AtomicBool,
     /// How often the socket began to take nothing more, and took something again: odd in between.
     blocked: AtomicU32,
+    /// Of the HTTP/2 connection that it is an exchange of.
+    leftovers: Option<Leftovers>,
 }
 
 /// One after the other, and then from the beginning.
@@ -91,6 +96,20 @@ impl Exchange {
         let exchange = Exchange::default();
         exchange.0.streams.store(begun, Ordering::Relaxed);
         exchange
+    }
+
+    /// One of those that an HTTP/2 connection has.
+    pub(super) fn of_stream(leftovers: &Leftovers) -> Exchange {
+        Exchange(Arc::new(Flags { leftovers: Some(leftovers.clone()), ..Flags::default() }))
+    }
+
+    /// Nobody reads the body of the request any more.
+    pub(super) fn leave(&self, body: Limited<Incoming>) {
+        if let Some(leftovers) = &self.0.leftovers
+            && !body.is_end_stream()
+        {
+            leftovers.add(body);
+        }
     }
 
     /// Whether it could be parked: it waits for the next request.

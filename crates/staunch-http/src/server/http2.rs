@@ -27,6 +27,7 @@ use super::{
     body::RequestBody,
     call::{Answered, answer},
     exchange::Exchange,
+    leftovers::{Leftovers, Lingering},
     request::{Notes, Origin, Requests},
     socket::{Socket, Transport},
     taking::{Lookout, Taking, Watched},
@@ -52,6 +53,7 @@ where
         ScopeBuilder::<Infallible>::new(&Context::current().without_cancel()).policy(Isolate);
     let limits = requests.limits();
     let taking = Taking::new(exchange.clone(), limits.stream_stall, limits.stream_buffer);
+    let leftovers = Leftovers::default();
     let begun = AtomicU32::new(0);
     let is_full = || begun.load(Ordering::Relaxed) >= limits.requests;
     let ended = scope.run(async |scope| {
@@ -59,7 +61,8 @@ where
             let is_head = request.method() == Method::HEAD;
             begun.fetch_add(1, Ordering::Relaxed);
             let stream = exchange.open_stream();
-            let answer = answer(service.clone(), request, &requests, Exchange::default());
+            let answer =
+                answer(service.clone(), request, &requests, Exchange::of_stream(&leftovers));
             taking.taken(Answered::new(answer, stream).silent(is_head))
         });
         let children =
@@ -68,7 +71,9 @@ where
         let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
         let mut stop = pin!(context.cancelled());
         let (mut is_stopping, mut lookout) = (false, Lookout::default());
+        let mut lingering = Lingering::default();
         let ended = poll_fn(|cx| {
+            lingering.poll(&leftovers, is_stopping, cx);
             let polled = connection.as_mut().poll(cx);
             if polled.is_pending() && lookout.poll(&taking, cx).is_ready() {
                 requests.notes().stalled(limits.stream_stall, "the connection was cut");

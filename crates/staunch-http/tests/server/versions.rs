@@ -1,10 +1,14 @@
 //! HTTP/1 and HTTP/2 on the same listener.
 
-use std::time::Duration;
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::{Request, Version};
+use hyper::{Request, Response, Version};
 use staunch::{Kind, Ledger};
 use staunch_http::{HttpLimits, RequestBody, handler};
 use staunch_net::Limits;
@@ -113,6 +117,49 @@ async fn a_body_over_its_limit_is_refused_by_both() {
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("connection: close"));
+    })
+    .await;
+}
+
+/// Whether the size is announced or not, and whoever refuses it: curl, which is in the middle of sending,
+/// has the answer. Up to version 7.88 it loses it to a reset that comes too soon.
+#[staunch::test]
+async fn curl_hears_of_a_body_over_its_limit() {
+    let service = handler(|request: Request<RequestBody>| async move {
+        match request.into_body().collect().await {
+            Ok(_) => text("all of it"),
+            Err(_) => Response::builder().status(400).body(Full::default()).unwrap(),
+        }
+    });
+    with_server(HttpLimits::default(), Limits::default(), service, async |address, scope| {
+        for header in ["x-size: announced", "content-length:"] {
+            let url = format!("http://{address}/");
+            let curl = scope.blocking(move |_| {
+                let mut curl = Command::new("curl");
+                curl.args([
+                    "--silent",
+                    "--show-error",
+                    "--http2-prior-knowledge",
+                    "--max-time",
+                    "20",
+                ]);
+                curl.args([
+                    "--output",
+                    "/dev/null",
+                    "--write-out",
+                    "%{http_code}",
+                    "--header",
+                    header,
+                ]);
+                curl.args(["--data-binary", "@-"]).arg(url);
+                let mut curl = curl.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+                let sent = curl.stdin.take().map(|mut stdin| stdin.write_all(&[0; 8 << 20]));
+                drop(sent); // it may hang up before the end
+                let said = curl.wait_with_output()?;
+                Ok(String::from_utf8_lossy(&said.stdout).into_owned())
+            });
+            assert_eq!(curl.join().await.unwrap(), "413", "{header}");
+        }
     })
     .await;
 }
