@@ -3,6 +3,7 @@
 use std::{
     io::{self, ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
+    process::Command,
     sync::Arc,
     time::Instant,
 };
@@ -117,6 +118,23 @@ fn http_is_served_over_tls_and_ends_with_a_goodbye() {
     assert_eq!(rest(&mut client).expect("a goodbye"), "");
     drop(client);
     secured.server.ended().assert_clean();
+}
+
+/// By ALPN: who can speak HTTP/2 does, and who cannot is served as well.
+#[test]
+fn curl_speaks_http2_over_tls() {
+    let secured = Secured::start("http", "");
+    let port = secured.address().port();
+    for (choice, version) in [("--http2", "2"), ("--http1.1", "1.1")] {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--max-time", "20", choice, "--output", "/dev/null"]);
+        curl.args(["--write-out", "%{http_version} %{http_code}", "--cacert"]);
+        curl.arg(secured.server.process().path("cert.pem"));
+        curl.args(["--resolve", &format!("localhost:{port}:127.0.0.1")]);
+        let output = curl.arg(format!("https://localhost:{port}/hello")).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{version} 200"), "{output:?}");
+    }
+    secured.server.terminate().assert_clean();
 }
 
 #[test]

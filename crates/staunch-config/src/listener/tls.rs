@@ -14,8 +14,8 @@ pub struct Tls {
     pub certificate: PathBuf,
     /// The file with the private key, in PEM.
     pub key: PathBuf,
-    /// The protocols offered by ALPN, the best first. \[`http/1.1` for HTTP, which is what is
-    /// spoken; nothing for others\]
+    /// The protocols offered by ALPN, the best first. \[`h2` and `http/1.1` for HTTP, which are what
+    /// is spoken: one connection does for many requests; nothing for others\]
     pub alpn: Vec<String>,
     /// How often the files are looked at for a new certificate. \[30s: a look costs two system
     /// calls, and nobody waits long after a renewal\]
@@ -25,8 +25,8 @@ pub struct Tls {
 const RELOAD: Duration = Duration::from_secs(30);
 const RELOAD_MIN: Duration = Duration::from_secs(1);
 const RELOAD_MAX: Duration = Duration::from_hours(24);
-/// The HTTP that is spoken, as ALPN names it (RFC 7301).
-const HTTP: &str = "http/1.1";
+/// The versions of HTTP that are spoken, as ALPN names them (RFC 7301; RFC 9113, 3.2).
+const HTTP: [&str; 2] = ["h2", "http/1.1"];
 /// What the length byte of TLS can say.
 const ALPN_BYTES_MAX: usize = 255;
 
@@ -37,12 +37,12 @@ impl Tls {
         let key = section.required("key", "\"key.pem\"", path(source));
         let is_http = protocol.is_http();
         let expected = if is_http {
-            "a list of no other name than \"http/1.1\", which is spoken"
+            "a list of \"h2\" and \"http/1.1\", which are spoken"
         } else {
             "a list of names such as [\"echo/1\"]"
         };
         let alpn_kind = texts(expected, |name| {
-            if is_http { name == HTTP } else { (1..=ALPN_BYTES_MAX).contains(&name.len()) }
+            if is_http { HTTP.contains(&name) } else { (1..=ALPN_BYTES_MAX).contains(&name.len()) }
         });
         let alpn = section.optional("alpn", alpn_kind, default_alpn(protocol));
         let reload = section.optional("reload", duration(RELOAD_MIN..=RELOAD_MAX), RELOAD);
@@ -51,5 +51,5 @@ impl Tls {
 }
 
 fn default_alpn(protocol: StreamProtocol) -> Vec<String> {
-    if protocol.is_http() { vec![HTTP.to_owned()] } else { Vec::new() }
+    if protocol.is_http() { HTTP.map(str::to_owned).to_vec() } else { Vec::new() }
 }

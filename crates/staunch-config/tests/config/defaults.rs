@@ -197,7 +197,7 @@ fn paths_start_from_the_folder_of_the_file() {
     let tls = only_stream(&stream(tls)).tls.unwrap();
     assert_eq!(tls.certificate, Path::new("/etc/staunch/cert.pem"));
     assert_eq!(tls.key, Path::new("/run/key.pem"));
-    assert_eq!(tls.alpn, ["http/1.1"]);
+    assert_eq!(tls.alpn, ["h2", "http/1.1"]);
 
     let text = stream("").replace("127.0.0.1:1", "unix:run/a.sock");
     let expected = StreamAddress::Unix(PathBuf::from("/etc/staunch/run/a.sock"));

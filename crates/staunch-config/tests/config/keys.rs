@@ -174,9 +174,9 @@ fn limits_that_could_not_act() {
            16MiB"],
     );
     check(
-        &http(&format!("{tls}alpn = ['h2']")),
-        &["8:8: `alpn` in [listener.tls] of \"a\" is an array: must be a list of no other name \
-           than \"http/1.1\", which is spoken"],
+        &http(&format!("{tls}alpn = ['h2', 'h3']")),
+        &["8:8: `alpn` in [listener.tls] of \"a\" is an array: must be a list of \"h2\" and \
+           \"http/1.1\", which are spoken"],
     );
 }
 
