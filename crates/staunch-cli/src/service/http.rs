@@ -74,13 +74,17 @@ impl Http {
 async fn answer(http: Arc<Http>, request: Request<RequestBody>) -> Response<StreamBody> {
     const READ: &[Method] = &[Method::GET, Method::HEAD];
     const WRITE: &[Method] = &[Method::POST, Method::PUT];
+    const ALL: &[Method] = &[Method::GET, Method::HEAD, Method::POST, Method::PUT];
     let allowed = match request.uri().path() {
-        "/" | "/hello" | "/healthz" | "/slow" => READ,
-        "/sse" | "/ws" | "/download" => &READ[..1],
+        "/" | "/hello" | "/healthz" | "/slow" | "/sse" | "/ws" | "/download" => READ,
         "/echo" => &WRITE[..1],
         "/upload" => WRITE,
+        "*" => ALL, // the server as a whole (RFC 9110, 9.3.7)
         _ => return text(StatusCode::NOT_FOUND, format!("Nothing here. {GREETING}")),
     };
+    if request.method() == Method::OPTIONS {
+        return options(allowed);
+    }
     if !allowed.contains(request.method()) {
         return not_allowed(allowed);
     }
@@ -109,9 +113,25 @@ async fn slow(query: Option<&str>) -> Response<StreamBody> {
     }
 }
 
+fn options(allowed: &[Method]) -> Response<StreamBody> {
+    let mut answer = Response::new(StreamBody::whole(""));
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    with_allow(answer, &listed(allowed))
+}
+
 fn not_allowed(allowed: &[Method]) -> Response<StreamBody> {
-    let allowed = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
-    let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, format!("Allowed: {allowed}.\n"));
+    let allowed = listed(allowed);
+    let answer = text(StatusCode::METHOD_NOT_ALLOWED, format!("Allowed: {allowed}.\n"));
+    with_allow(answer, &allowed)
+}
+
+/// By name; OPTIONS is one of them.
+fn listed(allowed: &[Method]) -> String {
+    let allowed = allowed.iter().chain([&Method::OPTIONS]);
+    allowed.map(Method::as_str).collect::<Vec<_>>().join(", ")
+}
+
+fn with_allow(mut answer: Response<StreamBody>, allowed: &str) -> Response<StreamBody> {
     if let Ok(allowed) = HeaderValue::try_from(allowed) {
         answer.headers_mut().insert(ALLOW, allowed);
     }

@@ -53,10 +53,10 @@ fn curl_gets_what_it_asks_for() {
     check("/", &[], 200, "/download?bytes=N");
     check("/hello", &[], 200, "Hello.\n");
     check("/echo", &["--data", "again"], 200, "again");
-    check("/echo", &[], 405, "Allowed: POST.");
+    check("/echo", &[], 405, "Allowed: POST, OPTIONS.");
     check("/upload", &["--data", "counted"], 200, "7 bytes");
     check("/upload", &["--request", "PUT", "--data", "once"], 200, "4 bytes");
-    check("/upload", &[], 405, "Allowed: POST, PUT.");
+    check("/upload", &[], 405, "Allowed: POST, PUT, OPTIONS.");
     check("/slow?ms=20", &[], 200, "That took 20 ms.");
     check("/slow", &[], 400, "`ms` is missing: ?ms=1000");
     check("/slow?ms=60001", &[], 400, "it must be a number up to 60000");
@@ -72,6 +72,42 @@ fn curl_gets_what_it_asks_for() {
     server.settles_to(&baseline);
     let ended = server.terminate();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
+/// RFC 9110, 9.3.2 and 9.3.7: HEAD is answered as GET is, without a body; OPTIONS says what there is.
+#[test]
+fn every_route_has_a_head_and_options() {
+    let server = Server::start(LISTENER);
+    let baseline = server.baseline();
+    let http = server.tcp("http");
+    for version in ["--http1.1", "--http2-prior-knowledge"] {
+        for (path, status, header) in [
+            ("/", 200, "content-type: text/plain"),
+            ("/hello", 200, "content-length: 7"),
+            ("/healthz", 200, "content-length: 3"),
+            ("/slow?ms=1", 200, "content-type: text/plain"),
+            ("/sse", 200, "content-type: text/event-stream"),
+            ("/download?bytes=5000000000", 200, "content-length: 5000000000"),
+            ("/ws", 426, "upgrade: websocket"),
+        ] {
+            let (head, got) = curl(http, path, &["--head", version]);
+            // HTTP/2 has no upgrade, and no header for it.
+            let header = if version == "--http1.1" || status == 200 { header } else { "" };
+            assert!(got == status && head.contains(header), "{version} {path}: {got} {head}");
+        }
+        let asks = ["--include", "--request", "OPTIONS", version];
+        let star = [&asks[..], &["--request-target", "*"]].concat();
+        for (arguments, path, allowed) in [
+            (&star[..], "/", "allow: GET, HEAD, POST, PUT, OPTIONS"),
+            (&asks[..], "/sse", "allow: GET, HEAD, OPTIONS"),
+            (&asks[..], "/echo", "allow: POST, OPTIONS"),
+        ] {
+            let (head, got) = curl(http, path, arguments);
+            assert!(got == 204 && head.contains(allowed), "{version} {path}: {got} {head}");
+        }
+    }
+    server.settles_to(&baseline);
+    server.terminate().assert_clean();
 }
 
 #[test]

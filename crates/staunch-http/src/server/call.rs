@@ -13,6 +13,7 @@ use http_body_util::{Either, Full};
 use hyper::{
     Request, Response, Version,
     body::{Body, Incoming},
+    header::{CONTENT_LENGTH, HeaderValue},
 };
 use pin_project_lite::pin_project;
 use staunch_ledger::Obligation;
@@ -149,15 +150,29 @@ impl<F, G, B> Future for Answered<F, G>
 where
     F: Future<Output = (Response<B>, Piece)>,
     G: Guard,
+    B: Body,
 {
     type Output = Result<Response<AnswerBody<B, G::OfBody>>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let (answer, piece) = ready!(this.answering.poll(cx));
+        let (mut answer, piece) = ready!(this.answering.poll(cx));
+        if *this.is_silent {
+            say_length(&mut answer);
+        }
         piece.account().set_obligation(Obligation::EndsWithParent); // a body takes its time
         let guard = this.guard.take().expect(ONCE).answered();
         Poll::Ready(Ok(answer.map(|body| AnswerBody::new(body, guard, piece, *this.is_silent))))
+    }
+}
+
+/// Says how long the body is that is not sent, as hyper says it of one that is.
+fn say_length<B: Body>(answer: &mut Response<B>) {
+    let length = answer.body().size_hint().exact().filter(|length| *length > 0);
+    if let Some(length) = length
+        && !answer.headers().contains_key(CONTENT_LENGTH)
+    {
+        answer.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
 }
 
