@@ -30,7 +30,7 @@ pub use crate::{
     limits::{BodyLimits, HttpLimits},
     server::{
         Server,
-        body::{RequestBody, SlowBodyError, keep_until_sent},
+        body::{MalformedBodyError, RequestBody, SlowBodyError, keep_until_sent},
         handler::{Handler, handler},
         link::{draining, peer},
         serve,

@@ -110,6 +110,37 @@ fn every_route_has_a_head_and_options() {
     server.terminate().assert_clean();
 }
 
+/// What is wrong with a request or its body is said, and is not that something broke off.
+#[test]
+fn what_is_refused_is_told_why() {
+    let server = Server::start(LISTENER);
+    let http = server.tcp("http");
+    let said = |request: &str| {
+        let mut client = TcpStream::connect(http).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let chunked = "POST /echo HTTP/1.1\r\nHost: l\r\nTransfer-Encoding: chunked\r\n";
+    for (request, why) in [
+        (format!("{chunked}\r\nxyz\r\n"), "The body is wrong: it is malformed: invalid chunk size"),
+        (
+            format!("{chunked}Content-Length: 3\r\n\r\n"),
+            "Refused: a request gives its length twice.",
+        ),
+        (
+            "\u{1}\u{2}garbage\r\n\r\n".to_owned(),
+            "Refused: these bytes are no request of HTTP/1.1.",
+        ),
+    ] {
+        let answer = said(&request);
+        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains(why), "{answer}");
+    }
+    server.terminate().assert_clean();
+}
+
 #[test]
 fn a_websocket_says_everything_again() {
     let server = Server::start(LISTENER);

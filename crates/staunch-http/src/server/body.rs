@@ -1,6 +1,8 @@
 //! The bodies of requests and answers.
 
 use std::{
+    error::Error,
+    io::{self, ErrorKind},
     pin::Pin,
     task::{Context as Poller, Poll, ready},
     time::Duration,
@@ -16,7 +18,8 @@ use super::exchange::{Breach, Exchange};
 use crate::limits::Allowance;
 
 /// The body of a request; ends in an error beyond [`HttpLimits::body_bytes`](crate::HttpLimits::body_bytes), and in a
-/// [`SlowBodyError`] beyond [`HttpLimits::body_time`](crate::HttpLimits::body_time).
+/// [`SlowBodyError`] beyond [`HttpLimits::body_time`](crate::HttpLimits::body_time). Bytes that are no
+/// body are a [`MalformedBodyError`].
 #[derive(Debug)]
 pub struct RequestBody {
     /// Until it is dropped.
@@ -59,6 +62,31 @@ pub enum SlowBodyError {
         /// Bytes a second.
         limit: u32,
     },
+}
+
+/// What came is no body: a chunk of it is not what a chunk must be (RFC 9112, 7.1).
+#[derive(Debug, thiserror::Error)]
+#[error("it is malformed: {what}")]
+pub struct MalformedBodyError {
+    what: String,
+    source: BoxError,
+}
+
+impl MalformedBodyError {
+    /// `error`, as one of these if it is about bytes that are wrong, and not about some that are missing.
+    fn of(error: BoxError) -> BoxError {
+        let mut cause: Option<&(dyn Error + 'static)> = Some(&*error);
+        while let Some(error_of) = cause {
+            if let Some(io) = error_of.downcast_ref::<io::Error>()
+                && matches!(io.kind(), ErrorKind::InvalidInput | ErrorKind::InvalidData)
+            {
+                let what = io.to_string().to_lowercase();
+                return MalformedBodyError { what, source: error }.into();
+            }
+            cause = error_of.source();
+        }
+        error
+    }
 }
 
 /// A body that has just begun may be slower than its least rate for so long, as Kestrel has it: a
@@ -118,6 +146,7 @@ impl Body for RequestBody {
             this.exchange.set_breach(Breach::Slow);
             return Poll::Ready(Some(Err(slow.into())));
         };
+        let frame = frame.map(|frame| frame.map_err(MalformedBodyError::of));
         match &frame {
             Some(Ok(frame)) => {
                 this.received += frame.data_ref().map_or(0, |data| data.len() as u64);

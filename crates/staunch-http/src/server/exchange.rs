@@ -86,6 +86,11 @@ impl Exchange {
         self.step(Step::Between, Step::Head)
     }
 
+    /// Whether nobody has a request of its client: what is said to it is a refusal of hyper's.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.is(Step::Between) || self.is(Step::Head)
+    }
+
     /// How many requests there were, if it waits for the next one.
     pub(super) fn idle_since(&self) -> Option<u32> {
         self.is(Step::Between).then(|| self.0.streams.load(Ordering::Relaxed))

@@ -10,7 +10,7 @@ use hyper::{
 };
 use staunch_ledger::{Account, Observation};
 
-use super::{exchange::Breach, head::Unfit};
+use super::{exchange::Breach, framing::Ambiguity, head::Unfit};
 
 type Refusal = Response<Full<Bytes>>;
 
@@ -40,6 +40,27 @@ pub(super) fn large(announced: u64, most: usize, is_http2: bool) -> Refusal {
 /// The head is not what a head may be.
 pub(super) fn unfit(unfit: Unfit, is_http2: bool) -> Refusal {
     last(refusal(unfit.status(), format!("{}.\n", unfit.text())), is_http2)
+}
+
+/// A refusal that hyper made of what it could not read, with the reason as its body; `None` if it is
+/// something else.
+pub(super) fn with_reason(said: &[u8], ambiguity: Option<Ambiguity>) -> Option<Bytes> {
+    const EMPTY: &str = "content-length: 0\r\n";
+    let head = std::str::from_utf8(said).ok()?;
+    let status =
+        head.strip_prefix("HTTP/1.1 ").or_else(|| head.strip_prefix("HTTP/1.0 "))?.get(..3)?;
+    let (before, after) = head.split_once(EMPTY).filter(|_| head.ends_with("\r\n\r\n"))?;
+    let what = match (status, ambiguity) {
+        ("400", Some(ambiguity)) => ambiguity.text(),
+        ("400", None) => "these bytes are no request of HTTP/1.1",
+        ("414", _) => "the path is too long",
+        ("431", _) => "the head is too long, or has too many headers",
+        _ => return None,
+    };
+    let text = format!("Refused: {what}.\n");
+    let length = text.len();
+    let plain = "content-type: text/plain; charset=utf-8";
+    Some(format!("{before}{plain}\r\ncontent-length: {length}\r\n{after}{text}").into())
 }
 
 /// Path and query are too long.

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use staunch_ledger::Account;
 use staunch_net::{Connection, ReadFor, TlsConnection};
 use tokio::{
@@ -27,6 +27,7 @@ use super::{
     exchange::Exchange,
     frames::{Frames, endless_head},
     framing::{Framing, SPOILED},
+    refusal,
     resting::Heard,
     sniff::PREFACE,
 };
@@ -79,8 +80,9 @@ impl Transport for TlsConnection {
 }
 
 /// What a client is told whose head takes too long (RFC 9110, 15.5.9).
-const LATE: &[u8] =
-    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+const LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\
+    content-type: text/plain; charset=utf-8\r\ncontent-length: 33\r\n\r\n\
+    Refused: the head took too long.\n";
 
 pub(super) struct Socket<T> {
     transport: T,
@@ -91,6 +93,8 @@ pub(super) struct Socket<T> {
     /// What was heard before it was clear who is to read it.
     said: Bytes,
     watch: Watch,
+    /// hyper's own refusal, with its reason, as far as it is not sent.
+    refusal: Option<Box<Bytes>>,
 }
 
 /// The most that a head may have.
@@ -113,7 +117,8 @@ impl<T: Transport> Socket<T> {
         heard: &Heard,
     ) -> Socket<T> {
         let (said, watch) = (Bytes::new(), Watch::Http1(Framing::default()));
-        let mut socket = Socket { transport, exchange, head_time, head_due: None, said, watch };
+        let (head_due, refusal) = (None, None);
+        let mut socket = Socket { transport, exchange, head_time, head_due, said, watch, refusal };
         let mut room = [0; PREFACE.len() + SPOILED.len()];
         let mut buffer = ReadBuf::new(&mut room);
         buffer.put_slice(heard.bytes());
@@ -215,6 +220,33 @@ impl<T: Transport> Socket<T> {
         self.watch = Watch::Spoiled(Box::new(instead));
     }
 
+    /// Whether hyper writes a refusal of its own, which has no body: then it is sent with its reason.
+    fn refuses(&mut self, parts: &[IoSlice<'_>]) -> bool {
+        if !self.exchange.is_unanswered() {
+            return false;
+        }
+        let said: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+        let refusal = refusal::with_reason(&said, self.exchange.ambiguity());
+        let refuses = refusal.is_some();
+        self.refusal = refusal.map(Box::new).or(self.refusal.take());
+        refuses
+    }
+
+    fn poll_refusal(&mut self, cx: &mut Poller<'_>) -> Poll<io::Result<()>> {
+        while let Some(rest) = &mut self.refusal {
+            if rest.is_empty() {
+                self.refusal = None;
+                break;
+            }
+            let written = ready!(Pin::new(&mut self.transport).poll_write(cx, rest))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            rest.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// What has become of a write.
     fn wrote(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Watch::Http2(frames, _) = &mut self.watch {
@@ -286,6 +318,9 @@ impl<T: Transport> AsyncWrite for Socket<T> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.refuses(&[IoSlice::new(bytes)]) {
+            return Poll::Ready(Ok(bytes.len()));
+        }
         let written = Pin::new(&mut this.transport).poll_write(cx, bytes);
         this.wrote(written)
     }
@@ -296,6 +331,9 @@ impl<T: Transport> AsyncWrite for Socket<T> {
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.refuses(parts) {
+            return Poll::Ready(Ok(parts.iter().map(|part| part.len()).sum()));
+        }
         let written = Pin::new(&mut this.transport).poll_write_vectored(cx, parts);
         this.wrote(written)
     }
@@ -308,6 +346,7 @@ impl<T: Transport> AsyncWrite for Socket<T> {
     /// awaited: the read that waits for it was begun before, and the write has hidden that.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        ready!(this.poll_refusal(cx))?;
         ready!(Pin::new(&mut this.transport).poll_flush(cx))?;
         if this.exchange.sent() {
             this.transport.reads_for(ReadFor::Message);
@@ -317,9 +356,11 @@ impl<T: Transport> AsyncWrite for Socket<T> {
 
     /// The end of hyper's connection is not that of ours if it is to be parked.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<io::Result<()>> {
-        if self.exchange.is_parked() {
+        let mut this = self;
+        if this.exchange.is_parked() {
             return Poll::Ready(Ok(()));
         }
-        self.io().poll_shutdown(cx)
+        ready!(this.poll_refusal(cx))?;
+        this.io().poll_shutdown(cx)
     }
 }

@@ -31,6 +31,7 @@ async fn seen(reads: bool, client: impl AsyncFnOnce(SocketAddr)) -> Vec<String> 
         async move {
             let mut answer = text("");
             if reads && request.into_body().collect().await.is_err() {
+                answer = text("what is this?\n");
                 *answer.status_mut() = StatusCode::BAD_REQUEST;
             }
             answer
@@ -62,7 +63,11 @@ async fn check(address: SocketAddr, case: &Case) -> Result<(), String> {
             }
         };
         let wrong = |what| format!("{} in {count} parts: {what}", case.name);
-        let found = statuses(&said_to(address, &parts).await.map_err(wrong)?);
+        let said = said_to(address, &parts).await.map_err(wrong)?;
+        if matches!(case.expected, Expected::Refused(_)) && said.ends_with(b"\r\n\r\n") {
+            return Err(wrong("it is not told why".to_owned()));
+        }
+        let found = statuses(&said);
         if found != expected {
             return Err(wrong(format!("{found:?}, not {expected:?}")));
         }

@@ -6,7 +6,7 @@ use hyper::{
     Response, StatusCode,
     header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER},
 };
-use staunch_http::{RequestBody, SlowBodyError, StreamBody};
+use staunch_http::{MalformedBodyError, RequestBody, SlowBodyError, StreamBody};
 
 use super::{Http, text};
 use crate::service::bodies::NoRoomError;
@@ -53,7 +53,8 @@ fn broken(error: &(dyn std::error::Error + 'static)) -> Response<StreamBody> {
         Some(_) => StatusCode::REQUEST_TIMEOUT,
         None => StatusCode::BAD_REQUEST,
     };
-    text(status, format!("The body broke off: {error}\n"))
+    let what = if error.is::<MalformedBodyError>() { "is wrong" } else { "broke off" };
+    text(status, format!("The body {what}: {error}\n"))
 }
 
 fn no_room() -> Response<StreamBody> {
