@@ -66,6 +66,9 @@ struct GroupView {
     oldest_seconds: f64,
     stalest_seconds: f64,
     overdue: u64,
+    orphans: u64,
+    /// Of one that is overdue, if any is.
+    obligation: String,
 }
 
 /// What was seen to happen, by rule and one by one.
@@ -121,6 +124,8 @@ fn group(group: &Group) -> GroupView {
         oldest_seconds: seconds(group.oldest),
         stalest_seconds: seconds(group.stalest),
         overdue: group.overdue,
+        orphans: group.orphans,
+        obligation: group.obligation.to_string(),
     }
 }
 
@@ -183,7 +188,9 @@ mod tests {
         assert_eq!(shown["totals"]["entries"], 2);
         assert_eq!(shown["totals"]["matching"], 1);
         assert_eq!(shown["totals"]["overdue"], 1);
-        assert_eq!(shown["groups"].as_array().unwrap().len(), 1);
+        let groups = shown["groups"].as_array().unwrap();
+        assert_eq!((groups.len(), &groups[0]["orphans"]), (1, &0.into()));
+        assert_eq!(groups[0]["obligation"], entry["obligation"]);
     }
 
     #[test]

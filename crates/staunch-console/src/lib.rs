@@ -5,6 +5,7 @@
 //!
 //! | path | what |
 //! | --- | --- |
+//! | `/debug/findings` | what leaks, by the rules of `staunch doctor`: the line, the cause, the fix |
 //! | `/debug/pprof/goroutine` | the tasks, as goroutines, for `go tool pprof` or as text |
 //! | `/debug/pprof/heap`, `allocs` | jemalloc's heap profile (feature `jemalloc`) |
 //! | `/debug/pprof/profile` | where CPU time goes |
@@ -36,6 +37,7 @@ mod access;
 #[cfg(feature = "http-client")]
 mod clients;
 mod console;
+mod findings;
 mod guards;
 mod health;
 mod index;

@@ -7,6 +7,7 @@
 
 #[cfg(feature = "http-client")]
 mod clients;
+mod findings;
 mod guards;
 mod pools;
 mod process;
@@ -38,6 +39,7 @@ type Labels = Vec<(&'static str, &'static str)>;
 pub(crate) fn metrics(visit: &Visit<'_>) -> Result<Reply, Refusal> {
     let mut registry = Registry::default();
     ledger(&mut registry, visit.shared.ledger);
+    findings::findings(&mut registry, visit.shared.ledger);
     pools::pools(&mut registry, visit.shared.ledger);
     #[cfg(feature = "http-client")]
     clients::clients(&mut registry, visit.shared.ledger);

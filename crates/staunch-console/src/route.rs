@@ -5,8 +5,8 @@ use hyper::Method;
 use staunch_scope::Blocking;
 
 use crate::{
-    console::Shared, guards, health, index, ledger, metrics, pools, profiles, query::Query,
-    refusal::Refusal, reply::Reply, sockets,
+    console::Shared, findings, guards, health, index, ledger, metrics, pools, profiles,
+    query::Query, refusal::Refusal, reply::Reply, sockets,
 };
 
 /// A path of the console.
@@ -56,6 +56,12 @@ pub(crate) struct Visit<'v> {
 /// In the order in which they are shown.
 pub(crate) static ROUTES: &[Route] = &[
     get("/", "this list", &[], Page::Sure(index::index)),
+    get(
+        "/debug/findings",
+        "what leaks, and the line; format=text for people",
+        findings::PARAMETERS,
+        Page::Guarded(findings::findings),
+    ),
     get("/debug/pprof/", "the profiles", &[], Page::Sure(profiles::index)),
     get(
         "/debug/pprof/goroutine",

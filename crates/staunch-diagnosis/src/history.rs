@@ -60,6 +60,20 @@ impl History {
         }
     }
 
+    /// Forgets every other instant of the older half when there are more than `most`: who watches for
+    /// ever reaches back ever farther, within bounds, and sees best what is near. The first stays.
+    pub fn thin(&mut self, most: usize) {
+        if self.instants.len() <= most {
+            return;
+        }
+        let (older, mut number) = (self.instants.len() / 2, 0);
+        self.instants.retain(|_| {
+            number += 1;
+            number > older || number % 2 == 1
+        });
+        self.members = self.instants.iter().map(|instant| instant.snapshot.members()).sum();
+    }
+
     /// The look that leaves the smallest gap; of several, the earliest. Neither the first nor the last.
     fn least_missed(&self) -> usize {
         let gaps = self.instants.windows(3).map(|around| around[2].at.saturating_sub(around[0].at));
@@ -161,5 +175,18 @@ mod tests {
         }
         let seen: Vec<_> = history.instants().iter().map(|it| it.snapshot.resident).collect();
         assert_eq!(seen, [1, 10, 11, 20].map(Some));
+    }
+
+    #[test]
+    fn who_watches_for_ever_keeps_the_first_the_latest_and_no_more_than_so_many() {
+        let mut history = History::new();
+        for at in 0..1000 {
+            history.add(Duration::from_secs(at), Snapshot::default());
+            history.thin(16);
+            assert!(history.instants().len() <= 16);
+        }
+        let seconds: Vec<u64> = history.instants().iter().map(|it| it.at.as_secs()).collect();
+        assert_eq!((seconds[0], seconds.last()), (0, Some(&999)));
+        assert_eq!(seconds[seconds.len() - 4..], [996, 997, 998, 999]);
     }
 }

@@ -62,6 +62,10 @@ pub struct Group {
     pub stalest: Duration,
     /// How many have broken their promise.
     pub overdue: u64,
+    /// How many have outlived their owner.
+    pub orphans: u64,
+    /// What they promised: one that broke it, if any has.
+    pub obligation: Obligation,
 }
 
 /// Whether a search for leaks can be believed: each ledger hides a leak on purpose for every
@@ -205,28 +209,45 @@ impl Snapshot {
     pub fn groups(&self) -> Vec<Group> {
         let mut groups: HashMap<(Kind, u32, State), Group> = HashMap::new();
         for entry in &self.entries {
-            let group =
-                groups.entry((entry.kind, entry.site, entry.state)).or_insert_with(|| Group {
-                    kind: entry.kind,
-                    born_at: entry.born_at(),
-                    state: entry.state,
-                    count: 0,
-                    bytes: 0,
-                    oldest: Duration::ZERO,
-                    stalest: Duration::ZERO,
-                    overdue: 0,
-                });
-            group.count += 1;
-            group.bytes += entry.bytes();
-            group.oldest = group.oldest.max(entry.age());
-            group.stalest = group.stalest.max(entry.without_progress());
-            group.overdue += u64::from(entry.overdue_by().is_some());
+            let like = (entry.kind, entry.site, entry.state);
+            groups.entry(like).or_insert_with(|| Group::like(entry)).add(entry);
         }
         let mut groups: Vec<Group> = groups.into_values().collect();
         groups.sort_by_key(|group| {
             (std::cmp::Reverse(group.count), group.kind, group.born_at.file(), group.born_at.line())
         });
         groups
+    }
+}
+
+impl Group {
+    /// Of entries like this one, and none of them yet.
+    fn like(entry: &Entry) -> Group {
+        Group {
+            kind: entry.kind,
+            born_at: entry.born_at(),
+            state: entry.state,
+            count: 0,
+            bytes: 0,
+            oldest: Duration::ZERO,
+            stalest: Duration::ZERO,
+            overdue: 0,
+            orphans: 0,
+            obligation: entry.obligation(),
+        }
+    }
+
+    fn add(&mut self, entry: &Entry) {
+        let is_overdue = entry.overdue_by().is_some();
+        if is_overdue && self.overdue == 0 {
+            self.obligation = entry.obligation();
+        }
+        self.count += 1;
+        self.bytes += entry.bytes();
+        self.oldest = self.oldest.max(entry.age());
+        self.stalest = self.stalest.max(entry.without_progress());
+        self.overdue += u64::from(is_overdue);
+        self.orphans += u64::from(entry.orphan);
     }
 }
 

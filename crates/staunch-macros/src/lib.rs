@@ -6,7 +6,8 @@ mod test;
 use proc_macro::TokenStream;
 
 /// Runs an asynchronous test on a ledger of its own, and fails it if anything is left at its
-/// end: a task, a connection, a channel, a lease. Each leftover is named with its birth line.
+/// end: a task, a connection, a channel, a lease. Each leftover is named with its birth line; and
+/// what the doctor's rules find of it, with its cause and what to change.
 ///
 /// Like any test it may return a `Result`, and carry `#[should_panic]` or `#[ignore]`. For a
 /// harness without attributes there is `staunch::testing::Runner`.

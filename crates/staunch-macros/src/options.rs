@@ -54,7 +54,12 @@ impl Options {
     /// The expression for the `Runner` that the options describe.
     pub(crate) fn runner(&self) -> Result<TokenStream> {
         let krate = self.krate.as_ref().map_or_else(|| quote!(::staunch), |path| quote!(#path));
-        let runner = quote!(#krate::testing::Runner);
+        let flavored = self.flavored(&quote!(#krate::testing::Runner))?;
+        Ok(quote!(#flavored.explained_by(#krate::testing::findings)))
+    }
+
+    /// A new `runner` of the flavor that they name.
+    fn flavored(&self, runner: &TokenStream) -> Result<TokenStream> {
         let multi_thread = self.flavor == Some(Flavor::MultiThread);
         match (&self.start_paused, &self.worker_threads) {
             (Some(paused), _) if paused.value && multi_thread => {

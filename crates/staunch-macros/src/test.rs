@@ -72,7 +72,8 @@ mod tests {
             "",
             "#[should_panic] pub async fn t() -> Result<(), E> { f().await? ; Ok(()) }",
             "#[::core::prelude::v1::test] #[should_panic] pub fn t() -> Result<(), E> {
-                ::staunch::testing::Runner::current_thread().run(async { f().await? ; Ok(()) })
+                ::staunch::testing::Runner::current_thread().explained_by(::staunch::testing::findings)
+                    .run(async { f().await? ; Ok(()) })
             }",
         );
     }
@@ -80,8 +81,12 @@ mod tests {
     #[test]
     fn options_choose_the_runner() {
         let runner = |options: &str, expected: &str| {
-            let expected =
-                format!("#[::core::prelude::v1::test] fn t() {{ {expected}.run(async {{}}) }}");
+            let (krate, _) = expected.split_once("::testing").unwrap();
+            let expected = format!(
+                "#[::core::prelude::v1::test] fn t() {{
+                    {expected}.explained_by({krate}::testing::findings).run(async {{}})
+                }}"
+            );
             check(options, "async fn t() {}", &expected);
         };
         runner("start_paused = true", "::staunch::testing::Runner::paused()");

@@ -64,6 +64,7 @@ where
 pub struct Runner {
     flavor: Flavor,
     settle: Duration,
+    explain: Option<fn(Ledger) -> String>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +76,7 @@ enum Flavor {
 
 impl Runner {
     fn new(flavor: Flavor) -> Runner {
-        Runner { flavor, settle: SETTLE }
+        Runner { flavor, settle: SETTLE, explain: None }
     }
 
     /// One thread: what most tests need.
@@ -98,6 +99,14 @@ impl Runner {
     /// otherwise.
     pub fn settle_within(mut self, settle: Duration) -> Runner {
         self.settle = settle;
+        self
+    }
+
+    /// What else to say of a ledger on which something is left: whatever `explain` finds there, an
+    /// empty string being nothing. `#[staunch::test]` has the doctor's rules say why, and what to
+    /// change.
+    pub fn explained_by(mut self, explain: fn(Ledger) -> String) -> Self {
+        self.explain = Some(explain);
         self
     }
 
@@ -134,7 +143,8 @@ impl Runner {
                 let outcome = outcome(scope.await);
                 let tasks = || Handle::current().metrics().num_alive_tasks();
                 let look = || Leftovers::look(*ledger, &HashSet::new(), tasks());
-                (outcome, settle(self.settle, look).await)
+                let left = settle(self.settle, look).await;
+                (outcome, left.map(|left| left.explained(*ledger, self.explain)))
             })
         };
         runtime.shutdown_background(); // a thread that is left must not hang the failing test
@@ -252,6 +262,8 @@ struct Leftovers {
     /// Tasks of the runtime beyond those on the ledger.
     unowned: usize,
     detector: Detector,
+    /// What else there is to say.
+    explanation: String,
 }
 
 impl Leftovers {
@@ -264,7 +276,12 @@ impl Leftovers {
         let owned = entries.iter().filter(|entry| has_task(entry)).count();
         let unowned = tasks.saturating_sub(owned);
         let settled = entries.is_empty() && unowned == 0 && detector == Detector::Awake;
-        (!settled).then_some(Leftovers { entries, unowned, detector })
+        (!settled).then_some(Leftovers { entries, unowned, detector, explanation: String::new() })
+    }
+
+    fn explained(mut self, ledger: Ledger, explain: Option<fn(Ledger) -> String>) -> Leftovers {
+        self.explanation = explain.map(|explain| explain(ledger)).unwrap_or_default();
+        self
     }
 }
 
@@ -295,6 +312,9 @@ impl fmt::Display for Leftovers {
         }
         if self.detector == Detector::Broken {
             write!(f, "\nThe leak detector is broken: it missed its canary.")?;
+        }
+        if !self.explanation.is_empty() {
+            write!(f, "\n{}", self.explanation)?;
         }
         Ok(())
     }

@@ -31,16 +31,19 @@
 //! | connections to lease, and to know who has them | [`pool`], [`pool::Pool`] |
 //! | to take on less before memory or fds run out | `guard::Guard` (feature `guard`) |
 //! | to be told of a leak, with its line | [`patrol`](patrol()) |
+//! | … and its cause and fix, by the rules of `staunch doctor` | `findings::watch` (feature `findings`) |
 //! | to be told of a task that holds up its worker | [`WorkerWatch`] |
 //! | to know what is live, and since when | [`Ledger`], [`ledger`] |
 //! | tests that fail when anything is left | `#[staunch::test]`, `testing` (feature `testing`) |
 //!
 //! # Features
 //! `http`: a server for HTTP/1.1 and HTTP/2, `http::Server`, on which an axum router runs; and a
-//! manager for [`pool`]. `http-client`: `http::Client`. `websocket`: `http::WebSocket`. `guard`:
-//! `guard::Guard`, with `http` also `guard::Shed`; `jemalloc`: `guard::Jemalloc`. `postgres`, `redis`,
+//! manager for [`pool`]. `http-client`: `http::Client`. `websocket`: `http::WebSocket`. `findings`:
+//! `findings::watch`. `guard`: `guard::Guard`, with `http` also `guard::Shed`; `jemalloc`: `guard::Jemalloc`. `postgres`, `redis`,
 //! `tcp`: managers too. `testing`: the test helpers; switch it on in `[dev-dependencies]` only.
 
+#[cfg(feature = "findings")]
+pub use staunch_findings as findings;
 #[cfg(feature = "guard")]
 pub use staunch_guard as guard;
 #[cfg(feature = "http")]
@@ -58,7 +61,7 @@ pub use staunch_scope::{
 #[cfg(feature = "testing")]
 pub use staunch_macros::test;
 #[cfg(feature = "testing")]
-pub use staunch_scope::testing;
+pub mod testing;
 
 /// What most files of a service need: `use staunch::prelude::*`.
 pub mod prelude {

@@ -6,6 +6,7 @@
 mod access;
 #[cfg(feature = "http-client")]
 mod clients;
+mod findings;
 mod go;
 mod guards;
 #[cfg(feature = "jemalloc")]

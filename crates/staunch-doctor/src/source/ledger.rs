@@ -1,6 +1,6 @@
 //! A Staunch service's ledger, as `/debug/ledger` shows it.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use serde::Deserialize;
 use staunch_diagnosis::{EntryGroup, Frame, Snapshot};
@@ -24,7 +24,6 @@ pub enum LedgerSourceError {
 struct Document {
     detector: String,
     groups: Vec<Group>,
-    entries: Vec<Entry>,
 }
 
 #[derive(Deserialize)]
@@ -36,15 +35,8 @@ struct Group {
     bytes: u64,
     oldest_seconds: f64,
     overdue: u64,
-}
-
-#[derive(Deserialize)]
-struct Entry {
-    kind: String,
-    born_at: String,
-    state: String,
+    orphans: u64,
     obligation: String,
-    orphan: bool,
 }
 
 /// Reads the document.
@@ -56,26 +48,16 @@ pub fn read_ledger(document: &[u8]) -> Result<Snapshot, LedgerSourceError> {
     if read.detector != "awake" {
         return Err(LedgerSourceError::Blind { detector: read.detector });
     }
-    let mut known = HashMap::<[&str; 3], (&str, u64)>::new();
-    for entry in &read.entries {
-        let like = [&*entry.kind, &*entry.born_at, &*entry.state];
-        let (_, orphans) = known.entry(like).or_insert((&entry.obligation, 0));
-        *orphans += u64::from(entry.orphan);
-    }
-    let groups = read.groups.iter().map(|group| {
-        let known = known.get(&[&*group.kind, &*group.born_at, &*group.state]);
-        let (obligation, orphans) = known.copied().unwrap_or_default();
-        EntryGroup {
-            kind: group.kind.clone(),
-            birth: line(&group.born_at),
-            state: Some(group.state.clone()),
-            obligation: obligation.to_owned(),
-            count: group.count,
-            overdue: group.overdue,
-            orphans,
-            bytes: group.bytes,
-            oldest: Duration::try_from_secs_f64(group.oldest_seconds).unwrap_or_default(),
-        }
+    let groups = read.groups.into_iter().map(|group| EntryGroup {
+        birth: line(&group.born_at),
+        kind: group.kind,
+        state: Some(group.state),
+        obligation: group.obligation,
+        count: group.count,
+        overdue: group.overdue,
+        orphans: group.orphans,
+        bytes: group.bytes,
+        oldest: Duration::try_from_secs_f64(group.oldest_seconds).unwrap_or_default(),
     });
     Ok(Snapshot { entries: Some(groups.collect()), ..Snapshot::default() })
 }
@@ -92,11 +74,11 @@ mod tests {
 
     const DOCUMENT: &str = r#"{"detector":"awake","totals":{},"groups":[{"kind":"lease",
         "born_at":"src/bank.rs:42","state":"active","count":3,"bytes":10,"oldest_seconds":61.5,
-        "stalest_seconds":1.0,"overdue":2}],"entries":[{"kind":"lease","born_at":"src/bank.rs:42",
-        "state":"active","obligation":"ends by 5s","orphan":true}],"next":null}"#;
+        "stalest_seconds":1.0,"overdue":2,"orphans":1,"obligation":"ends by 5s"}],"entries":[],
+        "next":null}"#;
 
     #[test]
-    fn groups_are_read_with_what_entries_say_of_them() {
+    fn groups_are_read() {
         let groups = read_ledger(DOCUMENT.as_bytes()).unwrap().entries.unwrap();
         let [group] = &groups[..] else { panic!("{groups:?}") };
         assert_eq!((&*group.birth.file, group.birth.line), ("src/bank.rs", 42));

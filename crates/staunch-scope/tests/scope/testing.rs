@@ -43,6 +43,28 @@ async fn the_test_runs_on_a_ledger_of_its_own_with_its_children() -> Result<(), 
     Ok(())
 }
 
+/// What `#[staunch::test]` makes of a test.
+#[test]
+fn a_finding_says_why_and_what_to_change() {
+    let message = panic_of(|| {
+        hasty().explained_by(staunch::testing::findings).run(async {
+            let request = Ledger::current().open(Kind::REQUEST, Obligation::EndsWithParent);
+            let body = request.child(Kind::BODY, Obligation::EndsWithParent);
+            Box::leak(Box::new(body));
+        })
+    });
+    let line = line!() - 4;
+    for expected in [
+        "1 thing is left:\n  body born at",
+        "\nleak: 1 of 1 live bodies have outlived their owner",
+        &format!("\n  born   {}:{line}\n", file!()),
+        "\n  why    whoever the body belonged to has ended",
+        "\n  fix    end or drop it",
+    ] {
+        assert!(message.contains(expected), "no `{expected}` in {message}");
+    }
+}
+
 #[test]
 fn a_leftover_is_named_with_kind_line_label_and_the_value_is_shown() {
     let message = panic_of(|| {

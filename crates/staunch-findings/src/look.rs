@@ -1,0 +1,176 @@
+//! Looks at a ledger again and again, and remembers what it saw.
+
+use std::cmp::Reverse;
+
+use staunch_diagnosis::{EntryGroup, Finding, Frame, History, Options, Snapshot, diagnose};
+use staunch_ledger::{Detector, Group, Ledger, Snapshot as LedgerSnapshot, Stamp};
+
+use crate::{canary, report::Report};
+
+/// Looks that are remembered. When there are more, every other one of the older half is forgotten:
+/// rules see the last looks, and as much of those before as growth needs to be told from noise.
+pub const LOOKS_MAX: usize = 64;
+
+/// Birth lines (by kind and state) that are remembered of a look: those with something overdue
+/// first, then the largest. A program has hundreds.
+pub const GROUPS_MAX: usize = 1000;
+
+/// The rules ask for so many looks before they believe that something grows.
+pub(crate) const LOOKS_OF_GROWTH: usize = 5;
+
+/// Looks at a ledger when it is told to; [`watch`](crate::watch) does so at intervals.
+///
+/// # Examples
+/// ```
+/// use staunch_findings::Lookout;
+/// use staunch_ledger::{Deadline, Kind, Ledger, Obligation};
+/// use std::time::Duration;
+///
+/// let ledger = Ledger::new();
+/// let by = Obligation::EndsBy(Deadline::after(Duration::from_secs(5)));
+/// let forgotten = ledger.open(Kind::FILE, by);
+/// ledger.advance_clock(Duration::from_secs(60));
+///
+/// let mut lookout = Lookout::new(*ledger);
+/// let report = lookout.look();
+/// let birth = report.findings[0].birth.as_ref().unwrap();
+/// let born_at = ledger.entry(forgotten.id()).unwrap().born_at();
+/// assert_eq!((&*birth.file, birth.line), (born_at.file(), born_at.line()));
+/// ```
+#[derive(Debug)]
+pub struct Lookout {
+    ledger: Ledger,
+    history: History,
+    begun: Stamp,
+    looks: u64,
+}
+
+impl Lookout {
+    /// One that has not looked yet.
+    pub fn new(ledger: Ledger) -> Lookout {
+        Lookout { ledger, history: History::new(), begun: ledger.now(), looks: 0 }
+    }
+
+    /// Looks, and says what the rules find in all that it has seen.
+    ///
+    /// Takes about 0.1 µs for each live entry and some for each birth line, allocates, and stops
+    /// nobody.
+    pub fn look(&mut self) -> Report {
+        let seen = self.ledger.snapshot();
+        self.looks += 1;
+        let entries = Some(groups(&seen, self.looks));
+        let at = seen.taken().since(self.begun);
+        self.history.add(at, Snapshot { entries, ..Snapshot::default() });
+        self.history.thin(LOOKS_MAX);
+        let (findings, is_awake) = self.diagnose();
+        let is_awake = is_awake && seen.overdue().1 == Detector::Awake;
+        Report {
+            findings,
+            detector: if is_awake { Detector::Awake } else { Detector::Broken },
+            looks: self.looks,
+            watched: at,
+            unrecorded: seen.unrecorded(),
+        }
+    }
+
+    /// What is found, and whether the canaries were among it.
+    fn diagnose(&self) -> (Vec<Finding>, bool) {
+        let mut findings = diagnose(&self.history, &Options::default());
+        let sees_growth = self.history.instants().len() >= LOOKS_OF_GROWTH;
+        let is_awake = canary::take(&mut findings, sees_growth);
+        (findings, is_awake)
+    }
+}
+
+/// What rules know of a ledger, with the canaries of this look.
+fn groups(seen: &LedgerSnapshot, looks: u64) -> Vec<EntryGroup> {
+    let mut groups = seen.groups();
+    groups.sort_by_key(|group| Reverse((group.overdue, group.count)));
+    groups.truncate(GROUPS_MAX);
+    canary::groups(looks).into_iter().chain(groups.iter().map(entry_group)).collect()
+}
+
+fn entry_group(group: &Group) -> EntryGroup {
+    let Group { born_at, .. } = group;
+    EntryGroup {
+        kind: group.kind.name().to_owned(),
+        // A ledger knows no functions.
+        birth: Frame { function: "".into(), file: born_at.file().into(), line: born_at.line() },
+        state: Some(group.state.name().to_owned()),
+        obligation: group.obligation.to_string(),
+        count: group.count,
+        overdue: group.overdue,
+        orphans: group.orphans,
+        bytes: group.bytes,
+        oldest: group.oldest,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use staunch_ledger::{Account, Kind, Obligation};
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn an_orphan_is_found_by_its_line_and_gone_when_it_ends() {
+        let ledger = Ledger::new();
+        let request = ledger.open(Kind::REQUEST, Obligation::EndsWithParent);
+        let (kept, line) = (request.child(Kind::BODY, Obligation::EndsWithParent), line!());
+        let mut lookout = Lookout::new(*ledger);
+        assert!(lookout.look().findings.is_empty(), "its owner lives");
+        drop(request);
+        assert!(lookout.look().findings.is_empty(), "it may be about to end");
+        let report = lookout.look();
+        let [finding] = &report.findings[..] else { panic!("{report:?}") };
+        assert_eq!(finding.rule, "orphan");
+        assert_eq!(finding.birth.as_ref().unwrap().line, line);
+        drop(kept);
+        assert!(lookout.look().findings.is_empty());
+    }
+
+    #[test]
+    fn what_only_grows_is_found_after_some_looks() {
+        let ledger = Ledger::new();
+        let mut lookout = Lookout::new(*ledger);
+        let mut kept: Vec<Account> = Vec::new();
+        let mut found = Vec::new();
+        for _ in 0..10 {
+            kept.extend((0..10).map(|_| ledger.open(Kind::OTHER, Obligation::EndsWithParent)));
+            ledger.advance_clock(SECOND);
+            let report = lookout.look();
+            assert_eq!(report.detector, Detector::Awake);
+            found.push(report.findings.len());
+        }
+        assert_eq!(found, [0, 0, 0, 0, 1, 1, 1, 1, 1, 1]);
+    }
+
+    #[test]
+    fn the_canaries_are_found_in_each_look_for_ever_and_shown_to_nobody() {
+        let ledger = Ledger::new();
+        let mut lookout = Lookout::new(*ledger);
+        for _ in 0..1000 {
+            ledger.advance_clock(SECOND);
+            let report = lookout.look();
+            assert_eq!((report.detector, report.findings.len()), (Detector::Awake, 0));
+            assert!(lookout.history.instants().len() <= LOOKS_MAX);
+        }
+    }
+
+    #[test]
+    fn a_look_that_misses_a_canary_is_blind() {
+        let ledger = Ledger::new();
+        let mut lookout = Lookout::new(*ledger);
+        lookout.look();
+        // Forgets what the canaries were at the look before, as a rule that fails would.
+        lookout.history.add(
+            lookout.history.last().unwrap().at,
+            Snapshot { entries: Some(Vec::new()), ..Snapshot::default() },
+        );
+        assert_eq!(lookout.look().detector, Detector::Broken);
+    }
+}
