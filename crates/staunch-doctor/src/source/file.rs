@@ -179,53 +179,52 @@ fn open(path: &Path) -> Result<File, SavedError> {
 }
 
 fn read_plain(path: &Path, mut reader: impl BufRead) -> Result<Saved, SavedError> {
-    let path = path.to_owned();
-    let unreadable = |source| SavedError::Read { path: path.clone(), source };
+    let unreadable = |source| SavedError::Read { path: path.to_owned(), source };
     let beginning = reader.fill_buf().map_err(unreadable)?;
     let kind = Kind::of(beginning);
     let begins = excerpt(&String::from_utf8_lossy(beginning));
     let taken = thread_dump_time(beginning);
-    let snapshot = match kind {
-        Kind::Nothing => return Err(SavedError::Empty { path }),
-        Kind::Profile => {
-            let (snapshot, taken) = read_profile(reader, PROFILE_BYTES_MAX)
-                .map_err(|source| SavedError::Profile { path, source })?;
-            return Ok(Saved { snapshot, taken });
-        }
+    let path = path.to_owned();
+    match kind {
+        Kind::Nothing => Err(SavedError::Empty { path }),
+        Kind::Profile => match read_profile(reader, PROFILE_BYTES_MAX) {
+            Ok((snapshot, taken)) => Ok(Saved { snapshot, taken }),
+            Err(source) => Err(SavedError::Profile { path, source }),
+        },
+        _ => match read_text(kind, reader, path) {
+            Ok(snapshot) => Ok(Saved { snapshot, taken }),
+            Err(SavedError::Dump { path, source: GoroutineDumpError::NoGoroutine { .. } }) => {
+                Err(SavedError::Unknown { path, begins })
+            }
+            Err(error) => Err(error),
+        },
+    }
+}
+
+/// Reads a text; goroutines, if it is of no other kind.
+fn read_text(kind: Kind, reader: impl BufRead, path: PathBuf) -> Result<Snapshot, SavedError> {
+    let text = |source| SavedError::Text { path: path.clone(), source };
+    let profile = |source| SavedError::TextProfile { path: path.clone(), source };
+    Ok(match kind {
         Kind::Ledger => {
             let document = document(reader, &path)?;
             read_ledger(&document).map_err(|source| SavedError::Ledger { path, source })?
         }
         Kind::GoroutineText => {
-            let tasks = read_goroutine_text(reader, DOCUMENT_BYTES_MAX);
-            tasks_alone(tasks.map_err(|source| SavedError::TextProfile { path, source })?)
+            tasks_alone(read_goroutine_text(reader, DOCUMENT_BYTES_MAX).map_err(profile)?)
         }
-        Kind::HeapText => {
-            let heap = read_heap_text(reader, DOCUMENT_BYTES_MAX);
-            heap_alone(heap.map_err(|source| SavedError::TextProfile { path, source })?)
-        }
-        Kind::Threads => {
-            let dump = read_thread_dump(reader);
-            dump.map_err(|source| SavedError::Text { path, source })?.into()
-        }
-        Kind::Classes => {
-            let heap = read_class_histogram(reader);
-            heap_alone(heap.map_err(|source| SavedError::Text { path, source })?)
-        }
+        Kind::HeapText => heap_alone(read_heap_text(reader, DOCUMENT_BYTES_MAX).map_err(profile)?),
+        Kind::Threads => read_thread_dump(reader).map_err(text)?.into(),
+        Kind::Classes => heap_alone(read_class_histogram(reader).map_err(text)?),
         Kind::Sockets => {
-            let sockets = read_sockets(reader);
-            let sockets = sockets.map_err(|source| SavedError::Text { path, source })?;
-            Snapshot { sockets: Some(sockets), ..Snapshot::default() }
+            let sockets = Some(read_sockets(reader).map_err(text)?);
+            Snapshot { sockets, ..Snapshot::default() }
         }
-        Kind::Goroutines => match read_goroutine_dump(reader, &GoroutineDumpLimits::default()) {
-            Ok(tasks) => tasks_alone(tasks),
-            Err(GoroutineDumpError::NoGoroutine { .. }) => {
-                return Err(SavedError::Unknown { path, begins });
-            }
-            Err(source) => return Err(SavedError::Dump { path, source }),
-        },
-    };
-    Ok(Saved { snapshot, taken })
+        Kind::Goroutines | Kind::Nothing | Kind::Profile => {
+            let tasks = read_goroutine_dump(reader, &GoroutineDumpLimits::default());
+            tasks_alone(tasks.map_err(|source| SavedError::Dump { path, source })?)
+        }
+    })
 }
 
 fn tasks_alone(tasks: Tasks) -> Snapshot {
@@ -296,7 +295,7 @@ impl<R: Read, F: Fn() -> bool> Read for Ending<R, F> {
 
 #[cfg(test)]
 mod tests {
-    use std::{cell::Cell, io::Write as _};
+    use std::{cell::Cell, error::Error, io::Write as _};
 
     use flate2::{Compression, write::GzEncoder};
 
@@ -311,7 +310,13 @@ mod tests {
     }
 
     fn refused(bytes: &[u8]) -> String {
-        crate::watch::chain(&read_file(written(bytes).path()).unwrap_err())
+        chain(&read_file(written(bytes).path()).unwrap_err())
+    }
+
+    /// With all that is behind it.
+    fn chain(error: &dyn Error) -> String {
+        let behind = error.source().map(chain).unwrap_or_default();
+        format!("{error}: {behind}")
     }
 
     fn packed(bytes: &[u8]) -> Vec<u8> {
@@ -344,7 +349,7 @@ mod tests {
 
     #[test]
     fn what_is_nothing_or_unknown_says_so() {
-        assert!(refused(b"").ends_with("is empty: save it again"), "{}", refused(b""));
+        assert!(refused(b"").contains("is empty: save it again"), "{}", refused(b""));
         assert!(refused(b"\n\n").contains("is empty"), "{}", refused(b"\n\n"));
         let unknown = refused(b"hello\x1b[31m\nworld\n");
         for part in
@@ -374,7 +379,7 @@ mod tests {
         let pieces = Cell::new(0);
         let is_enough = || pieces.replace(pieces.get() + 1) == 2;
         let error = read_saved(file.path(), is_enough).unwrap_err();
-        assert!(crate::watch::chain(&error).contains("not read to its end"), "{error}");
+        assert!(chain(&error).contains("not read to its end"), "{error}");
         assert_eq!(pieces.get(), 3);
     }
 

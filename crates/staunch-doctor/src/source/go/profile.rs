@@ -29,7 +29,9 @@ pub enum ProfileError {
     #[error("cannot read the profile, or it is cut off")]
     Read(#[source] io::Error),
     /// It is larger than the limit.
-    #[error("the profile has more than {limit} bytes, unpacked: raise the limit to read it")]
+    #[error(
+        "the profile has more than {limit} bytes, unpacked, which is the most that is read of one"
+    )]
     TooLarge {
         /// The limit.
         limit: u64,

@@ -46,7 +46,9 @@ pub enum TextProfileError {
         text: String,
     },
     /// The profile is larger than the limit.
-    #[error("line {line}: the profile has more than {limit} bytes: raise the limit to read it")]
+    #[error(
+        "line {line}: the profile has more than {limit} bytes, which is the most that is read of one"
+    )]
     TooLarge {
         /// The line at which the limit was passed.
         line: u64,
