@@ -39,8 +39,8 @@ pub(super) async fn saved(
         }
     }
     notes.extend(order::order(&mut read));
+    let targets = read.iter().map(|(name, _)| name.clone()).collect();
     let history = history(read.into_iter().map(|(_, saved)| saved.snapshot));
-    let targets = files.iter().map(ToString::to_string).collect();
     notes.extend(lacking(&history));
     Ok(Seen { targets, history, is_timed: false, notes })
 }
