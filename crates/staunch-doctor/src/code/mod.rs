@@ -93,31 +93,11 @@ impl Reading<'_> {
             place.code = wait.as_ref().and_then(Line::quote);
         }
         let cause = cause(finding, [&birth, &wait]);
-        let lines = [&cause, &birth, &wait];
-        let repairs = lines.iter().filter_map(|it| it.as_ref()).filter_map(|line| {
-            let spot = |it: &Option<Line>| {
-                it.as_ref().filter(|it| Rc::ptr_eq(&it.package, &line.package)).map(|it| it.spot)
-            };
-            let suspicion = Suspicion {
-                rule: rule(finding),
-                birth: spot(&birth),
-                wait: spot(&wait),
-                cause: spot(&cause),
-            };
-            let is_go = Language::of(&line.named) == Some(Language::Go);
-            let repair = is_go.then(|| go::repair(&line.package, &suspicion)).flatten()?;
-            Some((line, repair))
-        });
-        let mut repairs: Vec<_> = repairs.collect();
-        let best = repairs.iter().position(|(_, it)| !it.edits.is_empty()).unwrap_or(0);
-        if best < repairs.len() {
-            let (line, repair) = repairs.swap_remove(best);
-            let named = lines.into_iter().flatten().find(|it| {
-                Rc::ptr_eq(&it.package, &line.package) && it.spot.file == repair.spot.file
-            });
-            let source = &line.package.files[repair.spot.file];
-            let named = named.map_or(source.name.clone(), |it| it.named.clone());
-            tell(finding, source, &named, repair);
+        let lines = Lines { cause, birth, wait };
+        if let Some((package, repair)) = lines.repair(rule(finding)) {
+            let source = &package.files[repair.spot.file];
+            let named = lines.named(&package, repair.spot.file).unwrap_or(&source.name);
+            tell(finding, source, named, repair);
         }
     }
 
@@ -179,6 +159,51 @@ impl Reading<'_> {
         let package = Rc::new(Package { files });
         self.packages.insert(folder, Rc::clone(&package));
         package
+    }
+}
+
+/// The lines of a finding that were found again.
+struct Lines {
+    cause: Option<Line>,
+    birth: Option<Line>,
+    wait: Option<Line>,
+}
+
+impl Lines {
+    fn all(&self) -> impl Iterator<Item = &Line> {
+        [&self.cause, &self.birth, &self.wait].into_iter().flatten()
+    }
+
+    /// What is to be changed in one of their packages, and better what can be.
+    fn repair(&self, rule: &str) -> Option<(Rc<Package>, Repair)> {
+        let mut packages: Vec<&Rc<Package>> = Vec::new();
+        for line in self.all().filter(|it| Language::of(&it.named) == Some(Language::Go)) {
+            if !packages.iter().any(|it| Rc::ptr_eq(it, &line.package)) {
+                packages.push(&line.package);
+            }
+        }
+        let repairs = packages.into_iter().filter_map(|package| {
+            let repair = go::repair(package, &self.suspicion(rule, package))?;
+            Some((Rc::clone(package), repair))
+        });
+        let mut repairs: Vec<_> = repairs.collect();
+        let best = repairs.iter().position(|(_, it)| !it.edits.is_empty()).unwrap_or(0);
+        (!repairs.is_empty()).then(|| repairs.swap_remove(best))
+    }
+
+    /// What is known of the leak within one package.
+    fn suspicion<'r>(&self, rule: &'r str, package: &Rc<Package>) -> Suspicion<'r> {
+        let spot = |line: &Option<Line>| {
+            line.as_ref().filter(|it| Rc::ptr_eq(&it.package, package)).map(|it| it.spot)
+        };
+        let (birth, wait) = (spot(&self.birth), spot(&self.wait));
+        Suspicion { rule, birth, wait, cause: spot(&self.cause) }
+    }
+
+    /// How the program names a file, if one of the lines is in it.
+    fn named(&self, package: &Rc<Package>, file: usize) -> Option<&str> {
+        let is_in = |it: &&Line| Rc::ptr_eq(&it.package, package) && it.spot.file == file;
+        self.all().find(is_in).map(|it| it.named.as_str())
     }
 }
 

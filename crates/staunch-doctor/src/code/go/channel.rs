@@ -59,6 +59,34 @@ pub(super) fn send(package: &Package, suspicion: &Suspicion<'_>) -> Option<Repai
     })
 }
 
+/// A send, again and again, by somebody who has a context and does not look at it.
+pub(super) fn send_or_leave(package: &Package, suspicion: &Suspicion<'_>) -> Option<Repair> {
+    let spot = suspicion.wait?;
+    let file = package.file(spot);
+    let statement = package.statement(spot).filter(|it| it.kind() == "send_statement")?;
+    let is_case = statement.parent().is_some_and(|it| it.kind() == "communication_case");
+    let function = syntax::function(statement).filter(|_| !is_case)?;
+    let mut functions = around(statement).filter(|it| syntax::is_function(*it));
+    let end = functions.find_map(|it| super::http::context(file, it))?;
+    let (indent, code) = (file.indent(first(statement)), file.code(statement));
+    let lines =
+        ["select {", &format!("case {code}:"), &format!("case <-{end}.Done():"), "\treturn", "}"];
+    let lines = lines.iter().map(|it| format!("{indent}{it}")).collect();
+    let is_sure = !syntax::has_results(function)
+        && first(statement) == last(statement)
+        && file.has_own_lines(statement);
+    Some(Repair {
+        spot: Spot::of(spot.file, statement),
+        cause: format!("the send waits for a receiver alone, and not for the end of `{end}`"),
+        fix: format!("send in a `select` with `case <-{end}.Done(): return` at"),
+        edits: if is_sure {
+            vec![Edit::replace(first(statement), last(statement), lines)]
+        } else {
+            Vec::new()
+        },
+    })
+}
+
 /// A receive on which nobody sends: whoever sends closes the channel on every path.
 pub(super) fn receive(package: &Package, suspicion: &Suspicion<'_>) -> Option<Repair> {
     let spot = suspicion.wait?;

@@ -41,7 +41,7 @@ pub(super) fn request(package: &Package, suspicion: &Suspicion<'_>) -> Option<Re
 }
 
 /// The context that a function is given.
-fn context(file: &File, function: Node<'_>) -> Option<String> {
+pub(super) fn context(file: &File, function: Node<'_>) -> Option<String> {
     syntax::parameters(file, function).into_iter().find_map(|(name, kind)| match kind {
         "context.Context" => Some(name.to_owned()),
         "*http.Request" => Some(format!("{name}.Context()")),

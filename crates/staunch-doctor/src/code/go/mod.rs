@@ -86,7 +86,9 @@ fn shapes(rule: &str) -> &'static [Shape] {
         | "descriptor-not-closed"
         | "cancel-not-called"
         | "timer-not-stopped" => &[release::repair],
-        "chan-send" => &[release::before_check, lease::give_back, channel::send],
+        "chan-send" => {
+            &[release::before_check, lease::give_back, channel::send, channel::send_or_leave]
+        }
         "chan-receive" => &[ticker::endless, lease::give_back, channel::receive],
         "handler-blocked" => {
             &[release::before_check, ticker::endless, lease::give_back, held::lock, http::request]

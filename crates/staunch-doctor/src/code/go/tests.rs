@@ -289,3 +289,18 @@ fn a_row_has_nothing_to_close() {
     check_none("rows-not-closed", &text("QueryRow(q).Scan(&x)"));
     check_none("rows-not-closed", &text("Exec(q)"));
 }
+
+#[test]
+fn who_sends_again_and_again_looks_at_the_context() {
+    let text = |head: &str, send: &str| {
+        format!("func f({head}) {{\n\tfor v := range list {{\n\t\t{send} // wait, cause\n\t}}\n}}")
+    };
+    check(
+        "chan-send",
+        &text("ctx context.Context, c chan int", "c <- v"),
+        &["-c <- v", "+select {", "+case c <- v:", "+case <-ctx.Done():", "+return", "+}"],
+    );
+    check_none("chan-send", &text("c chan int", "c <- v"));
+    let results = text("ctx context.Context, c chan int", "c <- v").replace(") {", ") error {");
+    check("chan-send", &results, NONE);
+}
