@@ -21,6 +21,12 @@ pub(crate) enum Command {
     /// Find what leaks in a service, and the line. Exit code 0: nothing; 1: findings; 2: it could not
     /// be examined.
     Doctor(Doctor),
+    /// See the doctor at work: a small service with one leak after the other, for a quarter of a minute.
+    /// Needs nothing. Exit code 0: each was named, and nothing found after the repair; 1: otherwise.
+    Demo(Demo),
+    /// The service of the demo.
+    #[command(name = "demo-service", hide = true)]
+    DemoService,
 }
 
 #[derive(Debug, clap::Args)]
@@ -75,6 +81,16 @@ pub(crate) struct Doctor {
     /// A header of each request, for services that want to know who asks.
     #[arg(long, value_name = "NAME: VALUE", value_parser = header)]
     pub(crate) header: Vec<(String, String)>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Demo {
+    /// The leaks to show, by name; all of them otherwise.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) only: Vec<String>,
+    /// Look twice as often.
+    #[arg(long)]
+    pub(crate) fast: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

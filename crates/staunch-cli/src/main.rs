@@ -6,6 +6,7 @@
 
 mod args;
 mod check;
+mod demo;
 mod doctor;
 mod outcome;
 mod print;
@@ -31,5 +32,7 @@ fn main() -> ExitCode {
         Command::Run(run) => run::run(&run),
         Command::Check(check) => check::check(&check),
         Command::Doctor(doctor) => doctor::doctor(&doctor),
+        Command::Demo(demo) => demo::demo(&demo),
+        Command::DemoService => demo::service(),
     }
 }

@@ -1,15 +1,16 @@
 //! A run in its stages: serve; drain, with the admin endpoint still there to be asked; end.
 //!
 //! Three scopes, one in the other. The innermost has the listeners, and stops with the first
-//! signal. The one around it has the admin endpoint and the patrol, and stops when the last
+//! signal. The one around it has the admin endpoint and the watch for leaks, and stops when the last
 //! listener has drained. The outermost has no grace: a second signal stops it, and so cuts
 //! whatever is left.
 
 use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
 use staunch_console::{Phase, Readiness};
+use staunch_findings::watch;
 use staunch_gateway::Gateway;
-use staunch_scope::{Context, Scope, ScopeBuilder, patrol};
+use staunch_scope::{Context, Scope, ScopeBuilder};
 
 use crate::{
     outcome::Books,
@@ -82,8 +83,8 @@ impl Run {
                         Ok(())
                     });
                 }
-                scope.spawn_named("patrol", async move {
-                    let Err(_asked_to_stop) = patrol(patrol_every).await;
+                scope.spawn_named("findings", async move {
+                    let Err(_asked_to_stop) = watch(patrol_every).await;
                     Ok(())
                 });
                 serve(bound.listeners, bound.gateway, &serving, &readiness, &books, grace).await;

@@ -8,6 +8,7 @@
 mod abuse;
 mod bodies;
 mod client;
+mod demo;
 mod doctor;
 mod drain;
 mod ending;
