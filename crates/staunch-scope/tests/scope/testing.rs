@@ -51,7 +51,7 @@ fn a_finding_says_why_and_what_to_change() {
             let request = Ledger::current().open(Kind::REQUEST, Obligation::EndsWithParent);
             let body = request.child(Kind::BODY, Obligation::EndsWithParent);
             Box::leak(Box::new(body));
-        })
+        });
     });
     let line = line!() - 4;
     for expected in [
