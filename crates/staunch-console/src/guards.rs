@@ -33,6 +33,8 @@ struct GuardView {
     /// Requests refused, by priority, and by reason.
     refused: Map<String, Value>,
     shrinkers: Vec<ShrinkerView>,
+    /// Idle connections closed since fds ran short.
+    idle_closed: u64,
 }
 
 /// Somebody who gives something back.
@@ -69,6 +71,7 @@ impl GuardView {
             level_began: began.map(|(level, n)| (level.name().into(), (*n).into())).collect(),
             refused: refused(status),
             shrinkers: status.shrinkers.iter().map(ShrinkerView::new).collect(),
+            idle_closed: status.idle_closed,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{fmt, panic::Location, sync::Arc};
 use staunch_scope::{Scope, watch};
 
 use crate::{
-    Admission, GuardOptions, GuardOptionsError, GuardStatus, Level, Priority, Refused,
+    Admission, Closing, GuardOptions, GuardOptionsError, GuardStatus, Level, Priority, Refused,
     Registration, registry, sampler::Sampler, shared::Shared, shrinkers::Pressing,
 };
 
@@ -141,6 +141,37 @@ impl Guard {
     ) -> Registration {
         let key = self.shared.shrinkers.add(level, name, Box::new(shrink));
         Registration::new(Arc::downgrade(&self.shared), key)
+    }
+
+    /// Has `close` asked for idle connections when fds run short, if
+    /// [`Reaction::CloseIdle`](crate::Reaction::CloseIdle) is among the reactions: it closes those that
+    /// were idle for the longest, no more than it is asked for, and says how many. Until the registration
+    /// is dropped, the guard keeps whatever `close` holds. It is called where [`on`](Guard::on) calls.
+    ///
+    /// # Examples
+    /// ```
+    /// # use staunch_guard::{Guard, GuardOptions};
+    /// # use staunch_net::{Endpoint, Limits, Listener, SocketOptions};
+    /// fn watched(guard: &Guard, listener: Listener) -> (Listener, staunch_guard::Registration) {
+    ///     let control = listener.control();
+    ///     let closes = guard.closes_idle(move |it| control.close_idle(it.most, it.at_least));
+    ///     let guard = guard.clone();
+    ///     (listener.refuse_while(move || guard.refuses_connections()), closes)
+    /// }
+    /// ```
+    pub fn closes_idle(
+        &self,
+        close: impl Fn(Closing) -> usize + Send + Sync + 'static,
+    ) -> Registration {
+        let key = self.shared.shrinkers.key();
+        self.shared.closers.add(key, Arc::new(close));
+        Registration::new(Arc::downgrade(&self.shared), key)
+    }
+
+    /// Whether a listener should refuse connections now
+    /// ([`Reaction::RefuseConnections`](crate::Reaction::RefuseConnections)). One load.
+    pub fn refuses_connections(&self) -> bool {
+        self.shared.refuses_connections[self.level() as usize]
     }
 
     /// What it sees now, and has done.

@@ -11,7 +11,7 @@
 //! | [`Guard`], [`GuardOptions`] | the one that looks |
 //! | [`Watermarks`], [`Reactions`], [`Reaction`] | where each level begins, and what is done there |
 //! | [`Guard::admit`], [`Admission`], [`Refused`] | whether a request may begin |
-//! | [`Guard::on`], [`Registration`] | who gives something back |
+//! | [`Guard::on`], [`Guard::closes_idle`], [`Registration`] | who gives something back |
 //! | [`GradientOptions`] | a limit of concurrency that follows how fast answers are made |
 //! | [`MemorySource`], [`Allocator`] | figures of your own |
 //! | [`Pressure`], [`Reading`], [`Gradient`] | the pure core: no I/O, no clock |
@@ -28,6 +28,7 @@
 //! 5. What is not known, a limit or an allocator, is said once, and not guessed.
 
 mod admission;
+mod closing;
 mod growth;
 mod guard;
 mod level;
@@ -55,6 +56,7 @@ pub use crate::shed::{Shed, ShedBody, ShedService, Shedding, is_stream};
 pub use crate::source::jemalloc::{Jemalloc, JemallocError};
 pub use crate::{
     admission::{Admission, Refused, Why},
+    closing::Closing,
     guard::Guard,
     level::Level,
     limiter::gradient::{Gradient, GradientError, GradientOptions},

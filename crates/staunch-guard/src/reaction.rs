@@ -18,6 +18,12 @@ pub enum Reaction {
     RefuseStreams,
     /// Refuses requests of this priority and of lesser ones; [`Priority::Critical`] never.
     Shed(Priority),
+    /// Closes idle connections when fds run short, those idle for the longest first, until fewer are open
+    /// than at the mark of the first level that lists this ([`Guard::closes_idle`](crate::Guard::closes_idle)).
+    CloseIdle,
+    /// Refuses connections, where a listener asks for it
+    /// ([`Guard::refuses_connections`](crate::Guard::refuses_connections)).
+    RefuseConnections,
     /// Lowers the limit of concurrency, if there is one
     /// ([`GuardOptions::concurrency`](crate::GuardOptions::concurrency)), look after look.
     LowerConcurrency,
@@ -31,20 +37,23 @@ pub struct Reactions {
     /// Purge, which costs nobody anything but a moment of one processor, and call what was
     /// registered for this level.
     pub warn: Vec<Reaction>,
-    /// Purge, shrink, refuse streams, which would stay for long, and shed what can wait; and lower
-    /// the limit of concurrency.
+    /// Purge, shrink, close idle connections, refuse streams, which would stay for long, and shed what can
+    /// wait; and lower the limit of concurrency.
     pub shed: Vec<Reaction>,
-    /// The same, and everything is shed that may be.
+    /// The same, and everything is shed that may be, connections too.
     pub refuse: Vec<Reaction>,
 }
 
 impl Default for Reactions {
     fn default() -> Reactions {
-        use Reaction::{LowerConcurrency, Purge, RefuseStreams, Shed, Shrink};
+        use Reaction::{
+            CloseIdle, LowerConcurrency, Purge, RefuseConnections, RefuseStreams, Shed, Shrink,
+        };
+        let shed = [Purge, Shrink, CloseIdle, RefuseStreams, LowerConcurrency];
         Reactions {
             warn: vec![Purge, Shrink],
-            shed: vec![Purge, Shrink, RefuseStreams, Shed(Priority::Low), LowerConcurrency],
-            refuse: vec![Purge, Shrink, RefuseStreams, Shed(Priority::High), LowerConcurrency],
+            shed: [&shed[..], &[Shed(Priority::Low)]].concat(),
+            refuse: [&shed[..], &[Shed(Priority::High), RefuseConnections]].concat(),
         }
     }
 }
@@ -61,6 +70,11 @@ impl Reactions {
 
     pub(crate) fn has(&self, level: Level, reaction: Reaction) -> bool {
         self.of(level).contains(&reaction)
+    }
+
+    /// The first level up to `level` that lists it.
+    pub(crate) fn first(&self, level: Level, reaction: Reaction) -> Option<Level> {
+        Level::ALL.into_iter().filter(|it| *it <= level).find(|it| self.has(*it, reaction))
     }
 
     /// The greatest priority that is refused at `level`.

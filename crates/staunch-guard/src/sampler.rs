@@ -114,6 +114,9 @@ impl Sampler {
             self.pressing.level = level;
             self.repeat_at = None;
             self.shared.set_level(level);
+            if level == Level::Normal {
+                self.shared.closers.relax();
+            }
             self.told.changes += 1;
         }
         self.tell_if_due(&reading);
@@ -160,7 +163,8 @@ impl Sampler {
             limiter.lower();
         }
         let now = self.shared.now();
-        let gives = reactions.has(level, Reaction::Purge) || reactions.has(level, Reaction::Shrink);
+        let gives = [Reaction::Purge, Reaction::Shrink, Reaction::CloseIdle];
+        let gives = gives.into_iter().any(|reaction| reactions.has(level, reaction));
         let is_due = self.repeat_at.is_none_or(|at| now >= at);
         if !gives || !is_due || self.is_reacting.swap(true, Ordering::Relaxed) {
             return;
@@ -230,6 +234,9 @@ impl Round {
     fn run(&self) {
         let options = &self.shared.options;
         let does = |reaction| options.reactions.has(self.pressing.level, reaction);
+        if does(Reaction::CloseIdle) {
+            self.shared.close_idle(self.pressing.level);
+        }
         if does(Reaction::Shrink) {
             for shrinker in self.shared.shrinkers.for_level(self.pressing.level) {
                 shrinker.run(self.pressing);

@@ -14,7 +14,7 @@ use staunch_scope::watch;
 use tokio::time::Instant;
 
 use crate::{
-    GuardOptions, Level, Priority, Reaction, Why, limiter::Limiter, room::Room,
+    GuardOptions, Level, Priority, Reaction, Why, closing::Closers, limiter::Limiter, room::Room,
     shrinkers::Shrinkers, source::Sample, status::GuardStatus,
 };
 
@@ -26,6 +26,7 @@ pub(crate) struct Shared {
     /// By level: the greatest priority that is refused, and whether streams are.
     pub(crate) sheds: [Option<Priority>; 4],
     pub(crate) refuses_streams: [bool; 4],
+    pub(crate) refuses_connections: [bool; 4],
     pub(crate) in_flight: AtomicUsize,
     pub(crate) room: Room,
     pub(crate) limiter: Option<Limiter>,
@@ -34,6 +35,7 @@ pub(crate) struct Shared {
     /// Gone with the sampler: nobody else sends.
     levels: Mutex<Option<watch::Sender<Level>>>,
     pub(crate) shrinkers: Shrinkers,
+    pub(crate) closers: Closers,
     sample: Mutex<Sample>,
     /// How often each level began.
     pub(crate) began: [AtomicU64; 4],
@@ -52,12 +54,15 @@ impl Shared {
             level: AtomicU8::new(Level::Normal as u8),
             sheds: Level::ALL.map(|level| reactions.shed(level)),
             refuses_streams: Level::ALL.map(|level| reactions.has(level, Reaction::RefuseStreams)),
+            refuses_connections: Level::ALL
+                .map(|level| reactions.has(level, Reaction::RefuseConnections)),
             in_flight: AtomicUsize::new(0),
             room: Room::new(),
             limiter: options.concurrency.map(Limiter::new),
             epoch: Instant::now(),
             levels: Mutex::new(Some(levels)),
             shrinkers: Shrinkers::default(),
+            closers: Closers::default(),
             sample: Mutex::default(),
             began: Default::default(),
             refused: Default::default(),
@@ -140,6 +145,7 @@ impl Shared {
                 })
                 .collect(),
             shrinkers: self.shrinkers.names(),
+            idle_closed: count(&self.closers.closed),
         }
     }
 }

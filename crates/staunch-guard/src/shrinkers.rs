@@ -50,11 +50,17 @@ impl Shrinkers {
         name: &'static str,
         shrink: Box<dyn Fn(Pressing) + Send + Sync>,
     ) -> u64 {
-        let mut table = self.table();
-        let key = table.next;
-        table.next += 1;
-        table.all.push(Arc::new(Shrinker { key, level, name, shrink, ran: AtomicU64::new(0) }));
+        let key = self.key();
+        let ran = AtomicU64::new(0);
+        self.table().all.push(Arc::new(Shrinker { key, level, name, shrink, ran }));
         key
+    }
+
+    /// One that no registration has.
+    pub(crate) fn key(&self) -> u64 {
+        let mut table = self.table();
+        table.next += 1;
+        table.next
     }
 
     fn remove(&self, key: u64) {
@@ -113,6 +119,7 @@ impl Drop for Registration {
     fn drop(&mut self) {
         if let Some(guard) = self.guard.upgrade() {
             guard.shrinkers.remove(self.key);
+            guard.closers.remove(self.key);
         }
     }
 }

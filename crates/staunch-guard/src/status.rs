@@ -41,6 +41,8 @@ pub struct GuardStatus {
     pub refused: Vec<(Priority, Why, u64)>,
     /// What is called from which level on ([`Guard::on`](crate::Guard::on)), and how often it was.
     pub shrinkers: Vec<(Level, &'static str, u64)>,
+    /// Idle connections that were closed since fds ran short.
+    pub idle_closed: u64,
 }
 
 impl GuardStatus {

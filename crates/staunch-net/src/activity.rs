@@ -5,7 +5,7 @@
 //! writes, and are looked at by the watchdog.
 
 use std::{
-    sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed},
     time::Duration,
 };
 
@@ -61,6 +61,8 @@ pub(crate) struct Activity {
     reading: AtomicU8,
     /// Why the watchdog cut the connection, as its number; 0 while it has not.
     pub(crate) cut: AtomicU8,
+    /// Its task has nothing in hand but the wait for what the peer says next.
+    at_rest: AtomicBool,
     /// Since when the peer has taken nothing of what waits for it.
     unsent_since: AtomicU32,
     /// When the message that is incomplete was first waited for.
@@ -74,6 +76,7 @@ impl Activity {
         Activity {
             reading: AtomicU8::new(reading as u8),
             cut: AtomicU8::new(0),
+            at_rest: AtomicBool::new(false),
             unsent_since: AtomicU32::new(0),
             message_since: AtomicU32::new(0),
             sent: AtomicU32::new(0),
@@ -92,6 +95,15 @@ impl Activity {
     /// What the ledger shows: a peer that does not take its bytes comes first.
     pub(crate) fn state(&self) -> State {
         if self.is_unsent() { State::Write } else { self.reading().state() }
+    }
+
+    /// Whether it may be closed and nobody loses anything: its task says so, and nothing is unsent.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.at_rest.load(Relaxed) && !self.is_unsent() && self.cut.load(Relaxed) == 0
+    }
+
+    pub(crate) fn set_at_rest(&self, at_rest: bool) {
+        self.at_rest.store(at_rest, Relaxed);
     }
 
     /// Reading waits: for the first byte if there was none, else for `what`.

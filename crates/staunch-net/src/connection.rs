@@ -16,6 +16,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Weak, atomic::Ordering},
     task::{Context as Poller, Poll, ready},
+    time::Duration,
 };
 
 use staunch_ledger::{Account, EntryId, State};
@@ -73,6 +74,11 @@ impl Core {
         &self.activity
     }
 
+    /// How long nothing has moved.
+    pub(crate) fn still(&self) -> Duration {
+        self.account.ledger().now().since(self.account.progress())
+    }
+
     /// Ends the connection, once; the task that waits on it is woken by the kernel.
     ///
     /// A peer between messages sees an orderly end. One in the middle of something sees a
@@ -88,7 +94,9 @@ impl Core {
         }
         // Neither can fail in a way that matters: the peer may have gone meanwhile.
         let _ = match reason {
-            CutReason::FirstByte | CutReason::Idle => self.socket.shutdown(Shutdown::Both),
+            CutReason::FirstByte | CutReason::Idle | CutReason::Pressure => {
+                self.socket.shutdown(Shutdown::Both)
+            }
             _ => self.socket.abort(),
         };
         true
@@ -255,6 +263,13 @@ impl Connection {
             }
         }
         account.set_state(activity.state());
+    }
+
+    /// Says whether it is at rest: nothing is in hand but the wait for what the peer says next. One that
+    /// is may be closed when something runs short ([`Control::close_idle`](crate::Control::close_idle));
+    /// one of which nobody says so is not.
+    pub fn rests(&self, at_rest: bool) {
+        self.core.activity.set_at_rest(at_rest);
     }
 
     /// Tells the peer that no more bytes will come.

@@ -14,6 +14,7 @@ mod bind_error;
 mod buffer;
 mod chunks;
 mod connection;
+mod control;
 mod dial;
 mod limit;
 mod limits;
@@ -37,6 +38,7 @@ pub use crate::{
     bind_error::BindError,
     chunks::{Chunks, chunks},
     connection::{Closer, Connection, ReadFor, WriteAll},
+    control::Control,
     dial::{
         DatagramError, DialError, DialOptions, Dialer, HttpProxy, UdpPeer, dial_tcp, dial_tls,
         dial_udp, dial_unix,

@@ -28,6 +28,7 @@ use crate::{
     admission::{Admitted, Source},
     bind_error::BindError,
     connection::Connection,
+    control::{Control, Refuses},
     limits::Limits,
     listening::Listening,
     observe::observe,
@@ -103,12 +104,12 @@ impl fmt::Display for Endpoint {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct Listener {
     socket: ListenerSocket,
     endpoint: Endpoint,
     account: Account,
     listening: Arc<Listening>,
+    refuses: Option<Box<Refuses>>,
 }
 
 #[derive(Debug)]
@@ -173,7 +174,8 @@ impl Drop for UnlinkOnDrop {
 pub struct Served {
     /// Connections accepted.
     pub accepted: u64,
-    /// Connections reset because their address had too many.
+    /// Connections reset because their address had too many, or while connections were refused
+    /// ([`Listener::refuse_while`]).
     pub refused: u64,
     /// Connections that did not end within the drain deadline and were cut.
     pub cut: Vec<Forced>,
@@ -205,6 +207,18 @@ impl Listener {
     /// Where it listens, with the port that the system chose.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
+    }
+
+    /// A way to ask something of it while it serves.
+    pub fn control(&self) -> Control {
+        Control::new(&self.listening)
+    }
+
+    /// Resets connections as soon as they are accepted, as long as `refuses` says so: it is asked for
+    /// each, and must be quick. A peer is told at once so, rather than wait in the kernel's backlog.
+    #[must_use]
+    pub fn refuse_while(self, refuses: impl Fn() -> bool + Send + Sync + 'static) -> Listener {
+        Listener { refuses: Some(Box::new(refuses)), ..self }
     }
 
     /// Accepts connections and runs `handler` for each, until `context` is cancelled; then
@@ -349,7 +363,7 @@ impl UnattachedListener {
                 ListenerSocket::Unix(tokio::net::UnixListener::from_std(listener)?, unlink)
             }
         };
-        Ok(Listener { socket, endpoint, account, listening })
+        Ok(Listener { socket, endpoint, account, listening, refuses: None })
     }
 }
 
@@ -523,6 +537,11 @@ impl Accepting {
 
     /// A place in the counts; `None` refuses the connection.
     fn admit(&mut self, peer: Option<SocketAddr>) -> Option<Admitted> {
+        if self.listener.refuses.as_ref().is_some_and(|refuses| refuses()) {
+            self.refused += 1;
+            tracing::debug!(peer = ?peer, "refused: no connections are taken for the time being");
+            return None;
+        }
         let listening = &self.listener.listening;
         let most = listening.limits().connections_per_ip;
         let source = peer.map(|peer| Source::of(peer.ip()));
@@ -553,6 +572,12 @@ impl Accepting {
             account.peer(peer);
         }
         Connection::new(socket, account, listening, admitted, Reading::New)
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener").field("endpoint", &self.endpoint).finish_non_exhaustive()
     }
 }
 

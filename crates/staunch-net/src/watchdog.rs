@@ -12,6 +12,7 @@
 //! least the shortest limit to run, so no cut comes later than its limit by more than a tick.
 
 use std::{
+    cmp::Reverse,
     convert::Infallible,
     fmt,
     num::NonZeroU32,
@@ -52,6 +53,8 @@ pub enum CutReason {
     Lifetime,
     /// The handshake took too long.
     Handshake,
+    /// It was at rest, and something ran short ([`Control::close_idle`](crate::Control::close_idle)).
+    Pressure,
 }
 
 /// A connection was cut by the watchdog; the error of whatever its task was doing.
@@ -66,6 +69,8 @@ pub struct Cut {
 enum Limit {
     Time(Duration),
     BytesPerSecond(u32),
+    /// Not one of its own.
+    Process,
 }
 
 impl Cut {
@@ -80,12 +85,13 @@ impl fmt::Display for Limit {
         match self {
             Limit::Time(limit) => write!(f, "{limit:?}"),
             Limit::BytesPerSecond(rate) => write!(f, "{rate} bytes a second"),
+            Limit::Process => f.write_str("of the process"),
         }
     }
 }
 
 impl CutReason {
-    const ALL: [CutReason; 9] = [
+    const ALL: [CutReason; 10] = [
         CutReason::FirstByte,
         CutReason::Idle,
         CutReason::ReadStall,
@@ -95,6 +101,7 @@ impl CutReason {
         CutReason::SendRate,
         CutReason::Lifetime,
         CutReason::Handshake,
+        CutReason::Pressure,
     ];
 
     /// Its number in an atomic; 0 is "not cut".
@@ -118,6 +125,7 @@ impl CutReason {
             CutReason::SendRate => "cut-send-rate",
             CutReason::Lifetime => "cut-lifetime",
             CutReason::Handshake => "cut-handshake",
+            CutReason::Pressure => "cut-pressure",
         }
     }
 
@@ -132,6 +140,7 @@ impl CutReason {
             CutReason::WriteStall => limits.write_stall,
             CutReason::Lifetime => limits.lifetime,
             CutReason::Handshake => Some(limits.handshake),
+            CutReason::Pressure => return Cut { reason: self, limit: Limit::Process },
             CutReason::SendRate => None,
         };
         let limit = time.map_or(Limit::BytesPerSecond(limits.min_send_rate), Limit::Time);
@@ -151,6 +160,7 @@ impl fmt::Display for CutReason {
             CutReason::SendRate => "the peer reads too slowly",
             CutReason::Lifetime => "its lifetime is over",
             CutReason::Handshake => "no handshake",
+            CutReason::Pressure => "it was at rest, and something ran short",
         })
     }
 }
@@ -242,6 +252,19 @@ impl Watchdog {
                 }
             }
         }
+    }
+
+    /// Closes up to `most` connections that have been at rest for `at_least`, the longest first; how many.
+    pub(crate) fn close_idle(&self, most: usize, at_least: Duration) -> usize {
+        let mut watched: Vec<_> =
+            self.wheel().values().filter_map(|watched| watched.core.upgrade()).collect();
+        // From here on without the wheel, as in `look`.
+        watched.retain(|core| core.activity().is_at_rest() && core.still() >= at_least);
+        watched.sort_by_cached_key(|core| Reverse(core.still()));
+        let ended = watched
+            .iter()
+            .filter(|core| core.activity().is_at_rest() && core.cut(CutReason::Pressure));
+        ended.take(most).count()
     }
 
     /// Looks at whoever is due. Cuts after the wheel is unlocked: whoever comes or goes needs the

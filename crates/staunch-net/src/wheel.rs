@@ -39,6 +39,11 @@ impl<T> Wheel<T> {
         self.live
     }
 
+    /// All of them, in no order.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
+        self.items.iter().filter_map(|item| item.value.as_ref())
+    }
+
     /// Adds an item to be looked at in `ticks` (at least 1), and returns its key.
     pub(crate) fn insert(&mut self, value: T, ticks: u32) -> u32 {
         let key = self.free;

@@ -62,7 +62,9 @@ fn figures(registry: &mut Registry, guards: &[GuardStatus]) {
 fn events(registry: &mut Registry, guards: &[GuardStatus]) {
     let changes = counters(registry, "staunch_guard_level_changes", "How often a level began");
     let shed = counters(registry, "staunch_guard_shed", "Requests refused");
+    let closed = counters(registry, "staunch_guard_idle_closed", "Idle connections closed for fds");
     for guard in guards {
+        closed.get_or_create(&vec![("guard", guard.name)]).inc_by(guard.idle_closed);
         for (level, count) in guard.level_began {
             let labels: Labels = vec![("guard", guard.name), ("level", level.name())];
             changes.get_or_create(&labels).inc_by(count);

@@ -43,6 +43,7 @@ impl<T: Transport> Resting<T> {
             let heard = self.poll_hear(cx);
             if heard.is_pending() {
                 self.transport.reads_for(ReadFor::Message);
+                self.transport.rests(true);
                 with_current_account(|task| task.set_state(State::Idle));
             }
             heard

@@ -43,6 +43,9 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + sealed::Sealed + 's
 
     /// Says what the read is for that has just been pending.
     fn reads_for(&self, what: ReadFor);
+
+    /// Says whether it is at rest: nothing but the next request is awaited.
+    fn rests(&self, at_rest: bool);
 }
 
 mod sealed {
@@ -63,6 +66,10 @@ impl Transport for Connection {
     fn reads_for(&self, what: ReadFor) {
         self.reads_for(what);
     }
+
+    fn rests(&self, at_rest: bool) {
+        self.rests(at_rest);
+    }
 }
 
 impl Transport for TlsConnection {
@@ -76,6 +83,10 @@ impl Transport for TlsConnection {
 
     fn reads_for(&self, what: ReadFor) {
         self.reads_for(what);
+    }
+
+    fn rests(&self, at_rest: bool) {
+        self.rests(at_rest);
     }
 }
 
@@ -148,6 +159,7 @@ impl<T: Transport> Socket<T> {
     /// What was read, but not understood, is to be read again.
     pub(super) fn unread(&mut self, said: Bytes) {
         if !said.is_empty() {
+            self.transport.rests(false);
             self.exchange.received();
             self.said = said;
         }
@@ -185,6 +197,7 @@ impl<T: Transport> Socket<T> {
     }
 
     fn received(&mut self, buffer: &mut ReadBuf<'_>, before: usize) {
+        self.transport.rests(false);
         let begins = self.exchange.received();
         if begins {
             self.head_due = None;
@@ -270,6 +283,7 @@ impl<T: Transport> Socket<T> {
         if self.exchange.is_answering() {
             self.transport.account().touch();
             self.transport.reads_for(ReadFor::Leaving);
+            self.transport.rests(false);
         } else if self.exchange.is_receiving() {
             self.transport.reads_for(ReadFor::Rest);
         } else if self.exchange.is_in_head() {
@@ -350,6 +364,7 @@ impl<T: Transport> AsyncWrite for Socket<T> {
         ready!(Pin::new(&mut this.transport).poll_flush(cx))?;
         if this.exchange.sent() {
             this.transport.reads_for(ReadFor::Message);
+            this.transport.rests(true);
         }
         Poll::Ready(Ok(()))
     }

@@ -153,7 +153,7 @@ async fn curl_hears_of_a_body_over_its_limit() {
                 ]);
                 curl.args(["--data-binary", "@-"]).arg(url);
                 let mut curl = curl.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-                let sent = curl.stdin.take().map(|mut stdin| stdin.write_all(&[0; 8 << 20]));
+                let sent = curl.stdin.take().map(|mut stdin| stdin.write_all(&vec![0; 8 << 20]));
                 drop(sent); // it may hang up before the end
                 let said = curl.wait_with_output()?;
                 Ok(String::from_utf8_lossy(&said.stdout).into_owned())

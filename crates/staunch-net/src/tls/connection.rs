@@ -121,6 +121,11 @@ impl TlsConnection {
         self.connection().reads_for(what);
     }
 
+    /// As [`Connection::rests`].
+    pub fn rests(&self, at_rest: bool) {
+        self.connection().rests(at_rest);
+    }
+
     /// Writes all of `parts`, one after the other, in as few TLS records as they fit into, and
     /// flushes them.
     ///
