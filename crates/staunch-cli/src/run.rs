@@ -92,6 +92,7 @@ async fn serve(file: Option<&Path>, config: &Config) -> anyhow::Result<Outcome> 
         books: Arc::clone(&books),
         grace: config.drain.grace,
         patrol_every: config.patrol.every,
+        guard: config.guard.as_ref().map(service::guard_options),
     };
     stages::run(run, &mut signals).await;
     let unaccounted = unaccounted(ledger);

@@ -10,6 +10,7 @@ use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 use staunch_console::{Phase, Readiness};
 use staunch_findings::watch;
 use staunch_gateway::Gateway;
+use staunch_guard::{Guard, GuardOptions, GuardOptionsError};
 use staunch_scope::{Context, Scope, ScopeBuilder};
 
 use crate::{
@@ -33,6 +34,8 @@ pub(crate) struct Run {
     pub(crate) grace: Duration,
     /// How often to look for leaks.
     pub(crate) patrol_every: Duration,
+    /// What is watched, and done under pressure.
+    pub(crate) guard: Option<GuardOptions>,
 }
 
 /// Serves until a signal comes, and drains; or cuts at once when another one comes.
@@ -69,12 +72,13 @@ pub(crate) async fn run(run: Run, signals: &mut Signals) {
 
 impl Run {
     async fn stages(self, serving: Context) -> Result<(), Infallible> {
-        let Run { bound, readiness, books, reload, grace, patrol_every } = self;
+        let Run { bound, readiness, books, reload, grace, patrol_every, guard } = self;
         let around = ScopeBuilder::<Infallible>::new(&Context::current())
             .grace(grace + MARGIN)
             .run(async |scope| {
+                let guard = guard.and_then(|options| start_guard(&scope, options));
                 if let Some(admin) = bound.admin {
-                    start(&scope, admin, &books);
+                    start(&scope, admin, None, &books);
                 }
                 if let Some(reload) = reload {
                     let reloading = reload.keep_current(scope.clone());
@@ -87,7 +91,8 @@ impl Run {
                     let Err(_asked_to_stop) = watch(patrol_every).await;
                     Ok(())
                 });
-                serve(bound.listeners, bound.gateway, &serving, &readiness, &books, grace).await;
+                let listeners = (bound.listeners, bound.gateway);
+                serve(listeners, &serving, guard, &readiness, &books, grace).await;
                 scope.stop();
                 Ok(())
             })
@@ -99,9 +104,9 @@ impl Run {
 
 /// Serves what is not the admin endpoint, until `serving` is cancelled and all have drained.
 async fn serve(
-    listeners: Vec<Service>,
-    gateway: Option<Gateway>,
+    (listeners, gateway): (Vec<Service>, Option<Gateway>),
     serving: &Context,
+    guard: Option<Guard>,
     readiness: &Readiness,
     books: &Arc<Books>,
     grace: Duration,
@@ -110,14 +115,14 @@ async fn serve(
         .grace(grace + MARGIN)
         .run(async |scope| {
             for listener in listeners {
-                start(&scope, listener, books);
+                start(&scope, listener, guard.clone(), books);
             }
             if let Some(gateway) = gateway {
                 let (context, books) = (scope.context().clone(), Arc::clone(books));
                 let readiness = readiness.clone();
                 scope.spawn_named("gateway", async move {
                     let ready = || readiness.advance(Phase::Ready);
-                    books.gateway(gateway.serve(&context, ready).await);
+                    books.gateway(gateway.serve(&context, guard, ready).await);
                     Ok(())
                 });
             } else {
@@ -129,10 +134,15 @@ async fn serve(
     books.scope_ended(ended.result, ended.forced);
 }
 
-fn start(scope: &Scope<Infallible>, service: Service, books: &Arc<Books>) {
+fn start_guard(scope: &Scope<Infallible>, options: GuardOptions) -> Option<Guard> {
+    let failed = |error: &GuardOptionsError| tracing::error!(%error, "nothing is guarded");
+    Guard::start(scope, options).inspect_err(failed).ok()
+}
+
+fn start(scope: &Scope<Infallible>, service: Service, guard: Option<Guard>, books: &Arc<Books>) {
     let (context, books) = (scope.context().clone(), Arc::clone(books));
     scope.spawn_named("listener", async move {
-        service.serve(&context, &books).await;
+        service.serve(&context, guard.as_ref(), &books).await;
         Ok(())
     });
 }

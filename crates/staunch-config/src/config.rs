@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::admin::Admin;
 use crate::error::ConfigErrors;
 use crate::file;
+use crate::guard::Guard;
 use crate::listener::{Listener, StreamListener};
 use crate::log::Log;
 use crate::overlap::Claims;
@@ -29,6 +30,8 @@ pub struct Config {
     pub drain: Drain,
     /// Memory shared by all connections.
     pub memory: Memory,
+    /// When it takes on less, before memory or descriptors run out; `None` if that is switched off.
+    pub guard: Option<Guard>,
     /// The search for leaks that nobody asked for.
     pub patrol: Patrol,
     /// What is served; at least one, each with its own name and address.
@@ -109,6 +112,7 @@ impl Config {
         let runtime = section.table("runtime", Runtime::read);
         let drain = section.table("drain", Drain::read);
         let memory = section.table("memory", Memory::read);
+        let guard = section.table("guard", Guard::read);
         let patrol = section.table("patrol", Patrol::read);
         if !section.has("listener") {
             section.missing("listener", "nothing would be served; write a [[listener]]".to_owned());
@@ -134,7 +138,7 @@ impl Config {
         let routes = routes.into_iter().map(|placed| placed.route).collect();
         let services = services.into_iter().map(|(service, _)| service).collect();
         let config =
-            Self { admin, log, runtime, drain, memory, patrol, listeners, routes, services };
+            Self { admin, log, runtime, drain, memory, guard, patrol, listeners, routes, services };
         config.check_shares(section);
         Some(config)
     }

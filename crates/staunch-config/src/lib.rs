@@ -32,6 +32,7 @@ mod config;
 mod duration;
 mod error;
 mod file;
+mod guard;
 mod listener;
 mod log;
 mod overlap;
@@ -46,6 +47,7 @@ pub use self::admin::Admin;
 pub use self::config::Config;
 pub use self::duration::{HumanDuration, ParseDurationError};
 pub use self::error::{ConfigError, ConfigErrors, Position};
+pub use self::guard::{Guard, GuardMarks, GuardReaction, GuardReactions};
 pub use self::listener::{
     DatagramLimits, DatagramListener, DatagramProtocol, Linger, Listener, SocketOptions,
     StreamAddress, StreamLimits, StreamListener, StreamProtocol, Tls,

@@ -11,6 +11,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use staunch_guard::{Guard, Layer, Registration, Shed};
 use staunch_http::{HttpLimits, Server, handler};
 use staunch_net::{Connection, Listener, Served, TlsConfig, TlsConnection, UnattachedListener};
 use staunch_pool::PoolOptionsError;
@@ -46,6 +47,8 @@ pub(crate) struct Job {
     pub(crate) place: Place,
     pub(crate) listeners: Vec<Share>,
     pub(crate) plans: watch::Receiver<Arc<Plan>>,
+    /// Says what may be taken on.
+    pub(crate) guard: Option<Guard>,
     /// How long a drain may take.
     pub(crate) grace: Duration,
     /// Cancelled when everything is to end at once.
@@ -143,7 +146,7 @@ pub(crate) fn run(asked: &Blocking, job: Job) -> Result<Vec<(String, Served)>, C
 /// Two scopes, one in the other: the listeners stop when they are asked, and the connections to the
 /// servers when all listeners have drained, since what was begun may need them.
 async fn serve(context: Context, job: Job) -> Result<Vec<(String, Served)>, CoreError> {
-    let Job { place, listeners, plans, grace, up, .. } = job;
+    let Job { place, listeners, plans, guard, grace, up, .. } = job;
     let mut served = Vec::new();
     let around = ScopeBuilder::<CoreError>::new(&context.without_cancel())
         .grace(MARGIN)
@@ -157,7 +160,7 @@ async fn serve(context: Context, job: Job) -> Result<Vec<(String, Served)>, Core
                 keeping.await;
                 Ok(())
             });
-            served = listen(&context, listeners, &shared, grace, &up).await;
+            served = listen(&context, listeners, (&shared, guard.as_ref()), grace, &up).await;
             scope.stop();
             Ok(())
         })
@@ -176,7 +179,7 @@ async fn serve(context: Context, job: Job) -> Result<Vec<(String, Served)>, Core
 async fn listen(
     context: &Context,
     shares: Vec<Share>,
-    shared: &Arc<Shared>,
+    (shared, guard): (&Arc<Shared>, Option<&Guard>),
     grace: Duration,
     up: &watch::Sender<usize>,
 ) -> Vec<(String, Served)> {
@@ -187,9 +190,9 @@ async fn listen(
         .run(async |scope| {
             for share in shares {
                 let (context, shared) = (scope.context().clone(), Arc::clone(shared));
-                let into = Arc::clone(&into);
+                let (into, guard) = (Arc::clone(&into), guard.cloned());
                 scope.spawn_named("listener", async move {
-                    let served = share.serve(&context, shared).await;
+                    let served = share.serve(&context, shared, guard.as_ref()).await;
                     into.lock().unwrap_or_else(PoisonError::into_inner).extend(served);
                     Ok(())
                 });
@@ -206,38 +209,59 @@ async fn listen(
 }
 
 impl Share {
-    async fn serve(self, context: &Context, core: Arc<Shared>) -> Option<(String, Served)> {
+    async fn serve(
+        self,
+        context: &Context,
+        core: Arc<Shared>,
+        guard: Option<&Guard>,
+    ) -> Option<(String, Served)> {
         let Share { name, listener, tls, speaks } = self;
         let listener = listener
             .attach()
             .inspect_err(|error| tracing::error!(listener = name, %error, "cannot listen"))
             .ok()?;
+        let (listener, _closes) = guarded(listener, guard);
         let served = match speaks {
-            Speaks::Http(limits) => http(&name, listener, context, tls, limits, core).await,
+            Speaks::Http(limits) => {
+                let forward = Forward { core, listener: name.clone(), is_secure: tls.is_some() };
+                http(forward, listener, context, tls.as_ref(), limits, guard).await
+            }
             Speaks::Tcp(service) => bytes(service, listener, context, tls, core).await,
         };
         Some((name, served))
     }
 }
 
+/// The listener, which closes idle connections and refuses new ones as long as `guard` has it so.
+pub fn guarded(listener: Listener, guard: Option<&Guard>) -> (Listener, Option<Registration>) {
+    let Some(guard) = guard else { return (listener, None) };
+    let control = listener.control();
+    let closes = guard.closes_idle(move |it| control.close_idle(it.most, it.at_least));
+    let guard = guard.clone();
+    (listener.refuse_while(move || guard.refuses_connections()), Some(closes))
+}
+
 async fn http(
-    name: &str,
+    forward: Forward,
     listener: Listener,
     context: &Context,
-    tls: Option<TlsConfig>,
+    tls: Option<&TlsConfig>,
     limits: HttpLimits,
-    core: Arc<Shared>,
+    guard: Option<&Guard>,
 ) -> Served {
-    let (listener_name, is_secure) = (name.to_owned(), tls.is_some());
-    let forward = Arc::new(Forward { core, listener: listener_name, is_secure });
+    let forward = Arc::new(forward);
     let service = handler(move |request| {
         let forward = Arc::clone(&forward);
         async move { forward.answer(request).await }
     });
     let server = Server::new(limits);
-    match tls {
-        None => server.serve(listener, context, service).await,
-        Some(tls) => server.serve_tls(listener, context, &tls, service).await,
+    match (guard.map(Shed::new), tls) {
+        (None, None) => server.serve(listener, context, service).await,
+        (None, Some(tls)) => server.serve_tls(listener, context, tls, service).await,
+        (Some(shed), None) => server.serve(listener, context, shed.layer(service)).await,
+        (Some(shed), Some(tls)) => {
+            server.serve_tls(listener, context, tls, shed.layer(service)).await
+        }
     }
 }
 

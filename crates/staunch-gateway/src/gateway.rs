@@ -9,6 +9,7 @@ use std::{
 };
 
 use staunch_config::Config;
+use staunch_guard::Guard;
 use staunch_http::HttpLimits;
 use staunch_net::{
     BindError, Datagram, Endpoint, Limits, Served, SocketOptions, TlsConfig, UdpServed, UdpServer,
@@ -146,11 +147,16 @@ impl Gateway {
     }
 
     /// Serves until `context` is cancelled, and drains: what was begun is finished within the grace.
-    /// `ready` is called once all cores accept.
+    /// `ready` is called once all cores accept. No more is taken on than `guard` admits.
     ///
     /// # Cancel safety
     /// Dropping it closes the listeners and cuts the connections at once.
-    pub async fn serve(self, context: &Context, ready: impl FnOnce()) -> Done {
+    pub async fn serve(
+        self,
+        context: &Context,
+        guard: Option<Guard>,
+        ready: impl FnOnce(),
+    ) -> Done {
         let done = Arc::new(Mutex::new(Done::default()));
         // A thread cannot be forced, but what runs on it can: when this future is dropped.
         let cut = CancellationToken::new();
@@ -160,7 +166,7 @@ impl Gateway {
             .grace(grace + GRACE_MARGIN)
             .run(async |scope| {
                 let (up, mut accepting) = watch::channel(0);
-                let cores = self.start(&scope, &cut, &up, &into);
+                let cores = self.start(&scope, guard.as_ref(), &cut, &up, &into);
                 while accepting.latest() < cores {
                     if accepting.changed().await.is_err() {
                         return Ok(()); // asked to stop meanwhile
@@ -180,6 +186,7 @@ impl Gateway {
     fn start(
         self,
         scope: &Scope<Infallible>,
+        guard: Option<&Guard>,
         cut: &CancellationToken,
         up: &watch::Sender<usize>,
         done: &Arc<Mutex<Done>>,
@@ -190,7 +197,8 @@ impl Gateway {
             let shares = listeners.iter_mut().filter_map(Listening::share).collect();
             let plans = control.plans.subscribe();
             let (place, cut) = ((core, cores.get()), cut.clone());
-            let job = Job { place, listeners: shares, plans, grace, cut, up: up.clone() };
+            let (up, guard) = (up.clone(), guard.cloned());
+            let job = Job { place, listeners: shares, plans, guard, grace, cut, up };
             let done = Arc::clone(done);
             let _owned_by_scope = scope.blocking(move |asked| {
                 match core::run(asked, job) {

@@ -28,4 +28,7 @@ mod tunnel;
 mod udp;
 mod upstream;
 
-pub use crate::gateway::{Control, Done, Gateway, Setup};
+pub use crate::{
+    core::guarded,
+    gateway::{Control, Done, Gateway, Setup},
+};

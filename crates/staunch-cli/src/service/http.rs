@@ -10,7 +10,9 @@ use bytes::Bytes;
 use hyper::{
     Method, Request, Response, StatusCode,
     header::{ALLOW, CONTENT_TYPE, HeaderValue},
+    http::request::Parts,
 };
+use staunch_guard::{Guard, Layer, Priority, Shed};
 use staunch_http::{BodyLimits, HttpLimits, RequestBody, Server, StreamBody, handler};
 use staunch_net::{Listener, Served, TlsConfig};
 use staunch_scope::{Context, sleep};
@@ -51,24 +53,40 @@ impl Http {
         Http { limits, bodies, streams: Routes::default() }
     }
 
-    /// Serves until `context` is cancelled, and drains.
-    pub(crate) async fn serve(self, listener: Listener, context: &Context) -> Served {
-        let (server, http) = (Server::new(self.limits.clone()), Arc::new(self));
-        let service = handler(move |request| answer(Arc::clone(&http), request));
-        server.serve(listener, context, service).await
-    }
-
-    /// [`serve`](Http::serve) over TLS.
-    pub(crate) async fn serve_tls(
+    /// Serves until `context` is cancelled, and drains; over TLS if there is `tls`, and no more than
+    /// `guard` admits.
+    pub(crate) async fn serve(
         self,
         listener: Listener,
         context: &Context,
-        tls: &TlsConfig,
+        tls: Option<&TlsConfig>,
+        guard: Option<&Guard>,
     ) -> Served {
         let (server, http) = (Server::new(self.limits.clone()), Arc::new(self));
         let service = handler(move |request| answer(Arc::clone(&http), request));
-        server.serve_tls(listener, context, tls, service).await
+        let shed = guard.map(|guard| Shed::new(guard).priority(priority).streams(is_stream));
+        match (shed, tls) {
+            (None, None) => server.serve(listener, context, service).await,
+            (None, Some(tls)) => server.serve_tls(listener, context, tls, service).await,
+            (Some(shed), None) => server.serve(listener, context, shed.layer(service)).await,
+            (Some(shed), Some(tls)) => {
+                server.serve_tls(listener, context, tls, shed.layer(service)).await
+            }
+        }
     }
+}
+
+/// Health is asked for most of all under pressure; what takes its time can come again.
+fn priority(request: &Parts) -> Priority {
+    match request.uri.path() {
+        "/healthz" => Priority::Critical,
+        "/slow" | "/download" | "/upload" => Priority::Low,
+        _ => Priority::Normal,
+    }
+}
+
+fn is_stream(request: &Parts) -> bool {
+    matches!(request.uri.path(), "/sse" | "/ws") || staunch_guard::is_stream(request)
 }
 
 async fn answer(http: Arc<Http>, request: Request<RequestBody>) -> Response<StreamBody> {

@@ -3,6 +3,7 @@
 mod bind;
 mod bodies;
 mod echo;
+mod guarding;
 mod http;
 mod udp_echo;
 
@@ -10,13 +11,14 @@ use std::fmt;
 
 use staunch_console::Console;
 use staunch_gateway::Gateway;
+use staunch_guard::{Guard, Registration};
 use staunch_net::{Listener, TlsConfig, UdpServer};
 use staunch_scope::Context;
 
 use self::http::Http;
 use crate::outcome::Books;
 
-pub(crate) use self::bind::bind_all;
+pub(crate) use self::{bind::bind_all, guarding::options as guard_options};
 
 /// A listener that is bound, and what will be served on it.
 pub(crate) struct Service {
@@ -53,6 +55,30 @@ enum Protocol {
     UdpEcho(UdpServer),
 }
 
+impl Protocol {
+    /// With its listener guarded.
+    fn guarded(self, guard: Option<&Guard>) -> (Protocol, Option<Registration>) {
+        let mut closes = None;
+        let mut guarded = |listener| {
+            let (listener, registration) = staunch_gateway::guarded(listener, guard);
+            closes = registration;
+            listener
+        };
+        let protocol = match self {
+            Protocol::Echo(listener) => Protocol::Echo(guarded(listener)),
+            Protocol::EchoTls { listener, tls, line_limit } => {
+                Protocol::EchoTls { listener: guarded(listener), tls, line_limit }
+            }
+            Protocol::Http(listener, http) => Protocol::Http(guarded(listener), http),
+            Protocol::HttpTls { listener, tls, http } => {
+                Protocol::HttpTls { listener: guarded(listener), tls, http }
+            }
+            unguarded @ (Protocol::Admin(..) | Protocol::UdpEcho(_)) => unguarded,
+        };
+        (protocol, closes)
+    }
+}
+
 impl Service {
     pub(crate) fn name(&self) -> &str {
         &self.name
@@ -70,9 +96,11 @@ impl Service {
         }
     }
 
-    /// Serves until `context` is cancelled, drains, and books what was served.
-    pub(crate) async fn serve(self, context: &Context, books: &Books) {
-        let served = match self.protocol {
+    /// Serves until `context` is cancelled, drains, and books what was served. The admin endpoint asks no
+    /// guard: it is there to be asked under pressure.
+    pub(crate) async fn serve(self, context: &Context, guard: Option<&Guard>, books: &Books) {
+        let (protocol, _closes) = self.protocol.guarded(guard);
+        let served = match protocol {
             Protocol::UdpEcho(server) => {
                 return books.datagrams(&self.name, server.serve(context, udp_echo::echo).await);
             }
@@ -81,9 +109,9 @@ impl Service {
                 let handler = move |connection| echo::echo_tls(connection, line_limit);
                 listener.serve_tls(context, &tls, handler).await
             }
-            Protocol::Http(listener, http) => http.serve(listener, context).await,
+            Protocol::Http(listener, http) => http.serve(listener, context, None, guard).await,
             Protocol::HttpTls { listener, tls, http } => {
-                http.serve_tls(listener, context, &tls).await
+                http.serve(listener, context, Some(&tls), guard).await
             }
             Protocol::Admin(listener, console) => {
                 let handler = move |connection| console.clone().serve(connection);

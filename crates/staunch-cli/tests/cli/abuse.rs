@@ -220,7 +220,9 @@ const FILES: usize = 64;
 
 #[test]
 fn out_of_files_who_is_there_is_served() {
-    let server = Server::start_with_files(FILES, LISTENER);
+    // A guard would refuse them before.
+    let unguarded = format!("[guard]\nenabled = false\n{LISTENER}");
+    let server = Server::start_with_files(FILES, &unguarded);
     check_beside(Healthy::Stays, server, |server| {
         let mut there = server.client();
         there.echo("before the flood");

@@ -44,6 +44,17 @@ pub(crate) fn choice<T: Copy>(choices: &[(&str, T)]) -> impl Fn(&DeValue<'_>) ->
     }
 }
 
+/// A list of some of a few words.
+pub(crate) fn choices<T: Copy>(choices: &[(&str, T)]) -> impl Fn(&DeValue<'_>) -> Parsed<Vec<T>> {
+    move |value| {
+        let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
+        let wrong = || format!("must be a list of some of {}", list(&words));
+        let one = choice(choices);
+        let items = value.as_array().ok_or_else(wrong)?.iter();
+        items.map(|item| one(item.get_ref()).map_err(|_| wrong())).collect()
+    }
+}
+
 /// A whole number that fits `T`.
 pub(crate) fn count<T: TryFrom<NonZeroUsize>>(
     range: RangeInclusive<usize>,

@@ -1,7 +1,7 @@
 //! What a file means that leaves keys out, and the embedded default.
 
 use std::collections::BTreeSet;
-use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
+use std::num::{NonZeroU8, NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -58,6 +58,11 @@ fn the_defaults_are_those_documented() {
     assert_eq!(config.drain.grace, Duration::from_secs(10));
     assert_eq!((config.memory.buffers.get(), config.memory.bodies.get()), (64 << 20, 64 << 20));
     assert_eq!(config.patrol.every, Duration::from_secs(10));
+    let guard = config.guard.unwrap();
+    let marks = [guard.marks.warn, guard.marks.shed, guard.marks.refuse].map(NonZeroU8::get);
+    assert_eq!((guard.every, marks), (Duration::from_millis(50), [75, 90, 95]));
+    assert_eq!((guard.memory, guard.growth.get()), (None, 10_000_000));
+    assert_eq!(guard.growth_window, Duration::from_secs(10));
 
     let [Listener::Stream(echo), Listener::Datagram(udp), Listener::Stream(_)] =
         &config.listeners[..]
@@ -107,7 +112,7 @@ fn the_default_also_parses_with_every_key_set() {
 /// The allowed keys of every table, as the message about an unknown one lists them.
 #[test]
 fn the_default_names_every_key() {
-    let tables = "[admin]\n?\n[log]\n?\n[runtime]\n?\n[drain]\n?\n[memory]\n?\n";
+    let tables = "[admin]\n?\n[log]\n?\n[runtime]\n?\n[drain]\n?\n[memory]\n?\n[guard]\n?\n";
     let echo = "?\n[listener.limits]\n?\n[listener.socket]\n?\n[listener.tls]\n?\n";
     let udp = "[[listener]]\nname='b'\nprotocol='udp-echo'\nlisten='127.0.0.1:2'\n\
                [listener.limits]\n?\n";

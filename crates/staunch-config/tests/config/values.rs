@@ -131,3 +131,26 @@ fn bad_addresses_and_names() {
         );
     }
 }
+
+/// Marks in ascending order, and reactions that there are.
+#[test]
+fn a_guard_that_makes_no_sense() {
+    check_top(
+        "[guard]\nwarn = 95\nrefuse = 101",
+        &[
+            "2:8: `warn` in [guard] is 95: must be at most `shed`, which is 90",
+            "3:10: `refuse` in [guard] is 101: must be a whole number from 1 to 100",
+        ],
+    );
+    check_top(
+        "[guard]\nmemory = 'off'\nat_shed = ['purge', 'pray']\nevery = '0s'",
+        &[
+            "2:10: `memory` in [guard] is \"off\": must be a size such as \"512B\" or \"16KiB\" (a \
+             number is missing), or \"none\"",
+            "3:11: `at_shed` in [guard] is an array: must be a list of some of `purge`, \
+             `close-idle`, `refuse-streams`, `shed-low`, `shed-normal`, `shed-high`, \
+             `refuse-connections`",
+            "4:9: `every` in [guard] is \"0s\": must be a duration from 5ms to 10s",
+        ],
+    );
+}
