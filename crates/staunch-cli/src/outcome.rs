@@ -83,6 +83,7 @@ impl Books {
 
     /// What is handed on has drained.
     pub(crate) fn gateway(&self, done: staunch_gateway::Done) {
+        self.served().failed |= done.has_failed;
         for (listener, served) in done.connections {
             self.connections(&listener, served);
         }

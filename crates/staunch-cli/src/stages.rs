@@ -119,10 +119,14 @@ async fn serve(
             }
             if let Some(gateway) = gateway {
                 let (context, books) = (scope.context().clone(), Arc::clone(books));
-                let readiness = readiness.clone();
+                let (readiness, stops) = (readiness.clone(), scope.clone());
                 scope.spawn_named("gateway", async move {
                     let ready = || readiness.advance(Phase::Ready);
-                    books.gateway(gateway.serve(&context, guard, ready).await);
+                    let done = gateway.serve(&context, guard, ready).await;
+                    if done.has_failed {
+                        stops.stop(); // it is not for others to go on as if nothing had happened
+                    }
+                    books.gateway(done);
                     Ok(())
                 });
             } else {

@@ -140,7 +140,9 @@ pub(crate) fn run(asked: &Blocking, job: Job) -> Result<Vec<(String, Served)>, C
     let (context, cut) = (asked.context().clone(), job.cut.clone());
     // Shielded: it is the listeners that are asked, by their context, and all else ends after them.
     let served = runtime.block_on(cut.run_until_cancelled(shield(serve(context, job))));
-    served.unwrap_or_else(|| Ok(Vec::new())) // with the runtime ends what it runs
+    // With it ends what it runs; a name that is still being looked up is not waited for.
+    runtime.shutdown_background();
+    served.unwrap_or_else(|| Ok(Vec::new()))
 }
 
 /// Two scopes, one in the other: the listeners stop when they are asked, and the connections to the
@@ -284,7 +286,8 @@ async fn bytes(
         Some(tls) => {
             let handle = move |client: TlsConnection| {
                 let (core, service) = (Arc::clone(&core), Arc::clone(&service));
-                async move { tcp::serve(core, &service, client, None).await }
+                let peer = client.peer_ip();
+                async move { tcp::serve(core, &service, client, peer).await }
             };
             listener.serve_tls(context, &tls, handle).await
         }

@@ -84,6 +84,8 @@ pub struct Done {
     pub connections: Vec<(String, Served)>,
     /// Those with datagrams.
     pub datagrams: Vec<(String, UdpServed)>,
+    /// It ended though nobody asked it to.
+    pub has_failed: bool,
 }
 
 impl Gateway {
@@ -199,7 +201,7 @@ impl Gateway {
             let (place, cut) = ((core, cores.get()), cut.clone());
             let (up, guard) = (up.clone(), guard.cloned());
             let job = Job { place, listeners: shares, plans, guard, grace, cut, up };
-            let done = Arc::clone(done);
+            let (done, stops) = (Arc::clone(done), scope.clone());
             let _owned_by_scope = scope.blocking(move |asked| {
                 match core::run(asked, job) {
                     Ok(served) => done
@@ -207,7 +209,11 @@ impl Gateway {
                         .unwrap_or_else(PoisonError::into_inner)
                         .connections
                         .extend(served),
-                    Err(error) => tracing::error!(core, %error, "a core has ended"),
+                    Err(error) => {
+                        tracing::error!(core, %error, "a core has ended, and with it the gateway");
+                        done.lock().unwrap_or_else(PoisonError::into_inner).has_failed = true;
+                        stops.stop();
+                    }
                 }
                 Ok(())
             });

@@ -44,6 +44,7 @@ pub(crate) struct ServicePlan {
     pub(crate) servers: Vec<Arc<ServerPlan>>,
     pub(crate) ejection: EjectionLimits,
     pub(crate) budget: Budget,
+    ejecting: Mutex<()>,
 }
 
 /// A server, as all cores know it.
@@ -121,15 +122,20 @@ impl ServicePlan {
             servers: servers.collect(),
             ejection,
             budget: Budget::new(service.retry.budget),
+            ejecting: Mutex::new(()),
             service: service.clone(),
         }
     }
 
     /// A request to one of its servers failed; it may be left out for a while.
     pub(crate) fn failed(&self, server: &ServerPlan, now: Instant) {
-        let left_out =
-            || self.servers.iter().filter(|server| server.health.is_ejected(now)).count();
-        let most = (self.servers.len() * self.service.outliers.most / 100).max(1);
+        // One at a time, or two cores would each leave another one out.
+        let _one_at_a_time = self.ejecting.lock().unwrap_or_else(PoisonError::into_inner);
+        let left_out = || self.servers.iter().filter(|server| !server.health.is_well(now)).count();
+        let most = match self.service.outliers.most {
+            0 => 0,
+            percent => (self.servers.len() * percent / 100).max(1),
+        };
         let may_eject = || self.servers.len() > 1 && left_out() < most;
         if let Some(ejection) = server.health.failed(now, &self.ejection, may_eject) {
             tracing::warn!(

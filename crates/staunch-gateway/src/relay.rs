@@ -28,6 +28,8 @@ struct Flow {
     written: usize,
     /// Bytes that were written all in all.
     total: u64,
+    /// What was written may still lie with the other side's own buffers, as TLS has them.
+    must_flush: bool,
     step: Step,
 }
 
@@ -73,6 +75,10 @@ impl Flow {
             if !self.left.is_empty() {
                 ready!(self.poll_left(cx, to))?;
             }
+            if self.must_flush {
+                ready!(Pin::new(&mut *to).poll_flush(cx))?;
+                self.must_flush = false;
+            }
             match self.step {
                 Step::Flowing => ready!(self.poll_piece(cx, from, to))?,
                 Step::Ending => {
@@ -96,9 +102,10 @@ impl Flow {
             }
             self.written += written;
             self.total += written as u64;
+            self.must_flush = true;
         }
         (self.left, self.written) = (Vec::new(), 0);
-        Pin::new(to).poll_flush(cx)
+        Poll::Ready(Ok(()))
     }
 
     /// Reads a piece, and writes of it what the other side takes at once.
@@ -125,8 +132,9 @@ impl Flow {
                 Poll::Pending => 0,
             };
             self.total += written as u64;
+            self.must_flush |= written > 0;
             self.left.extend_from_slice(piece.get(written..).unwrap_or_default());
-            if self.left.is_empty() { Pin::new(to).poll_flush(cx) } else { Poll::Ready(Ok(())) }
+            Poll::Ready(Ok(()))
         })
     }
 }
@@ -184,6 +192,65 @@ mod tests {
             drop(server);
             client.write_all(b"hello").await.unwrap();
             assert!(relay(a, b).await.is_err());
+        });
+    }
+
+    /// Takes everything at once, and sends it when it is flushed: as TLS does.
+    struct Holding {
+        io: tokio::io::DuplexStream,
+        held: Vec<u8>,
+    }
+
+    impl AsyncRead for Holding {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Poller<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.io).poll_read(cx, buffer)
+        }
+    }
+
+    impl AsyncWrite for Holding {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Poller<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.held.extend_from_slice(bytes);
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<io::Result<()>> {
+            let this = &mut *self;
+            while !this.held.is_empty() {
+                let written = ready!(Pin::new(&mut this.io).poll_write(cx, &this.held))?;
+                this.held.drain(..written);
+            }
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<io::Result<()>> {
+            ready!(self.as_mut().poll_flush(cx))?;
+            Pin::new(&mut self.io).poll_shutdown(cx)
+        }
+    }
+
+    #[test]
+    fn what_a_side_holds_is_sent_while_the_other_says_nothing() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let ((mut client, a), (mut server, io)) = (duplex(1 << 20), duplex(7));
+            let heard = async {
+                client.write_all(&[7; 5000]).await.unwrap();
+                let mut heard = vec![0; 5000];
+                server.read_exact(&mut heard).await.unwrap();
+                heard
+            };
+            tokio::select! {
+                ended = relay(a, Holding { io, held: Vec::new() }) => panic!("{ended:?}"),
+                heard = heard => assert_eq!(heard, [7; 5000]),
+            }
         });
     }
 }

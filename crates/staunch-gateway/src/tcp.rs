@@ -31,9 +31,11 @@ pub(crate) async fn serve<C>(
 where
     C: AsyncRead + AsyncWrite + Unpin,
 {
-    let state = core.state();
-    let upstream = state.upstream(service).ok_or(TcpError::NoServer)?;
-    let (server, _in_flight) = connect(upstream, peer).await?;
+    let (server, _in_flight) = {
+        let state = core.state(); // not for as long as the connection lives
+        connect(state.upstream(service).ok_or(TcpError::NoServer)?, peer).await?
+    };
+    drop(core);
     relay(client, server).await?;
     Ok(())
 }

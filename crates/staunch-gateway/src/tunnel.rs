@@ -5,23 +5,28 @@ use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
     task::{Context as Poller, Poll},
+    time::Duration,
 };
 
 use hyper::{
     Request, Response, StatusCode, Version,
     body::Incoming,
     client::conn::http1::{self, SendRequest},
-    header::{CONNECTION, HOST, HeaderValue, UPGRADE},
+    header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, UPGRADE},
     upgrade::OnUpgrade,
 };
 use hyper_util::rt::TokioIo;
+use staunch_config::UpstreamProtocol;
 use staunch_http::RequestBody;
 use staunch_net::Connection;
 use tokio::time::{Instant, timeout};
 
 use crate::{
     balance::InFlight,
-    forward::{AnswerBody, Failure, Forward, Origin, of_answer, of_request, traceparent, version},
+    forward::{
+        AnswerBody, Failure, Forward, Origin, of_answer, of_request, speaks_against, traceparent,
+        version,
+    },
     plan::RoutePlan,
     relay::relay,
     upstream::{Server, Upstream},
@@ -30,16 +35,30 @@ use crate::{
 /// What hyper's client sends, which has no body.
 type Empty = http_body_util::Empty<bytes::Bytes>;
 
-/// Whether a request leads to another protocol. To HTTP/2 none does here: whoever asks for that is
-/// answered in HTTP/1.1 (RFC 9113, 3.1).
-pub(crate) fn is_wanted(request: &Request<RequestBody>) -> bool {
+/// Whether a request leads to another protocol, one that the servers of `upstream` may know. To HTTP/2
+/// none does here: whoever asks for that is answered in HTTP/1.1 (RFC 9113, 3.1), or a server would be
+/// spoken to past all that holds for requests.
+pub(crate) fn is_wanted(request: &Request<RequestBody>, upstream: &Upstream) -> bool {
+    let headers = request.headers();
     request.version() == Version::HTTP_11
+        && upstream.plan.service.protocol == UpstreamProtocol::Http1
         && request.extensions().get::<OnUpgrade>().is_some()
-        && request
-            .headers()
-            .get(UPGRADE)
-            .is_some_and(|to| !to.as_bytes().eq_ignore_ascii_case(b"h2c"))
+        && tokens(headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case(b"upgrade"))
+        && headers.contains_key(UPGRADE)
+        && !tokens(headers, &UPGRADE).any(is_http)
         && hyper::body::Body::is_end_stream(request.body())
+}
+
+/// The parts of a list of names, over all of its lines.
+fn tokens<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h [u8]> {
+    let lines = headers.get_all(name).iter().map(HeaderValue::as_bytes);
+    lines.flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+}
+
+/// `h2c`, and whatever else is HTTP.
+fn is_http(protocol: &[u8]) -> bool {
+    let protocol = protocol.to_ascii_lowercase();
+    protocol.starts_with(b"h2") || protocol.starts_with(b"h3") || protocol.starts_with(b"http")
 }
 
 /// Asks a server to speak another protocol; if it agrees, its client's connection is copied to its own
@@ -59,11 +78,17 @@ pub(crate) async fn open(
         return Failure::Circle.answer();
     };
     let in_flight = server.begin();
-    match ask(upstream, server, asked).await {
+    let limit = upstream.plan.service.timeouts.first_byte;
+    let limit = route.route.timeout.map_or(limit, |of_route| of_route.min(limit));
+    match ask(upstream, server, asked, limit).await {
         Ok(answer) => {
             in_flight.answered();
             server.plan.counts.answered();
-            server.plan.health.succeeded();
+            if speaks_against(answer.answer.status()) {
+                upstream.plan.failed(&server.plan, Instant::now());
+            } else {
+                server.plan.health.succeeded();
+            }
             speak(&mut request, answer, in_flight)
         }
         Err(failure) => {
@@ -140,12 +165,12 @@ async fn ask(
     upstream: &Upstream,
     server: &Server,
     asked: Request<Empty>,
+    limit: Duration,
 ) -> Result<Answer, Failure> {
     let connection = upstream.dial(server).await.map_err(|error| {
         tracing::debug!(server = server.plan.name, "no connection: {error}");
         Failure::of_dial(&error)
     })?;
-    let limit = upstream.plan.service.timeouts.first_byte;
     let answer = timeout(limit, exchange(connection, asked)).await;
     answer.map_err(|_| Failure::Late)?.map_err(|error| {
         tracing::debug!(server = server.plan.name, "no answer: {error}");
@@ -175,6 +200,7 @@ fn speak(
     let Answer { mut answer, driver } = answer;
     let protocol = answer.headers().get(UPGRADE).cloned();
     of_answer(answer.headers_mut());
+    *answer.version_mut() = Version::HTTP_11;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         return answer.map(|body| AnswerBody::driven(body, driver, in_flight));
     }

@@ -15,7 +15,11 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::{core::Shared, upstream::Upstream};
+use crate::{
+    core::Shared,
+    plan::{ServerPlan, ServicePlan},
+    upstream::Upstream,
+};
 
 /// What is remembered of a client.
 #[derive(Debug, Default)]
@@ -26,8 +30,22 @@ pub(crate) struct Session {
 /// A client's socket to its server.
 #[derive(Debug)]
 struct Link {
-    socket: OnceCell<UdpPeer>,
+    socket: OnceCell<(UdpPeer, Chosen)>,
     last: Mutex<Instant>,
+}
+
+/// The server that a client's datagrams go to.
+#[derive(Debug)]
+struct Chosen {
+    service: Arc<ServicePlan>,
+    server: Arc<ServerPlan>,
+}
+
+impl Chosen {
+    fn failed(&self) {
+        self.server.counts.failed();
+        self.service.failed(&self.server, Instant::now());
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -61,31 +79,45 @@ pub(crate) async fn serve(
             dial(upstream, datagram).await
         }
     };
-    let socket = link.socket.get_or_try_init(open).await?;
+    let (socket, chosen) = link.socket.get_or_try_init(open).await?;
     link.touch();
     let sent = socket.send(datagram.bytes()).await;
     if is_first {
         let answered = answers(&link, socket, idle, longest, &datagram).await;
         datagram.state().forget(&link);
-        answered?;
+        match answered {
+            // Nobody listens there (ICMP, udp(7)): whoever comes next begins with another server.
+            Err(UdpError::Datagram(DatagramError::Io(error))) if is_refused(&error) => {
+                chosen.failed();
+            }
+            other => other?,
+        }
     }
     Ok(sent?)
 }
 
-async fn dial(upstream: &Upstream, datagram: &Datagram<Session>) -> Result<UdpPeer, UdpError> {
+fn is_refused(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::ConnectionRefused
+}
+
+async fn dial(
+    upstream: &Upstream,
+    datagram: &Datagram<Session>,
+) -> Result<(UdpPeer, Chosen), UdpError> {
     let client = datagram.peer().ip();
     let (_, server) = upstream.pick(&[], Some(client)).ok_or(UdpError::NoServer)?;
     let EndpointAddress::Tcp(address) = server.address() else { return Err(UdpError::NoServer) };
     let options =
         DialOptions { timeout: upstream.plan.service.timeouts.connect, ..DialOptions::default() };
+    let (service, chosen) = (Arc::clone(&upstream.plan), Arc::clone(&server.plan));
+    let chosen = Chosen { service, server: chosen };
     match dial_udp(&Context::current(), address.as_str(), &options).await {
         Ok(socket) => {
-            server.plan.counts.answered();
-            Ok(socket)
+            chosen.server.counts.answered();
+            Ok((socket, chosen))
         }
         Err(error) => {
-            server.plan.counts.failed();
-            upstream.plan.failed(&server.plan, Instant::now());
+            chosen.failed();
             Err(error.into())
         }
     }
@@ -108,11 +140,6 @@ async fn answers(
                 datagram.reply(buffer.get(..length).unwrap_or_default()).await?;
             }
             Ok(Err(DatagramError::TooLong { .. })) => {} // it is lost, as it would be on the way
-            Ok(Err(DatagramError::Io(error)))
-                if error.kind() == io::ErrorKind::ConnectionRefused =>
-            {
-                tracing::debug!("nobody listens there");
-            }
             Ok(Err(error)) => return Err(error.into()),
             Err(_) if link.last() + idle <= Instant::now() => return Ok(()),
             Err(_) => {} // the client has said something meanwhile

@@ -32,6 +32,8 @@ pub(crate) struct Server {
     load: Arc<Load>,
     name_hash: u64,
     slow_start: Duration,
+    /// Whether anybody asks whether it is well.
+    is_asked: bool,
 }
 
 impl Upstream {
@@ -62,6 +64,7 @@ impl Upstream {
                 endpoint: endpoint.clone(),
                 name_hash: name_hash(&shared.name),
                 slow_start: service.outliers.slow_start,
+                is_asked: service.health.is_some(),
             })
         });
         let servers = servers.collect::<Result<_, _>>()?;
@@ -70,7 +73,7 @@ impl Upstream {
             plan: Arc::clone(plan),
             servers,
             balancer: Balancer::new(service.balance, core),
-            dialer: Dialer::watched(scope, dial, Limits::default()),
+            dialer: Dialer::watched(scope, dial, stalls_only()),
         })
     }
 
@@ -118,7 +121,9 @@ impl Server {
 
 impl Candidate for Server {
     fn weight(&self, now: Instant) -> f64 {
-        if !self.plan.health.is_well(now) {
+        let health = &self.plan.health;
+        let is_well = if self.is_asked { health.is_well(now) } else { !health.is_ejected(now) };
+        if !is_well {
             return 0.0;
         }
         f64::from(self.endpoint.weight.get()) * self.plan.health.share(now, self.slow_start)
@@ -131,6 +136,12 @@ impl Candidate for Server {
     fn name_hash(&self) -> u64 {
         self.name_hash
     }
+}
+
+/// A connection that is copied to another has the limits of that one, its client's; but a server that
+/// takes nothing is cut here.
+fn stalls_only() -> Limits {
+    Limits { idle: None, lifetime: None, half_close: None, read_stall: None, ..Limits::default() }
 }
 
 /// FNV-1a: the same in every process.

@@ -88,10 +88,14 @@ impl Closers {
                 if closing.most == 0 {
                     return closed;
                 }
-                match catch_unwind(AssertUnwindSafe(|| close(closing))) {
-                    Ok(count) => closed += count.min(closing.most),
-                    Err(_) => tracing::error!("guard: what closes idle connections panicked"),
-                }
+                let count = catch_unwind(AssertUnwindSafe(|| close(closing)));
+                closed += count.map_or_else(
+                    |_| {
+                        tracing::error!("guard: what closes idle connections panicked");
+                        0
+                    },
+                    |count| count.min(closing.most),
+                );
             }
         }
         closed

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{anyhow, bail};
 use staunch_config::{
-    Admin, Config, DatagramLimits, DatagramListener, Linger, Listener as Configured, Route,
-    StreamAddress, StreamLimits, StreamListener, StreamProtocol, Tls,
+    Admin, Config, DatagramLimits, DatagramListener, Linger, Listener as Configured, StreamAddress,
+    StreamLimits, StreamListener, StreamProtocol, Tls,
 };
 use staunch_console::{Access, Console, ConsoleOptions, Readiness, Secret};
 use staunch_gateway::{Control, Gateway, Setup};
@@ -70,7 +70,7 @@ fn bind_stream(
     match stream.protocol {
         StreamProtocol::Http => {
             let setup = Setup { endpoint, options, limits, tls };
-            gateway.http(&stream.name, setup, gateway_limits(config, stream))?;
+            gateway.http(&stream.name, setup, gateway_limits(stream))?;
             return Ok(None);
         }
         StreamProtocol::Tcp => {
@@ -153,25 +153,19 @@ fn http_limits(limits: &StreamLimits) -> HttpLimits {
     HttpLimits { head_bytes: limits.buffer.get(), ..HttpLimits::default() }
 }
 
-/// Those of a listener whose requests are handed on: routes have limits of their own, and these are
-/// the most that any of them takes.
-fn gateway_limits(config: &Config, stream: &StreamListener) -> HttpLimits {
-    let on = |route: &&Route| route.listeners.is_empty() || route.listeners.contains(&stream.name);
-    let routes = || config.routes.iter().filter(on);
-    let own = http_limits(&stream.limits);
-    let body_bytes = routes().map(|route| route.body.get()).max().unwrap_or(0);
-    let body_time = routes().map(|route| route.body_time).max().unwrap_or(own.body_time);
-    let time = routes().map(|route| route.timeout.unwrap_or(UNLIMITED)).max();
+/// Those of a listener whose requests are handed on. What a body and an answer may cost is said by each
+/// route, also by those that are taken up later; here is only the most that any may say.
+fn gateway_limits(stream: &StreamListener) -> HttpLimits {
     HttpLimits {
-        body_bytes: usize::try_from(body_bytes).unwrap_or(usize::MAX),
-        body_time,
-        request_time: time.unwrap_or(own.request_time).saturating_add(body_time),
-        ..own
+        body_bytes: usize::MAX,
+        body_time: LONGEST,
+        request_time: LONGEST.saturating_mul(2),
+        ..http_limits(&stream.limits)
     }
 }
 
-/// What an answer may take where the configuration says so.
-const UNLIMITED: Duration = Duration::from_hours(365 * 24);
+/// The longest time that a route can have for a body, or for an answer.
+const LONGEST: Duration = Duration::from_hours(24);
 
 fn limits(config: &Config, limits: &StreamLimits) -> Limits {
     Limits {

@@ -112,7 +112,7 @@ fn everything_comes_through_as_it_was() {
     check("/hello", &[], 200, "Hello.\n");
     check("/hello?a=b", &["--head"], 200, "");
     check("/echo", &["--data", "again"], 200, "again");
-    check("/echo", &[], 405, "Allowed: POST.");
+    check("/echo", &[], 405, "Allowed: POST, OPTIONS.");
     check("/upload", &["--request", "PUT", "--data", "once"], 200, "4 bytes");
     check("/slow?ms=20", &[], 200, "That took 20 ms.");
     check("/download?bytes=5", &[], 200, "\0\0\0\0\0");
@@ -322,6 +322,51 @@ fn a_server_that_is_down_or_slow_or_talks_nonsense_has_its_status() {
     );
     short.asked();
     assert_eq!(curl(before.tcp("web"), "/", &[]).1, 502, "now nobody is there");
+    before.terminate().assert_clean();
+}
+
+/// The time of a try begins when the body is sent, which takes as long as it takes.
+#[test]
+fn an_upload_is_not_late_because_it_took_long() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let timeouts = "timeouts = { first_byte = '1s' }";
+    let before = gateway(&service(listener.local_addr().unwrap(), timeouts));
+    let mut client = TcpStream::connect(before.tcp("web")).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n1").unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    server.set_read_timeout(Some(PATIENCE)).unwrap();
+    head(&mut server);
+    let (began, mut body) = (Instant::now(), [0; 2]);
+    server.read_exact(&mut body[..1]).unwrap();
+    while began.elapsed() < Duration::from_millis(950) {
+        std::thread::yield_now(); // the body takes nearly as long as a try may
+    }
+    client.write_all(b"2").unwrap();
+    server.read_exact(&mut body[1..]).unwrap();
+    while began.elapsed() < Duration::from_millis(1300) {
+        std::thread::yield_now();
+    }
+    server.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+    let answer = head(&mut client);
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    drop((client, server));
+    before.terminate().assert_clean();
+}
+
+#[test]
+fn nobody_speaks_http2_with_a_server_past_the_gateway() {
+    let ok: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let server = Scripted::start(vec![ok; 3]);
+    let before = gateway(&service(server.address, "").replace(SOON, "pool = { idle = 0 }"));
+    for upgrade in ["Upgrade: h2c, x", "Upgrade: x, H2C", "Upgrade: HTTP/2.0"] {
+        let said =
+            ["--http1.1", "--header", "Connection: Upgrade, HTTP2-Settings", "--header", upgrade];
+        let settings = ["--header", "HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA"];
+        assert_eq!(curl(before.tcp("web"), "/", &[&said[..], &settings].concat()).1, 200);
+    }
+    let asked = server.asked().concat().to_lowercase();
+    assert!(!asked.contains("upgrade") && !asked.contains("settings"), "{asked}");
     before.terminate().assert_clean();
 }
 

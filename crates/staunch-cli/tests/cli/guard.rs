@@ -14,7 +14,7 @@ use crate::{
 const HTTP: &str = r#"
 [[listener]]
 name = "http"
-protocol = "http"
+protocol = "demo"
 listen = "127.0.0.1:0"
 "#;
 

@@ -101,7 +101,7 @@ fn lines_end_with_a_goodbye_when_it_drains() {
 
 #[test]
 fn http_is_served_over_tls_and_ends_with_a_goodbye() {
-    let mut secured = Secured::start("http", "");
+    let mut secured = Secured::start("demo", "");
     let mut client = secured.client();
     let post = "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 8\r\n\r\nhi there";
     let answers = ["HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\n"];
@@ -123,7 +123,7 @@ fn http_is_served_over_tls_and_ends_with_a_goodbye() {
 /// By ALPN: who can speak HTTP/2 does, and who cannot is served as well.
 #[test]
 fn curl_speaks_http2_over_tls() {
-    let secured = Secured::start("http", "");
+    let secured = Secured::start("demo", "");
     let port = secured.address().port();
     for (choice, version) in [("--http2", "2"), ("--http1.1", "1.1")] {
         let mut curl = Command::new("curl");

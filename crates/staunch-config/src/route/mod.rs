@@ -164,8 +164,9 @@ fn header(text: &str) -> Result<HeaderMatch, &'static str> {
         Some((name, value)) => (name, Some(value.trim().to_owned())),
         None => (text, None),
     };
-    if !is_token(name) {
-        return Err("must be the name of a header, or `name: value`");
+    let is_value = |value: &str| value.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
+    if !is_token(name) || !value.as_deref().is_none_or(is_value) {
+        return Err("must be the name of a header, or `name: value` in ASCII");
     }
     Ok(HeaderMatch { name: name.to_ascii_lowercase(), value })
 }

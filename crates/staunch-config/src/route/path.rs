@@ -122,7 +122,10 @@ impl Segment {
     /// Whether it is this one.
     pub fn takes(&self, found: &str) -> bool {
         match self {
-            Self::Written(written) => written == found,
+            // What follows a `;` are parameters (RFC 3986, 3.3), which some servers cut off.
+            Self::Written(written) => {
+                found == written || found.split(';').next() == Some(written.as_str())
+            }
             Self::Any => !found.is_empty(),
         }
     }
@@ -216,6 +219,7 @@ mod tests {
         check("/a/{id}", "/a/é", Some(5));
         check("/*", "*", None);
         check("/é/*", "/%C3%A9/a", Some(7));
+        check("/a/*", "/a;b/c", Some(4));
     }
 
     fn refuse(pattern: &str, expected: ParsePathError) {

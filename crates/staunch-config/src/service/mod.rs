@@ -82,6 +82,12 @@ impl Service {
         let retry = section.table("retry", Retry::read);
         let health = section.table_if_written("health", |health| Some(ActiveHealth::read(health)));
         let outliers = section.table("outliers", Outliers::read);
+        let asks_by_path = health.as_ref().is_some_and(|health| health.path.is_some());
+        if asks_by_path && protocol == UpstreamProtocol::Http2 {
+            let why = "must have no `path` with protocol = \"http2\": it is asked for over HTTP/1.1; \
+                       without it, that a server can be connected with is what counts";
+            section.wrong("health", why);
+        }
         Some(Self {
             name: name?,
             endpoints: endpoints?,

@@ -73,7 +73,7 @@ fn lines(finding: &Finding) -> Vec<String> {
 
 /// Without control characters, which a terminal would obey: names come from whoever is examined.
 fn plain(text: String) -> String {
-    let is_obeyed = |it: char| it.is_control() && it != '\n';
+    let is_obeyed = |it: char| it.is_control() && !matches!(it, '\n' | '\t');
     if text.contains(is_obeyed) { text.replace(is_obeyed, "\u{fffd}") } else { text }
 }
 

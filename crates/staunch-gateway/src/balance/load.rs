@@ -25,10 +25,14 @@ pub(crate) struct Load {
 const DECAY: u64 = 8;
 
 impl Load {
-    /// What one more request there would cost.
-    pub(crate) fn cost(&self) -> f64 {
-        let in_flight = f64::from(self.in_flight.load(Ordering::Relaxed)) + 1.0;
-        in_flight * (self.latency.load(Ordering::Relaxed).max(1) as f64)
+    /// How many requests there would be there with one more.
+    pub(crate) fn next(&self) -> f64 {
+        f64::from(self.in_flight.load(Ordering::Relaxed)) + 1.0
+    }
+
+    /// How long answers take, in microseconds; `None` before the first.
+    pub(crate) fn latency(&self) -> Option<f64> {
+        Some(self.latency.load(Ordering::Relaxed) as f64).filter(|latency| *latency > 0.0)
     }
 
     /// A request begins; it ends with the guard.
@@ -38,7 +42,7 @@ impl Load {
     }
 
     pub(super) fn answered(&self, took: Duration) {
-        let took = took.as_micros() as u64;
+        let took = (took.as_micros() as u64).max(1);
         let before = self.latency.load(Ordering::Relaxed);
         let after = if took >= before { took } else { before - (before - took).div_ceil(DECAY) };
         self.latency.store(after, Ordering::Relaxed);
@@ -53,7 +57,7 @@ pub(crate) struct InFlight {
 }
 
 impl InFlight {
-    /// The head of its answer is here.
+    /// The head of its answer is here; or there is none, which is no better than a slow one.
     pub(crate) fn answered(&self) {
         self.load.answered(self.begun.elapsed());
     }

@@ -106,9 +106,12 @@ impl Balancer {
         }
         let first = self.dice.roll(open.len());
         let second = (first + 1 + self.dice.roll(open.len() - 1)) % open.len();
-        let cost = |index: usize| candidates[index].load().cost() / weights[index];
         let (first, second) = (open[first], open[second]);
-        Some(if cost(second) < cost(first) { second } else { first })
+        let [a, b] = [first, second].map(|index| candidates[index].load());
+        // Of one that has not answered yet nobody knows how quick it is.
+        let (quick_a, quick_b) = a.latency().zip(b.latency()).unwrap_or((1.0, 1.0));
+        let cost = |load: &Load, latency: f64, index: usize| load.next() * latency / weights[index];
+        Some(if cost(b, quick_b, second) < cost(a, quick_a, first) { second } else { first })
     }
 }
 

@@ -3,10 +3,11 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context as Poller, Poll},
+    task::{Context as Poller, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -17,6 +18,7 @@ use hyper::{
 use staunch_config::Route;
 use staunch_http::RequestBody;
 use staunch_scope::BoxError;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::answer::{AnswerBody, own};
 
@@ -25,8 +27,10 @@ use super::answer::{AnswerBody, own};
 pub(crate) struct Progress {
     /// It had more than its route takes.
     is_large: AtomicBool,
-    /// It is at its end, or nobody wants more of it.
-    is_over: AtomicBool,
+    /// It broke off, or took too long.
+    has_failed: AtomicBool,
+    /// When it was at its end, or nobody wanted more of it.
+    over: OnceLock<Instant>,
     most: u64,
 }
 
@@ -34,12 +38,33 @@ pub(crate) struct Progress {
 struct Bounded {
     body: RequestBody,
     left: u64,
+    due: Due,
     progress: Arc<Progress>,
 }
 
+/// When all of a body must be there.
+struct Due {
+    begun: Instant,
+    time: Duration,
+    /// From the first wait.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Due {
+    fn poll(&mut self, cx: &mut Poller<'_>) -> Poll<TooSlow> {
+        let end = self.begun + self.time;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(end)));
+        timer.as_mut().poll(cx).map(|()| TooSlow(self.time))
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the body of the request did not come within {0:?} (`body_time`)")]
+struct TooSlow(Duration);
+
 impl Drop for Bounded {
     fn drop(&mut self) {
-        self.progress.is_over.store(true, Ordering::Relaxed);
+        let _ = self.progress.over.set(Instant::now());
     }
 }
 
@@ -57,19 +82,25 @@ pub(crate) fn upload(
         return (staunch_pool::RequestBody::default(), None);
     }
     let most = route.body.get();
-    let [is_large, is_over] = [false, false].map(AtomicBool::new);
-    let progress = Arc::new(Progress { is_large, is_over, most });
-    let bounded = Bounded { body, left: most, progress: Arc::clone(&progress) };
+    let [is_large, has_failed] = [false, false].map(AtomicBool::new);
+    let progress = Arc::new(Progress { is_large, has_failed, over: OnceLock::new(), most });
+    let due = Due { begun: Instant::now(), time: route.body_time, timer: None };
+    let bounded = Bounded { body, left: most, due, progress: Arc::clone(&progress) };
     (staunch_pool::RequestBody::stream(bounded), Some(progress))
 }
 
 impl Progress {
-    /// Whether the server has all that it will have of it, and so may be waited for.
-    pub(crate) fn is_over(&self) -> bool {
-        self.is_over.load(Ordering::Relaxed)
+    /// When the server had all that it will have of it, and so its time began.
+    pub(crate) fn over(&self) -> Option<Instant> {
+        self.over.get().copied()
     }
 
-    /// What is answered instead, if it was too large.
+    /// Whether it is the client's doing that there is no answer.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Relaxed)
+    }
+
+    /// What is answered instead, if it was too large or too slow.
     pub(crate) fn answer(&self) -> Option<Response<AnswerBody>> {
         let text = || format!("The body is too large; {} bytes are taken here", self.most);
         let is_large = self.is_large.load(Ordering::Relaxed);
@@ -86,10 +117,19 @@ impl Body for Bounded {
         cx: &mut Poller<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if polled.is_pending() {
+            let slow = ready!(self.due.poll(cx));
+            self.progress.has_failed.store(true, Ordering::Relaxed);
+            return Poll::Ready(Some(Err(slow.into())));
+        }
+        if let Poll::Ready(Some(Err(_))) = &polled {
+            self.progress.has_failed.store(true, Ordering::Relaxed);
+        }
         if let Poll::Ready(Some(Ok(frame))) = &polled {
             let came = frame.data_ref().map_or(0, |data| data.len() as u64);
             let Some(left) = self.left.checked_sub(came) else {
                 self.progress.is_large.store(true, Ordering::Relaxed);
+                self.progress.has_failed.store(true, Ordering::Relaxed);
                 return Poll::Ready(Some(Err(TooLarge.into())));
             };
             self.left = left;

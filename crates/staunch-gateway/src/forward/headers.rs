@@ -13,9 +13,9 @@ use hyper::{
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-static X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+static HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// How gateways of this kind call themselves in `Via`.
@@ -49,22 +49,36 @@ pub(crate) fn of_request(
     headers.remove(&PROXY_AUTHORIZATION);
     headers.remove(EXPECT); // it is us who say 100
     headers.remove(FORWARDED);
-    headers.remove(&X_REAL_IP);
-    match origin.client.map(|ip| HeaderValue::try_from(ip.to_canonical().to_string())) {
-        Some(Ok(ip)) => drop(headers.insert(&X_FORWARDED_FOR, ip)),
-        _ => drop(headers.remove(&X_FORWARDED_FOR)),
+    let claims: Vec<HeaderName> = headers.keys().filter(|name| is_claim(name)).cloned().collect();
+    for claim in claims {
+        headers.remove(claim);
+    }
+    // Over a Unix socket nobody has an address.
+    let client = origin.client.map(|ip| HeaderValue::try_from(ip.to_canonical().to_string()));
+    if let Some(Ok(ip)) = client {
+        headers.insert(&X_FORWARDED_FOR, ip);
     }
     let proto = HeaderValue::from_static(if origin.is_secure { "https" } else { "http" });
     headers.insert(&X_FORWARDED_PROTO, proto);
-    match origin.host {
-        Some(host) => drop(headers.insert(&X_FORWARDED_HOST, host.clone())),
-        None => drop(headers.remove(&X_FORWARDED_HOST)),
+    if let Some(host) = origin.host {
+        headers.insert(&X_FORWARDED_HOST, host.clone());
     }
     if let Some(traceparent) = traceparent {
         headers.insert(&TRACEPARENT, traceparent);
     }
     one_cookie(headers);
     via(headers, version)
+}
+
+/// Whether a header is for us to say: who asks, and for what. Some servers read `_` as `-`.
+fn is_claim(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    if !name.starts_with('x') {
+        return false;
+    }
+    let name = name.replace('_', "-");
+    name.starts_with("x-forwarded-")
+        || matches!(name.as_str(), "x-real-ip" | "x-original-url" | "x-rewrite-url")
 }
 
 /// Takes out of an answer what was meant for us alone.
@@ -92,6 +106,7 @@ fn remove_hop_by_hop(headers: &mut HeaderMap, keep_te: bool) {
     }
     headers.remove(&KEEP_ALIVE);
     headers.remove(&PROXY_CONNECTION);
+    headers.remove(&HTTP2_SETTINGS);
     headers.remove(TRANSFER_ENCODING);
     headers.remove(UPGRADE);
 }
@@ -196,6 +211,8 @@ mod tests {
     fn nobody_says_who_they_are() {
         check(&[("x-forwarded-for", "1.1.1.1"), ("forwarded", "for=1.1.1.1")], &[]);
         check(&[("x-real-ip", "1.1.1.1"), ("x-forwarded-host", "evil")], &[]);
+        check(&[("x_forwarded_for", "1.1.1.1"), ("x-original-url", "/a")], &[]);
+        check(&[("x-forwarded-ssl", "on"), ("x-kept", "1")], &[("x-kept", "1")]);
     }
 
     #[test]

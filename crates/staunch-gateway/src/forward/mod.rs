@@ -25,6 +25,7 @@ pub(crate) use self::{
     budget::Budget,
     failure::Failure,
     headers::{Origin, of_answer, of_request},
+    tries::speaks_against,
 };
 use self::{answer::own, body::upload, target::Target, tries::Tries};
 use crate::{
@@ -118,7 +119,7 @@ impl Forward {
         target: Target,
         mut request: Request<RequestBody>,
     ) -> Response<AnswerBody> {
-        if tunnel::is_wanted(&request) {
+        if tunnel::is_wanted(&request, upstream) {
             return tunnel::open(self, route, upstream, target.uri, request).await;
         }
         let client = staunch_http::peer().map(|peer| peer.ip());

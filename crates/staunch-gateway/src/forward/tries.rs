@@ -8,7 +8,7 @@ use std::{
     task::{Poll, ready},
 };
 
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode, Version};
 use staunch_pool::{PooledBody, RequestBody};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -65,20 +65,25 @@ impl Tries<'_> {
                     (Failure::Late, None)
                 }
             };
+            let failure = match self.progress {
+                Some(progress) if progress.has_failed() => Failure::Client,
+                _ => failure,
+            };
             if failure.is_servers() {
+                in_flight.answered();
                 server.plan.counts.failed();
                 service.failed(&server.plan, Instant::now());
             }
             tried.push(index);
-            let may_again = failure != Failure::Ours
-                && tried.len() < service.service.retry.tries.get()
-                && service.budget.withdraw();
-            match again.filter(|_| may_again) {
-                Some(again) => {
+            let may_again =
+                failure != Failure::Ours && tried.len() < service.service.retry.tries.get();
+            match again {
+                // The budget last: it is for those that can be tried again.
+                Some(again) if may_again && service.budget.withdraw() => {
                     self.route.counts.retried();
                     request = again;
                 }
-                None => return failure.answer(),
+                _ => return failure.answer(),
             }
         }
     }
@@ -89,41 +94,52 @@ impl Tries<'_> {
     }
 
     /// Waits for the head of an answer: as long as the service has for a try, and the route for all of
-    /// them; but the time counts only from when the whole body of the request is sent, which has limits
-    /// of its own. One timer for all of that.
+    /// them. The time counts from when all of the request's body is sent, which has limits of its own.
+    /// One timer for all of that.
     async fn in_time<T>(
         &self,
         begun: Instant,
         mut timer: Pin<&mut Sleep>,
         sent: impl Future<Output = T>,
     ) -> Result<T, TooLate> {
-        let (of_route, of_try) =
-            (self.route.route.timeout, self.upstream.plan.service.timeouts.first_byte);
         let mut sent = pin!(sent);
-        let last = of_route.map(|limit| begun + limit);
-        let for_try = Instant::now() + of_try;
-        let (mut at, mut is_last) =
-            last.filter(|last| *last < for_try).map_or((for_try, false), |last| (last, true));
+        let tried = Instant::now();
         let mut is_set = false;
         poll_fn(|cx| {
             if let Poll::Ready(answer) = sent.as_mut().poll(cx) {
                 return Poll::Ready(Ok(answer));
             }
             loop {
-                if !is_set {
-                    timer.as_mut().reset(at);
+                let (due, late) = self.due(begun, tried);
+                if !is_set || timer.is_elapsed() {
+                    timer.as_mut().reset(due);
                     is_set = true;
                 }
                 ready!(timer.as_mut().poll(cx));
-                if self.progress.is_none_or(Progress::is_over) {
-                    return Poll::Ready(Err(TooLate { is_last }));
+                if let Some(late) = late
+                    && due <= Instant::now()
+                {
+                    return Poll::Ready(Err(late));
                 }
-                // The body is still on its way, and so is the time.
-                (at, is_last) = (Instant::now() + of_try, false);
-                is_set = false;
             }
         })
         .await
+    }
+
+    /// When it is too late, and for what; while the body is on its way, when to look again.
+    fn due(&self, begun: Instant, tried: Instant) -> (Instant, Option<TooLate>) {
+        let of_try = self.upstream.plan.service.timeouts.first_byte;
+        let over = match self.progress.map(Progress::over) {
+            Some(None) => return (Instant::now() + of_try, None),
+            Some(Some(over)) => over,
+            None => begun,
+        };
+        let for_try = tried.max(over) + of_try;
+        let last = self.route.route.timeout.map(|limit| begun.max(over) + limit);
+        match last.filter(|last| *last < for_try) {
+            Some(last) => (last, Some(TooLate { is_last: true })),
+            None => (for_try, Some(TooLate { is_last: false })),
+        }
     }
 
     fn answered(
@@ -140,13 +156,14 @@ impl Tries<'_> {
             server.plan.health.succeeded();
         }
         let mut answer = answer.map(|body| AnswerBody::server(body, in_flight));
+        *answer.version_mut() = Version::HTTP_11; // ours, whatever the server speaks
         of_answer(answer.headers_mut());
         answer
     }
 }
 
 /// Whether a server that answers so had better be left out.
-fn speaks_against(status: StatusCode) -> bool {
+pub(crate) fn speaks_against(status: StatusCode) -> bool {
     matches!(
         status,
         StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT

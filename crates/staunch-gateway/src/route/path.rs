@@ -18,11 +18,16 @@ pub(crate) enum BadPath {
     Nul,
 }
 
-/// The path in its one spelling: letters, digits and `-._~` as they are, all else that is written
-/// with `%` in capitals.
+/// The path in its one spelling: what need not be written with `%` as it is, all else with `%` in
+/// capitals; and one slash between two segments, as most servers read several.
 pub(crate) fn normal(path: &str) -> Result<Cow<'_, str>, BadPath> {
     let is_plain = path.bytes().all(|byte| byte != b'%' && byte.is_ascii());
-    let normal = if is_plain { Cow::Borrowed(path) } else { Cow::Owned(respelled(path)?) };
+    let mut normal = if is_plain { Cow::Borrowed(path) } else { Cow::Owned(respelled(path)?) };
+    if normal.contains("//") {
+        let mut before = ' ';
+        let is_first = |c: &char| std::mem::replace(&mut before, *c) != '/' || *c != '/';
+        normal = Cow::Owned(normal.chars().filter(is_first).collect());
+    }
     if has_dots(&normal) { Err(BadPath::Dots) } else { Ok(normal) }
 }
 
@@ -38,7 +43,7 @@ fn respelled(path: &str) -> Result<String, BadPath> {
         let (high, low) = digits.ok_or(BadPath::Percent)?;
         match high << 4 | low {
             0 => return Err(BadPath::Nul),
-            byte => push(&mut normal, byte, is_unreserved(byte)),
+            byte => push(&mut normal, byte, needs_no_percent(byte)),
         }
     }
     Ok(normal)
@@ -58,8 +63,9 @@ fn hex(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).map(|digit| digit as u8)
 }
 
-fn is_unreserved(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+/// What may stand in a segment (RFC 3986, 3.3, `pchar`), but for `;`, which begins its parameters.
+fn needs_no_percent(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:@".contains(&byte)
 }
 
 /// Whether a segment is `.` or `..`: also before a `;`, which some servers cut off, and between
@@ -91,7 +97,9 @@ mod tests {
         check("/a%2fb", Ok("/a%2Fb"));
         check("/%c3%a9", Ok("/%C3%A9"));
         check("/é", Ok("/%C3%A9"));
-        check("/a//b/", Ok("/a//b/"));
+        check("/a//b/", Ok("/a/b/"));
+        check("//admin///", Ok("/admin/"));
+        check("/v1%3Ax%40%3b", Ok("/v1:x@%3B"));
         check("/.well-known/x", Ok("/.well-known/x"));
         check("/a/..b/...", Ok("/a/..b/..."));
         check("*", Ok("*"));

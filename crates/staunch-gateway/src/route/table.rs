@@ -64,20 +64,15 @@ impl Table {
     }
 
     fn add(&mut self, index: usize, route: &Route) {
-        let entry = Entry {
-            route: index,
-            path: route.path.clone(),
-            methods: route.methods.clone(),
-            headers: route
-                .headers
-                .iter()
-                .filter_map(|header| {
-                    let name = HeaderName::from_bytes(header.name.as_bytes()).ok()?;
-                    let value = header.value.as_deref().map(HeaderValue::from_str);
-                    Some((name, value.transpose().ok()?))
-                })
-                .collect(),
-        };
+        // The configuration has looked at them; a route never loses one of its conditions.
+        let headers = route.headers.iter().map(|header| {
+            let name = HeaderName::from_bytes(header.name.as_bytes()).ok()?;
+            let value = header.value.as_deref().map(HeaderValue::from_str);
+            Some((name, value.transpose().ok()?))
+        });
+        let Some(headers) = headers.collect() else { return };
+        let (path, methods) = (route.path.clone(), route.methods.clone());
+        let entry = Entry { route: index, path, methods, headers };
         if route.hosts.is_empty() {
             self.any.add(entry.clone());
         }
@@ -137,7 +132,7 @@ impl Paths {
 
     /// Those that may take `path`, the most specific first.
     fn candidates(&self, path: &str) -> impl Iterator<Item = &Entry> {
-        let first = path.strip_prefix('/').and_then(|rest| rest.split('/').next());
+        let first = path.strip_prefix('/').and_then(|rest| rest.split(['/', ';']).next());
         let written = first.and_then(|first| self.written.get(first));
         written.into_iter().flatten().chain(&self.other)
     }
