@@ -13,7 +13,7 @@ use staunch_diagnosis::Finding;
 use toml::value::Datetime;
 
 /// Every rule: each has a page in `docs/guide/findings/`.
-const RULES: [&str; 35] = [
+const RULES: [&str; 36] = [
     "allocation-rate",
     "body-not-closed",
     "cache-without-expiry",
@@ -27,6 +27,7 @@ const RULES: [&str; 35] = [
     "deadlock",
     "descriptor-not-closed",
     "endless",
+    "entries-growth",
     "fd-growth",
     "handler-blocked",
     "heap-growth",
