@@ -47,9 +47,10 @@ fn entries(groups: Vec<EntryGroup>) -> Snapshot {
 
 #[test]
 fn entries_that_were_not_there_yet_count_for_none() {
-    let found = found([entries(Vec::new()), entries(vec![leases(42, 2)])]);
+    let seen = || entries(vec![leases(42, 2)]);
+    let found = found([entries(Vec::new()), seen(), seen()]); // what only one look saw is none
     assert_eq!(found.len(), 1);
-    assert_eq!(found[0].count, [0, 2]);
+    assert_eq!(found[0].count, [0, 2, 2]);
 }
 
 #[test]
