@@ -45,6 +45,7 @@ pub(crate) async fn run(mut plans: watch::Receiver<Arc<Plan>>) {
     }
 }
 
+/// As many checks as there are servers, which the configuration bounds.
 async fn check_all(plan: &Plan) {
     let checks = ScopeBuilder::<Infallible>::new(&Context::current()).max_children(usize::MAX).run(
         async |scope| {

@@ -152,7 +152,7 @@ async fn serve(context: Context, job: Job) -> Result<Vec<(String, Served)>, Core
     let mut served = Vec::new();
     let around = ScopeBuilder::<CoreError>::new(&context.without_cancel())
         .grace(MARGIN)
-        .max_children(usize::MAX)
+        .max_children(usize::MAX) // they are the pools' and dialers', which have bounds of their own
         .run(async |scope| {
             let mut plans = plans;
             let state = CoreState::new(&scope, plans.latest(), None, place)?;

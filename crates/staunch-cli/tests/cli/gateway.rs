@@ -355,6 +355,26 @@ fn an_upload_is_not_late_because_it_took_long() {
 }
 
 #[test]
+fn a_body_over_a_limit_of_its_route_has_its_status() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let routed = service(silent.local_addr().unwrap(), "");
+    let before = gateway(&routed.replace("\"4GiB\"", "\"4B\"\nbody_time = \"300ms\""));
+    let baseline = before.baseline();
+    let web = before.tcp("web");
+    let chunked = ["--http1.1", "--header", "Transfer-Encoding: chunked", "--data", "12345"];
+    assert_eq!(curl(web, "/", &chunked).1, 413, "nothing was announced");
+    assert_eq!(curl(web, "/", &["--data", "12345"]).1, 413);
+    let mut client = TcpStream::connect(web).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n1").unwrap();
+    let answer = head(&mut client);
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    drop(client);
+    before.settles_to(&baseline);
+    before.terminate().assert_clean();
+}
+
+#[test]
 fn nobody_speaks_http2_with_a_server_past_the_gateway() {
     let ok: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
     let server = Scripted::start(vec![ok; 3]);

@@ -27,7 +27,9 @@ use super::answer::{AnswerBody, own};
 pub(crate) struct Progress {
     /// It had more than its route takes.
     is_large: AtomicBool,
-    /// It broke off, or took too long.
+    /// It took longer than its route has for it.
+    is_slow: AtomicBool,
+    /// One of these, or it broke off.
     has_failed: AtomicBool,
     /// When it was at its end, or nobody wanted more of it.
     over: OnceLock<Instant>,
@@ -82,8 +84,9 @@ pub(crate) fn upload(
         return (staunch_pool::RequestBody::default(), None);
     }
     let most = route.body.get();
-    let [is_large, has_failed] = [false, false].map(AtomicBool::new);
-    let progress = Arc::new(Progress { is_large, has_failed, over: OnceLock::new(), most });
+    let [is_large, is_slow, has_failed] = [false; 3].map(AtomicBool::new);
+    let over = OnceLock::new();
+    let progress = Arc::new(Progress { is_large, is_slow, has_failed, over, most });
     let due = Due { begun: Instant::now(), time: route.body_time, timer: None };
     let bounded = Bounded { body, left: most, due, progress: Arc::clone(&progress) };
     (staunch_pool::RequestBody::stream(bounded), Some(progress))
@@ -102,9 +105,16 @@ impl Progress {
 
     /// What is answered instead, if it was too large or too slow.
     pub(crate) fn answer(&self) -> Option<Response<AnswerBody>> {
-        let text = || format!("The body is too large; {} bytes are taken here", self.most);
-        let is_large = self.is_large.load(Ordering::Relaxed);
-        is_large.then(|| own(StatusCode::PAYLOAD_TOO_LARGE, text()))
+        if self.is_large.load(Ordering::Relaxed) {
+            let text = format!("The body is too large; {} bytes are taken here", self.most);
+            return Some(own(StatusCode::PAYLOAD_TOO_LARGE, text));
+        }
+        let is_slow = self.is_slow.load(Ordering::Relaxed);
+        is_slow.then(|| own(StatusCode::REQUEST_TIMEOUT, "The body took too long to come"))
+    }
+
+    fn fails(&self) {
+        self.has_failed.store(true, Ordering::Relaxed);
     }
 }
 
@@ -119,17 +129,18 @@ impl Body for Bounded {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         if polled.is_pending() {
             let slow = ready!(self.due.poll(cx));
-            self.progress.has_failed.store(true, Ordering::Relaxed);
+            self.progress.is_slow.store(true, Ordering::Relaxed);
+            self.progress.fails();
             return Poll::Ready(Some(Err(slow.into())));
         }
         if let Poll::Ready(Some(Err(_))) = &polled {
-            self.progress.has_failed.store(true, Ordering::Relaxed);
+            self.progress.fails();
         }
         if let Poll::Ready(Some(Ok(frame))) = &polled {
             let came = frame.data_ref().map_or(0, |data| data.len() as u64);
             let Some(left) = self.left.checked_sub(came) else {
                 self.progress.is_large.store(true, Ordering::Relaxed);
-                self.progress.has_failed.store(true, Ordering::Relaxed);
+                self.progress.fails();
                 return Poll::Ready(Some(Err(TooLarge.into())));
             };
             self.left = left;
