@@ -21,6 +21,9 @@ const fn target(name: &'static str, run: fn(&[u8]), seeds: &'static [&'static [u
 pub const TARGETS: &[Target] = &[
     target("http1-framing", targets::http1_framing, targets::REQUESTS),
     target("http2-frames", targets::http2_frames, targets::FRAMES),
+    target("plain-request", targets::plain_request, targets::REQUESTS),
+    target("answer", targets::answer, targets::ANSWERS),
+    target("chunked", targets::chunked, targets::CHUNKED),
     target("host", targets::host, &[b"a", b"[::1]:80", b"a.b.c:65535", b"user@a", b"1.2.3.4:"]),
     target("events", targets::events, targets::EVENTS),
     target("websocket", targets::websocket, targets::WEBSOCKETS),

@@ -5,6 +5,7 @@ use std::hint::black_box;
 use staunch_config::{Config, HumanDuration};
 use staunch_diagnosis::{History, Options, Snapshot, diagnose};
 use staunch_doctor::source::{TextError, go, jvm, sockets};
+use staunch_gateway::fuzzing as gateway;
 use staunch_http::{EventsOptions, Message, StreamLimits, fuzzing};
 use staunch_kernel as kernel;
 use staunch_net::{Endpoint, LineSplitter};
@@ -25,6 +26,41 @@ pub(crate) fn http1_framing(bytes: &[u8]) {
     {
         assert_eq!(fuzzing::head_end(bytes), Some(end));
     }
+}
+
+/// What the gateway takes for plain can be read in one way, and so can what it sends instead, with the same
+/// length.
+pub(crate) fn plain_request(bytes: &[u8]) {
+    let Some((body, sent)) = gateway::plain(bytes) else { return };
+    let head = fuzzing::head_end(bytes).expect("its head is whole");
+    assert_eq!(fuzzing::ambiguity(&[&bytes[..head]]), None);
+    assert_eq!(fuzzing::head_end(&sent), Some(sent.len()), "{}", sent.escape_ascii());
+    assert_eq!(fuzzing::ambiguity(&[&sent]), None);
+    if let Some((again, _)) = gateway::plain(&sent) {
+        assert_eq!(again, body);
+    }
+}
+
+/// What a client is sent of an answer's head is one.
+pub(crate) fn answer(bytes: &[u8]) {
+    if let Some(sent) = gateway::answer(bytes) {
+        assert!(sent.ends_with(b"\r\n\r\n"));
+        assert!(gateway::answer(&sent).is_some(), "{}", sent.escape_ascii());
+    }
+}
+
+/// However the bytes come, the body ends at the same one; and nobody could read it in another way.
+pub(crate) fn chunked(bytes: &[u8]) {
+    let whole = gateway::chunked(&[bytes]);
+    let ones: Vec<_> = bytes.chunks(1).collect();
+    assert_eq!(whole, gateway::chunked(&ones));
+    let Some((passed, true)) = whole else { return };
+    let head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let message = [head, &bytes[..passed]].concat();
+    assert_eq!(fuzzing::ambiguity(&[&message]), None);
+    // Behind it begins another message, and not one byte before.
+    let next = [&message[..], b"\n"].concat();
+    assert!(fuzzing::ambiguity(&[&next]).is_some_and(|(at, _)| at == message.len()));
 }
 
 /// However the bytes come, the flood is found at the same frame.
@@ -158,6 +194,19 @@ pub(crate) fn proc_pid(bytes: &[u8]) {
 pub(crate) fn fd_link(bytes: &[u8]) {
     let _ = black_box(kernel::FdKind::parse(bytes));
 }
+
+pub(crate) const ANSWERS: &[&[u8]] = &[
+    b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: keep-alive, x-own\r\nX-Own: 1\r\n\r\nabc",
+    b"HTTP/1.1 200 \r\nTransfer-Encoding: chunked\r\nDate: a\r\n\r\n",
+    b"HTTP/1.0 404 Not Found\nServer: a\n\nall of it",
+    b"HTTP/1.1 103 Early Hints\r\n\r\n",
+];
+
+pub(crate) const CHUNKED: &[&[u8]] = &[
+    b"3\r\nabc\r\n0\r\n\r\nGET",
+    b"0003;a=\"b\"\r\nabc\r\n00\r\nx-sum: 1\r\n\r\n",
+    b"A\r\n0123456789\r\n0\r\ncontent-length: 1\r\n\r\n",
+];
 
 pub(crate) const REQUESTS: &[&[u8]] = &[
     b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /b HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n",

@@ -18,6 +18,8 @@ const SETTLE_TIME_MAX: Duration = Duration::from_secs(5);
 
 const PROBE_INTERVAL: Duration = Duration::from_millis(10);
 const SETTLE_INTERVAL: Duration = Duration::from_millis(200);
+/// Readings in a row that agree with the one before: a second's worth.
+const SETTLED: u32 = 5;
 
 /// A running server. Dropping it kills the process; [`Server::stop`] ends it in good order.
 pub(crate) struct Server {
@@ -63,13 +65,18 @@ impl Server {
         Ok(settled.unwrap_or(last))
     }
 
-    /// Open descriptors, read when there are as many as `expected`, or after five seconds.
+    /// Open descriptors, read when there are as many as `expected`, or after five seconds. Without an
+    /// expectation, when there have been as many for a second: the connection that has found the server
+    /// ready may still be about to close.
     pub(crate) fn settled_descriptors(&self, expected: Option<usize>) -> anyhow::Result<usize> {
         let folder = format!("/proc/{}/fd", self.child.id());
-        let mut count = 0;
+        let (mut count, mut same) = (0, 0);
         poll::until(SETTLE_TIME_MAX, SETTLE_INTERVAL, || {
+            let before = count;
             count = fs::read_dir(&folder).with_context(|| format!("cannot read {folder}"))?.count();
-            Ok(expected.is_none_or(|expected| count == expected).then_some(()))
+            same = if count == before { same + 1 } else { 0 };
+            let is_settled = expected.map_or(same >= SETTLED, |expected| count == expected);
+            Ok(is_settled.then_some(()))
         })?;
         Ok(count)
     }

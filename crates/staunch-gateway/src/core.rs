@@ -6,22 +6,33 @@
 
 use std::{
     convert::Infallible,
+    future::Future,
+    panic::Location,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
+use hyper::{Request, Response, body::Body};
 use staunch_guard::{Guard, Layer, Registration, Shed};
-use staunch_http::{HttpLimits, Server, handler};
+use staunch_http::{HttpLimits, RequestBody, Server, Transport, handler};
 use staunch_net::{Connection, Listener, Served, TlsConfig, TlsConnection, UnattachedListener};
 use staunch_pool::PoolOptionsError;
 use staunch_scope::{
-    Blocking, Context, FailureCause, Scope, ScopeBuilder, ScopeError, shield, watch,
+    Blocking, BoxError, Context, FailureCause, Scope, ScopeBuilder, ScopeError, shield, watch,
 };
 
 use tokio_util::sync::CancellationToken;
+use tower_service::Service;
 
-use crate::{forward::Forward, plan::Plan, tcp, upstream::Upstream};
+use crate::{
+    fast::{Fast, FastError},
+    forward::Forward,
+    plan::Plan,
+    tcp,
+    upstream::Upstream,
+};
 
 /// What has begun on a core may take so long beyond the drain of its listeners to end.
 const MARGIN: Duration = Duration::from_secs(1);
@@ -252,19 +263,51 @@ async fn http(
     guard: Option<&Guard>,
 ) -> Served {
     let forward = Arc::new(forward);
+    let long = Arc::clone(&forward);
     let service = handler(move |request| {
-        let forward = Arc::clone(&forward);
+        let forward = Arc::clone(&long);
         async move { forward.answer(request).await }
     });
-    let server = Server::new(limits);
-    match (guard.map(Shed::new), tls) {
-        (None, None) => server.serve(listener, context, service).await,
-        (None, Some(tls)) => server.serve_tls(listener, context, tls, service).await,
-        (Some(shed), None) => server.serve(listener, context, shed.layer(service)).await,
+    let (guard, shed) = (guard.cloned(), guard.map(Shed::new));
+    let (server, born_at) = (Server::new(limits.clone()), Location::caller());
+    let fast = Arc::new(Fast { forward, limits, guard, born_at, long: server });
+    match (shed, tls) {
+        (None, None) => {
+            listener.serve(context, move |it: Connection| each(&fast, it, &service)).await
+        }
+        (None, Some(tls)) => {
+            listener
+                .serve_tls(context, tls, move |it: TlsConnection| each(&fast, it, &service))
+                .await
+        }
+        (Some(shed), None) => {
+            let service = shed.layer(service);
+            listener.serve(context, move |it: Connection| each(&fast, it, &service)).await
+        }
         (Some(shed), Some(tls)) => {
-            server.serve_tls(listener, context, tls, shed.layer(service)).await
+            let service = shed.layer(service);
+            listener
+                .serve_tls(context, tls, move |it: TlsConnection| each(&fast, it, &service))
+                .await
         }
     }
+}
+
+/// Answers the requests of one connection.
+fn each<T, S, B>(
+    fast: &Arc<Fast>,
+    transport: T,
+    service: &S,
+) -> impl Future<Output = Result<(), FastError>> + Send + use<T, S, B>
+where
+    T: Transport,
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+    S: Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    let (fast, service) = (Arc::clone(fast), service.clone());
+    async move { fast.serve(transport, service).await }
 }
 
 async fn bytes(

@@ -17,17 +17,24 @@ mod balance;
 mod checks;
 mod core;
 mod counts;
+mod fast;
 mod forward;
 mod gateway;
+mod held;
 mod metrics;
 mod plan;
 mod relay;
 mod route;
+mod scratch;
 mod tcp;
 mod tunnel;
 mod udp;
 mod upstream;
 
+/// What reads bytes, for `fuzz/` alone.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use crate::fast::fuzzing;
 pub use crate::{
     core::guarded,
     gateway::{Control, Done, Gateway, Setup},

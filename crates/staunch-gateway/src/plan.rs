@@ -41,6 +41,8 @@ pub(crate) struct ServicePlan {
     pub(crate) service: Service,
     /// For as long as the process lives, since pools are called so.
     pub(crate) name: &'static str,
+    /// What the pools of the fast path are called.
+    pub(crate) direct_name: &'static str,
     pub(crate) servers: Vec<Arc<ServerPlan>>,
     pub(crate) ejection: EjectionLimits,
     pub(crate) budget: Budget,
@@ -119,6 +121,7 @@ impl ServicePlan {
         });
         ServicePlan {
             name: interned(&service.name),
+            direct_name: interned(&format!("{}-direct", service.name)),
             servers: servers.collect(),
             ejection,
             budget: Budget::new(service.retry.budget),

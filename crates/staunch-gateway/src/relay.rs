@@ -4,7 +4,6 @@
 //! the other side does not take at once is kept, until it does.
 
 use std::{
-    cell::RefCell,
     future::poll_fn,
     io,
     pin::Pin,
@@ -13,20 +12,16 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::{held::Held, scratch::with_scratch};
+
 /// Bytes that are read at a time, and that one direction keeps at most.
 const PIECE: usize = 32 << 10;
-
-thread_local! {
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; PIECE].into_boxed_slice());
-}
 
 /// One direction.
 #[derive(Default)]
 struct Flow {
-    /// Read, and not written from here on.
-    left: Vec<u8>,
-    written: usize,
-    /// Bytes that were written all in all.
+    held: Held,
+    /// Bytes that were read all in all.
     total: u64,
     /// What was written may still lie with the other side's own buffers, as TLS has them.
     must_flush: bool,
@@ -72,9 +67,7 @@ impl Flow {
         W: AsyncWrite + Unpin,
     {
         loop {
-            if !self.left.is_empty() {
-                ready!(self.poll_left(cx, to))?;
-            }
+            ready!(self.held.poll_write(cx, to))?;
             if self.must_flush {
                 ready!(Pin::new(&mut *to).poll_flush(cx))?;
                 self.must_flush = false;
@@ -90,24 +83,6 @@ impl Flow {
         }
     }
 
-    /// Writes what is left of the last piece, and gives its memory back.
-    fn poll_left<W>(&mut self, cx: &mut Poller<'_>, to: &mut W) -> Poll<io::Result<()>>
-    where
-        W: AsyncWrite + Unpin,
-    {
-        while let Some(left) = self.left.get(self.written..).filter(|left| !left.is_empty()) {
-            let written = ready!(Pin::new(&mut *to).poll_write(cx, left))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.written += written;
-            self.total += written as u64;
-            self.must_flush = true;
-        }
-        (self.left, self.written) = (Vec::new(), 0);
-        Poll::Ready(Ok(()))
-    }
-
     /// Reads a piece, and writes of it what the other side takes at once.
     fn poll_piece<R, W>(
         &mut self,
@@ -119,8 +94,8 @@ impl Flow {
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
     {
-        SCRATCH.with_borrow_mut(|scratch| {
-            let mut buffer = ReadBuf::new(scratch);
+        with_scratch(|scratch| {
+            let mut buffer = ReadBuf::new(&mut scratch[..PIECE]);
             ready!(Pin::new(from).poll_read(cx, &mut buffer))?;
             let piece = buffer.filled();
             if piece.is_empty() {
@@ -131,9 +106,9 @@ impl Flow {
                 Poll::Ready(written) => written?,
                 Poll::Pending => 0,
             };
-            self.total += written as u64;
-            self.must_flush |= written > 0;
-            self.left.extend_from_slice(piece.get(written..).unwrap_or_default());
+            self.total += piece.len() as u64;
+            self.must_flush = true;
+            self.held.keep(piece.get(written..).unwrap_or_default());
             Poll::Ready(Ok(()))
         })
     }

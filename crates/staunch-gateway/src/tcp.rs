@@ -49,11 +49,12 @@ async fn connect(
     plan.budget.deposit();
     let mut tried = Vec::new();
     loop {
-        let (index, server) = upstream.pick(&tried, peer).ok_or(TcpError::NoServer)?;
-        let in_flight = server.begin();
+        let (index, server) =
+            upstream.pick(&tried, peer, Instant::now()).ok_or(TcpError::NoServer)?;
+        let in_flight = server.begin(Instant::now());
         let error = match upstream.dial(server).await {
             Ok(connection) => {
-                in_flight.answered();
+                in_flight.answered(Instant::now());
                 server.plan.counts.answered();
                 server.plan.health.succeeded();
                 return Ok((connection, in_flight));

@@ -71,18 +71,18 @@ pub(crate) async fn open(
     mut request: Request<RequestBody>,
 ) -> Response<AnswerBody> {
     let client = staunch_http::peer().map(|peer| peer.ip());
-    let Some((_, server)) = upstream.pick(&[], client) else {
+    let Some((_, server)) = upstream.pick(&[], client, Instant::now()) else {
         return Failure::NoServer.answer();
     };
     let Some(asked) = head(forward, route, server, uri, &mut request, client) else {
         return Failure::Circle.answer();
     };
-    let in_flight = server.begin();
+    let in_flight = server.begin(Instant::now());
     let limit = upstream.plan.service.timeouts.first_byte;
     let limit = route.route.timeout.map_or(limit, |of_route| of_route.min(limit));
     match ask(upstream, server, asked, limit).await {
         Ok(answer) => {
-            in_flight.answered();
+            in_flight.answered(Instant::now());
             server.plan.counts.answered();
             if speaks_against(answer.answer.status()) {
                 upstream.plan.failed(&server.plan, Instant::now());

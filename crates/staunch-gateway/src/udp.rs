@@ -105,7 +105,7 @@ async fn dial(
     datagram: &Datagram<Session>,
 ) -> Result<(UdpPeer, Chosen), UdpError> {
     let client = datagram.peer().ip();
-    let (_, server) = upstream.pick(&[], Some(client)).ok_or(UdpError::NoServer)?;
+    let (_, server) = upstream.pick(&[], Some(client), Instant::now()).ok_or(UdpError::NoServer)?;
     let EndpointAddress::Tcp(address) = server.address() else { return Err(UdpError::NoServer) };
     let options =
         DialOptions { timeout: upstream.plan.service.timeouts.connect, ..DialOptions::default() };

@@ -8,8 +8,12 @@ use staunch_pool::{Http, HttpOptions, HttpProtocol, Pool, PoolOptions, PoolOptio
 use staunch_scope::{Context, Scope};
 use tokio::time::Instant;
 
+use hyper::StatusCode;
+
 use crate::{
     balance::{Balancer, Candidate, InFlight, Load},
+    fast::Dials,
+    forward::speaks_against,
     plan::{ServerPlan, ServicePlan},
 };
 
@@ -19,15 +23,18 @@ pub(crate) struct Upstream {
     pub(crate) plan: Arc<ServicePlan>,
     servers: Vec<Server>,
     balancer: Balancer,
-    /// For connections of which each is used once.
-    dialer: Dialer,
+    /// For connections that are used once, and those of the fast path.
+    dialer: Arc<Dialer>,
 }
 
 /// A server on one core.
 #[derive(Clone, Debug)]
 pub(crate) struct Server {
     pub(crate) plan: Arc<ServerPlan>,
+    /// For the long way.
     pub(crate) pool: Pool<Http>,
+    /// For the fast path.
+    pub(crate) direct: Pool<Dials>,
     endpoint: Endpoint,
     load: Arc<Load>,
     name_hash: u64,
@@ -45,21 +52,28 @@ impl Upstream {
         (core, cores): (usize, usize),
     ) -> Result<Upstream, PoolOptionsError> {
         let service = &plan.service;
-        let options = pool_options(plan, cores);
+        let [options, direct_options] =
+            [plan.name, plan.direct_name].map(|name| pool_options(name, service, cores));
         let is_same = |before: &&Upstream| uses_same_pools(&before.plan.service, service);
         let before = before.filter(is_same);
+        // Kept with the pools that dial by it.
+        let dialer = before.map_or_else(
+            || Arc::new(Dialer::watched(scope, dial_options(service), stalls_only(service))),
+            |before| Arc::clone(&before.dialer),
+        );
         let servers = service.endpoints.iter().zip(&plan.servers).map(|(endpoint, shared)| {
             let known = before.and_then(|before| before.server(&endpoint.address));
-            let (pool, load) = match known {
-                Some(known) => (known.pool.clone(), Arc::clone(&known.load)),
-                None => (
-                    Pool::new(scope, http(scope, service, endpoint), options.clone())?,
-                    Arc::default(),
-                ),
+            let (pool, direct, load) = if let Some(known) = known {
+                (known.pool.clone(), known.direct.clone(), Arc::clone(&known.load))
+            } else {
+                let dials = Dials::new(Arc::clone(&dialer), endpoint.address.clone());
+                let pool = Pool::new(scope, http(scope, service, endpoint), options.clone())?;
+                (pool, Pool::new(scope, dials, direct_options.clone())?, Arc::default())
             };
             Ok(Server {
                 plan: Arc::clone(shared),
                 pool,
+                direct,
                 load,
                 endpoint: endpoint.clone(),
                 name_hash: name_hash(&shared.name),
@@ -68,12 +82,11 @@ impl Upstream {
             })
         });
         let servers = servers.collect::<Result<_, _>>()?;
-        let dial = DialOptions { timeout: service.timeouts.connect, ..DialOptions::default() };
         Ok(Upstream {
             plan: Arc::clone(plan),
             servers,
             balancer: Balancer::new(service.balance, core),
-            dialer: Dialer::watched(scope, dial, stalls_only()),
+            dialer,
         })
     }
 
@@ -82,9 +95,44 @@ impl Upstream {
     }
 
     /// The next server, and its index; other than those of `tried`, if there is another.
-    pub(crate) fn pick(&self, tried: &[usize], client: Option<IpAddr>) -> Option<(usize, &Server)> {
-        let index = self.balancer.pick(&self.servers, tried, client, Instant::now())?;
+    pub(crate) fn pick(
+        &self,
+        tried: &[usize],
+        client: Option<IpAddr>,
+        now: Instant,
+    ) -> Option<(usize, &Server)> {
+        let index = self.balancer.pick(&self.servers, tried, client, now)?;
         Some((index, self.servers.get(index)?))
+    }
+
+    /// Whether plain requests can be handed to its servers as they are.
+    pub(crate) fn is_direct(&self) -> bool {
+        self.plan.service.protocol == UpstreamProtocol::Http1
+    }
+
+    /// A server has answered, so or so.
+    pub(crate) fn answered(
+        &self,
+        server: &Server,
+        in_flight: &InFlight,
+        status: StatusCode,
+        now: Instant,
+    ) {
+        in_flight.answered(now);
+        server.plan.counts.answered();
+        if speaks_against(status) {
+            self.plan.failed(&server.plan, now);
+        } else {
+            server.plan.health.succeeded();
+        }
+    }
+
+    /// A server has not answered, and that speaks against it.
+    pub(crate) fn failed(&self, server: &Server, in_flight: &InFlight) {
+        let now = Instant::now();
+        in_flight.answered(now);
+        server.plan.counts.failed();
+        self.plan.failed(&server.plan, now);
     }
 
     /// A connection of its own to a server.
@@ -102,8 +150,8 @@ impl Upstream {
 
 impl Server {
     /// A request begins there.
-    pub(crate) fn begin(&self) -> InFlight {
-        self.load.begin()
+    pub(crate) fn begin(&self, now: Instant) -> InFlight {
+        self.load.begin(now)
     }
 
     pub(crate) fn address(&self) -> &EndpointAddress {
@@ -138,10 +186,22 @@ impl Candidate for Server {
     }
 }
 
+fn dial_options(service: &Service) -> DialOptions {
+    DialOptions { timeout: service.timeouts.connect, ..DialOptions::default() }
+}
+
 /// A connection that is copied to another has the limits of that one, its client's; but a server that
-/// takes nothing is cut here.
-fn stalls_only() -> Limits {
-    Limits { idle: None, lifetime: None, half_close: None, read_stall: None, ..Limits::default() }
+/// takes nothing, or stops in the middle of an answer, is cut here.
+fn stalls_only(service: &Service) -> Limits {
+    Limits {
+        first_byte: None,
+        idle: None,
+        lifetime: None,
+        half_close: None,
+        message: None,
+        read_stall: Some(service.timeouts.stall),
+        ..Limits::default()
+    }
 }
 
 /// FNV-1a: the same in every process.
@@ -172,13 +232,15 @@ fn http<E: Send + 'static>(scope: &Scope<E>, service: &Service, endpoint: &Endpo
     })
 }
 
-fn pool_options(plan: &ServicePlan, cores: usize) -> PoolOptions {
-    let (pool, timeouts) = (&plan.service.pool, &plan.service.timeouts);
+fn pool_options(name: &'static str, service: &Service, cores: usize) -> PoolOptions {
+    let (pool, timeouts) = (&service.pool, &service.timeouts);
     let connections = pool.connections.get().div_ceil(cores);
     PoolOptions {
-        name: plan.name,
+        name,
         max_total: connections,
-        max_idle: pool.idle.div_ceil(cores).min(connections),
+        // Not divided: clients are not spread evenly, and a core that has more of them than its part
+        // would open a connection for every other request.
+        max_idle: pool.idle.min(connections),
         acquire_timeout: timeouts.connect,
         connect_timeout: timeouts.connect,
         min_evictable_idle: pool.idle_time,

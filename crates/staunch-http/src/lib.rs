@@ -33,6 +33,7 @@ pub use crate::{
         body::{MalformedBodyError, RequestBody, SlowBodyError, keep_until_sent},
         handler::{Handler, handler},
         link::{draining, peer},
+        resting::{Heard, Resting},
         serve,
         socket::Transport,
         upgrade::{NotUpgradable, Upgraded, upgrade},

@@ -24,7 +24,7 @@ pub(crate) mod link;
 mod range;
 mod refusal;
 mod request;
-mod resting;
+pub(crate) mod resting;
 mod sniff;
 pub(crate) mod socket;
 mod taking;
@@ -42,7 +42,7 @@ use self::{
     body::RequestBody,
     exchange::Exchange,
     request::{Notes, Origin},
-    resting::{Heard, Resting},
+    resting::Resting,
     sniff::Version,
     socket::{Socket, Transport},
 };
@@ -126,6 +126,33 @@ impl Server {
         })
     }
 
+    /// Answers what the client of `resting` says, of which `heard` has come already, until nothing of it
+    /// is in hand: then it rests again. `None` when it has ended. For those who answer some requests by
+    /// themselves, and hand over a connection whose next one they leave to this server.
+    ///
+    /// # Errors
+    /// As [`serve`].
+    ///
+    /// # Cancel safety
+    /// As [`serve`].
+    #[track_caller]
+    pub fn resume<'r, T, S, B>(
+        &'r self,
+        resting: Resting<T>,
+        heard: &'r [u8],
+        service: S,
+    ) -> impl Future<Output = Result<Option<Resting<T>>, ServeHttpError>> + Send + use<'r, T, S, B>
+    where
+        T: Transport,
+        S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+        S: Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        let site = Site { born_at: Location::caller(), limits: &*self.limits, service };
+        async move { site.work(resting, heard).await }
+    }
+
     fn site<S>(
         &self,
         born_at: &'static Location<'static>,
@@ -189,7 +216,7 @@ where
         let mut resting = Resting { transport, begun: 0 };
         while let Some(heard) = resting.hears().await {
             // Boxed: while nobody asks anything, the task holds what rests and no more.
-            match Box::pin(self.work(resting, heard)).await? {
+            match Box::pin(self.work(resting, heard.bytes())).await? {
                 Some(rests) => resting = rests,
                 None => break,
             }
@@ -201,12 +228,12 @@ where
     async fn work<T: Transport>(
         &self,
         resting: Resting<T>,
-        heard: Heard,
+        heard: &[u8],
     ) -> Result<Option<Resting<T>>, ServeHttpError> {
         let (transport, is_first) = (resting.transport, resting.begun == 0);
         let origin = Origin::new(self.born_at, transport.account().ledger(), &self.limits);
         let exchange = Exchange::after(resting.begun);
-        let mut socket = Socket::new(transport, exchange.clone(), self.limits.head_time, &heard);
+        let mut socket = Socket::new(transport, exchange.clone(), self.limits.head_time, heard);
         let version = if is_first { sniff::version(&mut socket).await } else { Version::Http1 };
         let ended = match version {
             Version::Http1 => loop {

@@ -62,11 +62,20 @@ impl TraceId {
     /// ```
     /// use staunch_scope::TraceId;
     /// let trace = TraceId::random();
-    /// assert_eq!(TraceId::from_traceparent(trace.to_traceparent().as_bytes()), Some(trace));
+    /// assert_eq!(TraceId::from_traceparent(&trace.to_traceparent()), Some(trace));
     /// ```
-    pub fn to_traceparent(self) -> String {
+    pub fn to_traceparent(self) -> [u8; 55] {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let span = (TraceId::random().0 as u64).max(1);
-        format!("00-{self}-{span:016x}-01")
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-01";
+        // By hand: it is written for every request that is handed on.
+        for (digit, place) in text[3..35].iter_mut().rev().enumerate() {
+            *place = DIGITS[(self.0 >> (4 * digit)) as usize & 15];
+        }
+        for (digit, place) in text[36..52].iter_mut().rev().enumerate() {
+            *place = DIGITS[(span >> (4 * digit)) as usize & 15];
+        }
+        text
     }
 
     /// The id with these bytes; `None` if all are zero, which W3C forbids.

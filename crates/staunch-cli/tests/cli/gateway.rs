@@ -20,7 +20,7 @@ use crate::{
     server::{Server, get},
 };
 
-const BEHIND: &str = r#"
+pub(crate) const BEHIND: &str = r#"
 [[listener]]
 name = "demo"
 protocol = "demo"
@@ -38,7 +38,7 @@ limits.peer_idle = "500ms"
 
 /// A gateway on two cores, whose listener `web` has these routes and services. What it holds is
 /// looked at by way of `echo`.
-fn gateway(rest: &str) -> Server {
+pub(crate) fn gateway(rest: &str) -> Server {
     let listener = |name, protocol| {
         format!("[[listener]]\nname = '{name}'\nprotocol = '{protocol}'\nlisten = '127.0.0.1:0'\n")
     };
@@ -47,10 +47,10 @@ fn gateway(rest: &str) -> Server {
 }
 
 /// Connections to servers are soon given up when nobody needs them.
-const SOON: &str = "pool = { idle_time = '100ms' }";
+pub(crate) const SOON: &str = "pool = { idle_time = '100ms' }";
 
 /// A service with this server, and what else its table has; with a route for everything.
-fn service(server: SocketAddr, more: &str) -> String {
+pub(crate) fn service(server: SocketAddr, more: &str) -> String {
     format!(
         "[[route]]\nname = \"all\"\nservice = \"behind\"\nbody = \"4GiB\"\n\
          [[service]]\nname = \"behind\"\nendpoints = [\"{server}\"]\n{SOON}\n{more}\n"
@@ -59,13 +59,13 @@ fn service(server: SocketAddr, more: &str) -> String {
 
 /// A server that gives its answers one after the other, each to a new connection, and remembers what
 /// it was asked.
-struct Scripted {
-    address: SocketAddr,
+pub(crate) struct Scripted {
+    pub(crate) address: SocketAddr,
     thread: std::thread::JoinHandle<Vec<String>>,
 }
 
 impl Scripted {
-    fn start(answers: Vec<&'static [u8]>) -> Scripted {
+    pub(crate) fn start(answers: Vec<&'static [u8]>) -> Scripted {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let answer =
@@ -82,13 +82,13 @@ impl Scripted {
         asked
     }
 
-    fn asked(self) -> Vec<String> {
+    pub(crate) fn asked(self) -> Vec<String> {
         self.thread.join().unwrap()
     }
 }
 
 /// What comes until the end of a head, or of all.
-fn head(client: &mut TcpStream) -> String {
+pub(crate) fn head(client: &mut TcpStream) -> String {
     let (mut head, mut byte) = (Vec::new(), [0]);
     while !head.ends_with(b"\r\n\r\n") && client.read(&mut byte).unwrap() > 0 {
         head.extend(byte);

@@ -13,6 +13,7 @@ mod doctor;
 mod drain;
 mod ending;
 mod gateway;
+mod gateway_http1;
 mod guard;
 mod holdings;
 mod process;

@@ -12,7 +12,7 @@ pub struct UpstreamPool {
     /// Requests in flight at one server at a time. \[1024: more is what a server is brought down
     /// by\]
     pub connections: NonZeroUsize,
-    /// Connections that are kept while nobody needs them. \[64: what the next burst begins with\]
+    /// Connections that each core keeps while nobody needs them. \[64: what the next burst begins with\]
     pub idle: usize,
     /// How long one is kept so. \[30s: shorter than the 60s after which most servers close\]
     pub idle_time: Duration,

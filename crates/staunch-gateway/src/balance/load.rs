@@ -36,9 +36,9 @@ impl Load {
     }
 
     /// A request begins; it ends with the guard.
-    pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
+    pub(crate) fn begin(self: &Arc<Self>, now: Instant) -> InFlight {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight { load: Arc::clone(self), begun: Instant::now() }
+        InFlight { load: Arc::clone(self), begun: now }
     }
 
     pub(super) fn answered(&self, took: Duration) {
@@ -57,9 +57,14 @@ pub(crate) struct InFlight {
 }
 
 impl InFlight {
+    /// When it began.
+    pub(crate) fn begun(&self) -> Instant {
+        self.begun
+    }
+
     /// The head of its answer is here; or there is none, which is no better than a slow one.
-    pub(crate) fn answered(&self) {
-        self.load.answered(self.begun.elapsed());
+    pub(crate) fn answered(&self, now: Instant) {
+        self.load.answered(now.saturating_duration_since(self.begun));
     }
 }
 

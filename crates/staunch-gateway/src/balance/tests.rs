@@ -79,7 +79,7 @@ fn clients_stay_where_they_are_when_another_server_goes() {
 #[test]
 fn the_busy_and_the_slow_get_less() {
     let three = servers(&[1.0, 1.0, 1.0]);
-    let _held: Vec<InFlight> = (0..10).map(|_| three[1].load.begin()).collect();
+    let _held: Vec<InFlight> = (0..10).map(|_| three[1].load.begin(Instant::now())).collect();
     let busy = counts(Balance::LeastRequests, &three, 900, &[]);
     assert_eq!(busy[1], 0, "always the other one of two: {busy:?}");
     let two = servers(&[1.0, 1.0]);

@@ -61,15 +61,20 @@ pub(crate) fn unavailable(text: impl Into<String>, seconds: u16) -> Response<Ans
 }
 
 /// `405 Method Not Allowed`, with those that are.
-pub(crate) fn not_allowed(mut methods: Vec<String>) -> Response<AnswerBody> {
-    methods.sort();
-    methods.dedup();
-    let allowed = methods.join(", ");
+pub(crate) fn not_allowed(methods: Vec<String>) -> Response<AnswerBody> {
+    let allowed = allowed(methods);
     let mut answer = own(StatusCode::METHOD_NOT_ALLOWED, format!("Allowed here: {allowed}"));
     if let Ok(allowed) = HeaderValue::try_from(allowed) {
         answer.headers_mut().insert(ALLOW, allowed);
     }
     answer
+}
+
+/// As `Allow` has them.
+pub(crate) fn allowed(mut methods: Vec<String>) -> String {
+    methods.sort();
+    methods.dedup();
+    methods.join(", ")
 }
 
 impl Body for AnswerBody {

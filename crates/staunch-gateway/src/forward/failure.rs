@@ -11,6 +11,8 @@ use super::answer::{AnswerBody, own, unavailable};
 pub(crate) enum Failure {
     /// The server cannot be reached, or broke off.
     Server,
+    /// A connection that had been idle broke off, as it may: that says nothing of the server.
+    Stale,
     /// It took too long.
     Late,
     /// We have as many requests there as we may; that is no fault of the server's.
@@ -40,7 +42,7 @@ impl Failure {
         }
     }
 
-    fn of_acquire<E: std::error::Error>(error: &AcquireError<E>) -> Failure {
+    pub(crate) fn of_acquire<E: std::error::Error>(error: &AcquireError<E>) -> Failure {
         match error {
             AcquireError::Exhausted(_) | AcquireError::TooManyWaiters { .. } => Failure::Busy,
             AcquireError::ConnectTimedOut { .. } | AcquireError::Late { .. } => Failure::Late,
@@ -62,20 +64,38 @@ impl Failure {
         matches!(self, Failure::Server | Failure::Late)
     }
 
-    /// The client need not know more: addresses are nobody else's.
-    pub(crate) fn answer(self) -> Response<AnswerBody> {
+    /// What the client is told: a status, a line, and when to try again. It need not know more: addresses
+    /// are nobody else's.
+    pub(crate) fn says(self) -> (StatusCode, &'static str, Option<u16>) {
         match self {
-            Failure::Server => {
-                own(StatusCode::BAD_GATEWAY, "The server behind this gateway gave no answer")
+            Failure::Server | Failure::Stale => {
+                (StatusCode::BAD_GATEWAY, "The server behind this gateway gave no answer", None)
             }
             Failure::Late => {
-                own(StatusCode::GATEWAY_TIMEOUT, "The server behind this gateway took too long")
+                (StatusCode::GATEWAY_TIMEOUT, "The server behind this gateway took too long", None)
             }
-            Failure::Busy => unavailable("The server behind this gateway has too much to do", 1),
-            Failure::Ours => unavailable("This gateway is about to stop", 1),
-            Failure::NoServer => unavailable("No server of the service is well", 5),
-            Failure::Circle => own(StatusCode::LOOP_DETECTED, "The request is going in circles"),
-            Failure::Client => own(StatusCode::BAD_REQUEST, "The body of the request broke off"),
+            Failure::Busy => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The server behind this gateway has too much to do",
+                Some(1),
+            ),
+            Failure::Ours => {
+                (StatusCode::SERVICE_UNAVAILABLE, "This gateway is about to stop", Some(1))
+            }
+            Failure::NoServer => {
+                (StatusCode::SERVICE_UNAVAILABLE, "No server of the service is well", Some(5))
+            }
+            Failure::Circle => (StatusCode::LOOP_DETECTED, "The request is going in circles", None),
+            Failure::Client => (StatusCode::BAD_REQUEST, "The body of the request broke off", None),
+        }
+    }
+
+    /// The answer that says it.
+    pub(crate) fn answer(self) -> Response<AnswerBody> {
+        let (status, text, again) = self.says();
+        match again {
+            Some(seconds) => unavailable(text, seconds),
+            None => own(status, text),
         }
     }
 }

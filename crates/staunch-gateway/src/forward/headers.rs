@@ -10,6 +10,8 @@ use hyper::{
     http::header::{Entry, FORWARDED},
 };
 
+use crate::fast::is_claim;
+
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -22,7 +24,7 @@ static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const VIA_NAME: &str = "staunch";
 
 /// So many gateways in a row are a circle.
-const HOPS_MAX: usize = 10;
+pub(crate) const HOPS_MAX: usize = 10;
 
 /// Who sent a request, for the server that is to answer it.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +51,8 @@ pub(crate) fn of_request(
     headers.remove(&PROXY_AUTHORIZATION);
     headers.remove(EXPECT); // it is us who say 100
     headers.remove(FORWARDED);
-    let claims: Vec<HeaderName> = headers.keys().filter(|name| is_claim(name)).cloned().collect();
+    let claims: Vec<HeaderName> =
+        headers.keys().filter(|name| is_claim(name.as_str())).cloned().collect();
     for claim in claims {
         headers.remove(claim);
     }
@@ -68,17 +71,6 @@ pub(crate) fn of_request(
     }
     one_cookie(headers);
     via(headers, version)
-}
-
-/// Whether a header is for us to say: who asks, and for what. Some servers read `_` as `-`.
-fn is_claim(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    if !name.starts_with('x') {
-        return false;
-    }
-    let name = name.replace('_', "-");
-    name.starts_with("x-forwarded-")
-        || matches!(name.as_str(), "x-real-ip" | "x-original-url" | "x-rewrite-url")
 }
 
 /// Takes out of an answer what was meant for us alone.

@@ -20,14 +20,15 @@ use staunch_http::RequestBody;
 use staunch_scope::Context;
 use tokio::time::Instant;
 
+use self::{answer::own, body::upload, target::Target, tries::Tries};
 pub(crate) use self::{
-    answer::AnswerBody,
+    answer::{AnswerBody, allowed},
     budget::Budget,
     failure::Failure,
-    headers::{Origin, of_answer, of_request},
+    headers::{HOPS_MAX, Origin, of_answer, of_request},
+    target::rewritten,
     tries::speaks_against,
 };
-use self::{answer::own, body::upload, target::Target, tries::Tries};
 use crate::{
     core::{CoreState, Shared},
     plan::RoutePlan,
@@ -45,7 +46,7 @@ pub(crate) struct Forward {
 }
 
 /// Counts a request that its client gives up.
-struct Cancelling<'r>(Option<&'r RoutePlan>);
+pub(crate) struct Cancelling<'r>(pub(crate) Option<&'r RoutePlan>);
 
 impl Drop for Cancelling<'_> {
     fn drop(&mut self) {
@@ -153,5 +154,5 @@ pub(crate) fn version(version: Version) -> &'static str {
 
 /// The trace that the request belongs to: that of its client, if it has named one.
 pub(crate) fn traceparent() -> Option<HeaderValue> {
-    HeaderValue::try_from(Context::current().trace_id().to_traceparent()).ok()
+    HeaderValue::from_bytes(&Context::current().trace_id().to_traceparent()).ok()
 }

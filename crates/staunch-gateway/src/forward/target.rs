@@ -24,13 +24,8 @@ impl Target {
         path: &str,
         prefix: usize,
     ) -> Result<Target, InvalidUri> {
-        let before = if route.strip_prefix { Some("") } else { route.replace_prefix.as_deref() };
-        let path: Cow<'_, str> = match before {
-            Some(before) => {
-                let rest = path.get(prefix..).unwrap_or_default();
-                let slash = if before.is_empty() && rest.is_empty() { "/" } else { "" };
-                Cow::Owned(format!("{before}{rest}{slash}"))
-            }
+        let path: Cow<'_, str> = match rewritten(route, path, prefix) {
+            Some(path) => Cow::Owned(path),
             None if path == uri.path() => {
                 let whole = uri.path_and_query().cloned();
                 let whole = whole.unwrap_or_else(|| PathAndQuery::from_static("/"));
@@ -44,6 +39,14 @@ impl Target {
         };
         Ok(Target { uri: Uri::from(PathAndQuery::try_from(whole)?) })
     }
+}
+
+/// The path with what `route` puts in place of its prefix, if it does.
+pub(crate) fn rewritten(route: &Route, path: &str, prefix: usize) -> Option<String> {
+    let before = if route.strip_prefix { Some("") } else { route.replace_prefix.as_deref() }?;
+    let rest = path.get(prefix..).unwrap_or_default();
+    let slash = if before.is_empty() && rest.is_empty() { "/" } else { "" };
+    Some(format!("{before}{rest}{slash}"))
 }
 
 /// The host that a request names, in lower case and without its port; empty, if it names none.

@@ -46,10 +46,11 @@ impl Tries<'_> {
         let begun = Instant::now();
         let mut timer = pin!(sleep_until(begun));
         loop {
-            let Some((index, server)) = self.upstream.pick(&tried, self.client) else {
+            let Some((index, server)) = self.upstream.pick(&tried, self.client, Instant::now())
+            else {
                 return Failure::NoServer.answer();
             };
-            let in_flight = server.begin();
+            let in_flight = server.begin(Instant::now());
             let sent = server.pool.try_send(request);
             let (failure, again) = match self.in_time(begun, timer.as_mut(), sent).await {
                 Ok(Ok(answered)) => return self.answered(server, in_flight, answered),
@@ -70,9 +71,7 @@ impl Tries<'_> {
                 _ => failure,
             };
             if failure.is_servers() {
-                in_flight.answered();
-                server.plan.counts.failed();
-                service.failed(&server.plan, Instant::now());
+                self.upstream.failed(server, &in_flight);
             }
             tried.push(index);
             let may_again =
@@ -148,13 +147,7 @@ impl Tries<'_> {
         in_flight: InFlight,
         answer: Response<PooledBody>,
     ) -> Response<AnswerBody> {
-        in_flight.answered();
-        server.plan.counts.answered();
-        if speaks_against(answer.status()) {
-            self.upstream.plan.failed(&server.plan, Instant::now());
-        } else {
-            server.plan.health.succeeded();
-        }
+        self.upstream.answered(server, &in_flight, answer.status(), Instant::now());
         let mut answer = answer.map(|body| AnswerBody::server(body, in_flight));
         *answer.version_mut() = Version::HTTP_11; // ours, whatever the server speaks
         of_answer(answer.headers_mut());

@@ -5,5 +5,5 @@ mod table;
 
 pub(crate) use self::{
     path::normal,
-    table::{Found, Table},
+    table::{Found, Headers, Table},
 };

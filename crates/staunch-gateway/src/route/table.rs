@@ -35,6 +35,19 @@ struct Entry {
     headers: Vec<(HeaderName, Option<HeaderValue>)>,
 }
 
+/// The headers of a request, however they are kept.
+pub(crate) trait Headers {
+    /// Whether there is one of this name, with this value if one is given.
+    fn has(&self, name: &str, value: Option<&[u8]>) -> bool;
+}
+
+impl Headers for HeaderMap {
+    fn has(&self, name: &str, value: Option<&[u8]>) -> bool {
+        let mut values = self.get_all(name).iter();
+        values.any(|one| value.is_none_or(|value| value == one.as_bytes()))
+    }
+}
+
 /// What there is for a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Found {
@@ -95,7 +108,13 @@ impl Table {
     }
 
     /// The route for a request. `host` is in lower case, without a port; `path` in its one spelling.
-    pub(crate) fn find(&self, host: &str, path: &str, method: &str, headers: &HeaderMap) -> Found {
+    pub(crate) fn find<H: Headers + ?Sized>(
+        &self,
+        host: &str,
+        path: &str,
+        method: &str,
+        headers: &H,
+    ) -> Found {
         let mut others = Vec::new();
         let below = suffixes(host).filter_map(|suffix| self.below.get(suffix));
         for paths in self.exact.get(host).into_iter().chain(below).chain([&self.any]) {
@@ -147,10 +166,9 @@ impl Entry {
         by_path.then_with(by_headers).then_with(by_methods)
     }
 
-    fn has_headers(&self, headers: &HeaderMap) -> bool {
-        self.headers.iter().all(|(name, expected)| match expected {
-            Some(expected) => headers.get_all(name).iter().any(|value| value == expected),
-            None => headers.contains_key(name),
+    fn has_headers<H: Headers + ?Sized>(&self, headers: &H) -> bool {
+        self.headers.iter().all(|(name, expected)| {
+            headers.has(name.as_str(), expected.as_ref().map(HeaderValue::as_bytes))
         })
     }
 }

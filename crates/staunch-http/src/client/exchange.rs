@@ -179,8 +179,8 @@ impl Exchange<'_> {
         if is_asked {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED));
         }
-        let trace = self.wanted.context.trace_id().to_traceparent();
-        if let (Entry::Vacant(own), Ok(trace)) = (headers.entry("traceparent"), trace.parse()) {
+        let trace = HeaderValue::from_bytes(&self.wanted.context.trace_id().to_traceparent());
+        if let (Entry::Vacant(own), Ok(trace)) = (headers.entry("traceparent"), trace) {
             own.insert(trace);
         }
         match pool.send_at(self.born_at, &origin, request).await {

@@ -13,28 +13,45 @@ use tokio::io::ReadBuf;
 
 use super::{sniff::PREFACE, socket::Transport};
 
-/// All that is kept of a connection meanwhile: there may be thousands of them.
-pub(super) struct Resting<T> {
+/// A connection of which nothing is in hand: all that is kept of it until its client says something.
+/// There may be thousands of them.
+#[derive(Debug)]
+pub struct Resting<T> {
     pub(super) transport: T,
     /// Requests that it has had.
     pub(super) begun: u32,
 }
 
 /// The first that a client says: no more than tells one protocol from the other.
-pub(super) struct Heard {
+#[derive(Debug)]
+pub struct Heard {
     bytes: [u8; PREFACE.len()],
     count: u8,
 }
 
 impl Heard {
-    pub(super) fn bytes(&self) -> &[u8] {
+    /// What it is; never nothing.
+    pub fn bytes(&self) -> &[u8] {
         self.bytes.get(..usize::from(self.count)).unwrap_or_default()
     }
 }
 
 impl<T: Transport> Resting<T> {
+    /// A connection that has had so many requests.
+    pub fn new(transport: T, begun: u32) -> Resting<T> {
+        Resting { transport, begun }
+    }
+
+    /// The connection, and how many requests it has had.
+    pub fn into_parts(self) -> (T, u32) {
+        (self.transport, self.begun)
+    }
+
     /// What the client says; `None` when it leaves or is cut, or the task is asked to stop, before.
-    pub(super) async fn hears(&mut self) -> Option<Heard> {
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn hears(&mut self) -> Option<Heard> {
         let mut wait = Wait::new();
         poll_fn(|cx| {
             if wait.poll_cancelled(cx).is_ready() {

@@ -28,7 +28,6 @@ use super::{
     frames::{Frames, endless_head},
     framing::{Framing, SPOILED},
     refusal,
-    resting::Heard,
     sniff::PREFACE,
 };
 use crate::limits::HttpLimits;
@@ -46,6 +45,9 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + sealed::Sealed + 's
 
     /// Says whether it is at rest: nothing but the next request is awaited.
     fn rests(&self, at_rest: bool);
+
+    /// Has the coming end look like the failure it is: nobody may take what was sent for all of it.
+    fn reset_on_close(&self);
 }
 
 mod sealed {
@@ -70,6 +72,10 @@ impl Transport for Connection {
     fn rests(&self, at_rest: bool) {
         self.rests(at_rest);
     }
+
+    fn reset_on_close(&self) {
+        let _ = self.reset_on_close(); // the peer may have gone meanwhile
+    }
 }
 
 impl Transport for TlsConnection {
@@ -87,6 +93,10 @@ impl Transport for TlsConnection {
 
     fn rests(&self, at_rest: bool) {
         self.rests(at_rest);
+    }
+
+    fn reset_on_close(&self) {
+        let _ = self.reset_on_close(); // the peer may have gone meanwhile
     }
 }
 
@@ -125,16 +135,18 @@ impl<T: Transport> Socket<T> {
         transport: T,
         exchange: Exchange,
         head_time: Duration,
-        heard: &Heard,
+        heard: &[u8],
     ) -> Socket<T> {
         let (said, watch) = (Bytes::new(), Watch::Http1(Framing::default()));
         let (head_due, refusal) = (None, None);
         let mut socket = Socket { transport, exchange, head_time, head_due, said, watch, refusal };
-        let mut room = [0; PREFACE.len() + SPOILED.len()];
+        let mut room = vec![0; heard.len() + SPOILED.len()];
         let mut buffer = ReadBuf::new(&mut room);
-        buffer.put_slice(heard.bytes());
+        buffer.put_slice(heard);
         socket.received(&mut buffer, 0);
-        socket.said = Bytes::copy_from_slice(buffer.filled());
+        let filled = buffer.filled().len();
+        room.truncate(filled);
+        socket.said = room.into();
         socket
     }
 

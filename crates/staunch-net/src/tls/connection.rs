@@ -126,6 +126,14 @@ impl TlsConnection {
         self.connection().rests(at_rest);
     }
 
+    /// As [`Connection::reset_on_close`].
+    ///
+    /// # Errors
+    /// Those of `setsockopt(2)`.
+    pub fn reset_on_close(&self) -> io::Result<()> {
+        self.connection().reset_on_close()
+    }
+
     /// Writes all of `parts`, one after the other, in as few TLS records as they fit into, and
     /// flushes them.
     ///

@@ -1,0 +1,201 @@
+//! The gateway, asked byte by byte: what HTTP/1.1 says of one request after the other on a connection,
+//! of bodies, and of what could be read in two ways.
+
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+};
+
+use crate::{
+    PATIENCE,
+    gateway::{BEHIND, Scripted, gateway, head, service},
+    server::Server,
+};
+
+/// Says `requests`, and hears all until the gateway closes.
+fn say(web: SocketAddr, requests: &[u8]) -> String {
+    let mut client = connect(web);
+    client.write_all(requests).unwrap();
+    rest(&mut client)
+}
+
+fn connect(web: SocketAddr) -> TcpStream {
+    let client = TcpStream::connect(web).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client
+}
+
+fn rest(client: &mut TcpStream) -> String {
+    let mut heard = Vec::new();
+    client.read_to_end(&mut heard).unwrap();
+    String::from_utf8(heard).unwrap()
+}
+
+/// The statuses of what was heard, as they came.
+fn statuses(heard: &str) -> Vec<&str> {
+    heard.split("HTTP/1.1 ").skip(1).filter_map(|answer| answer.get(..3)).collect()
+}
+
+#[test]
+fn one_request_follows_the_other_whatever_they_are() {
+    let behind = Server::start(BEHIND);
+    let before = gateway(&service(behind.tcp("demo"), ""));
+    let baseline = (before.baseline(), behind.baseline());
+    let web = before.tcp("web");
+    let plain = "GET /hello HTTP/1.1\r\nHost: a\r\n\r\n";
+    let post = "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
+    let long_way = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+                    3\r\ndef\r\n0\r\n\r\n";
+    let none = "GET /none HTTP/1.1\r\nHost: a\r\n\r\n";
+    let head = "HEAD /hello HTTP/1.1\r\nHost: a\r\n\r\n";
+    let last = "GET /hello HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let all = [plain, post, head, none, plain, long_way, plain, post, last].concat();
+    let expected = ["200", "200", "200", "404", "200", "200", "200", "200", "200"];
+
+    let at_once = say(web, all.as_bytes());
+    assert_eq!(statuses(&at_once), expected, "{at_once}");
+    assert_eq!(at_once.matches("Hello.").count(), 4, "not of HEAD: {at_once}");
+    assert!(at_once.find("abc") < at_once.find("def"), "in their order: {at_once}");
+
+    let mut client = connect(web);
+    for byte in all.bytes() {
+        client.write_all(&[byte]).unwrap(); // heads and bodies in pieces
+    }
+    let in_pieces = rest(&mut client);
+    assert_eq!(statuses(&in_pieces), expected, "{in_pieces}");
+    before.settles_to(&baseline.0);
+    before.terminate().assert_clean();
+    behind.settles_to(&baseline.1);
+    behind.terminate().assert_clean();
+}
+
+#[test]
+fn an_answer_comes_through_however_long_it_says_it_is() {
+    const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let check = |answer: &'static [u8], expected: &[&str]| {
+        let scripted = Scripted::start(vec![answer]);
+        let before = gateway(&service(scripted.address, ""));
+        let baseline = before.baseline();
+        let heard = say(before.tcp("web"), GET);
+        for expected in expected {
+            assert!(heard.contains(expected), "{expected}: {heard}");
+        }
+        scripted.asked();
+        before.settles_to(&baseline);
+        before.terminate().assert_clean();
+    };
+    let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum\r\n\r\n\
+                    3\r\nabc\r\n0\r\nx-sum: 1\r\n\r\n";
+    check(chunked, &["chunked\r\n", "3\r\nabc\r\n0\r\nx-sum: 1\r\n\r\n"]);
+    check(b"HTTP/1.1 204 No Content\r\n\r\n", &["HTTP/1.1 204"]);
+    check(b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", &["HTTP/1.1 304"]);
+    check(b"HTTP/1.0 200 Fine\r\n\r\nuntil the end", &["HTTP/1.1 200 Fine", "until the end"]);
+    let interim = b"HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n\
+                    HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    check(interim, &["HTTP/1.1 200 OK\r\n", "\r\n\r\nok"]);
+    let more = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 500 Forged\r\n\r\n";
+    check(more, &["\r\n\r\nok"]);
+    check(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", &["502"]);
+    check(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: a\r\n\r\n", &["502"]);
+}
+
+/// What more a server says than it was asked is for nobody: the next client's answer is its own.
+#[test]
+fn an_answer_that_nobody_asked_for_reaches_nobody() {
+    let forged = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 500 Forged\r\n\r\n";
+    let scripted =
+        Scripted::start(vec![forged, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nmine"]);
+    let before = gateway(&service(scripted.address, ""));
+    let mut client = connect(before.tcp("web"));
+    for (expected, bytes) in [("ok", 2), ("mine", 4)] {
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        assert!(head(&mut client).starts_with("HTTP/1.1 200"));
+        let mut body = vec![0; bytes];
+        client.read_exact(&mut body).unwrap();
+        assert_eq!(body, expected.as_bytes());
+    }
+    scripted.asked();
+    drop(client);
+    before.terminate().assert_clean();
+}
+
+#[test]
+fn what_could_be_read_in_two_ways_reaches_no_server() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let before = gateway(&service(listener.local_addr().unwrap(), ""));
+    let baseline = before.baseline();
+    for request in [
+        "GET / HTTP/1.1\r\n\r\n",
+        "GET / HTTP/1.1\nHost: a\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nX : b\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n folded\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n12",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n1",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1,1\r\n\r\n1",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x1\r\n\r\n1",
+        "GET /%2e%2e/secret HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+    ] {
+        let heard = say(before.tcp("web"), request.as_bytes());
+        assert_eq!(statuses(&heard), ["400"], "{}: {heard}", request.escape_debug());
+    }
+    assert!(listener.accept().is_err(), "no server was asked");
+    before.settles_to(&baseline);
+    before.terminate().assert_clean();
+}
+
+/// A server may answer before it has all of a body (RFC 9112, 9.3): the client hears it, although it is
+/// still sending.
+#[test]
+fn an_early_answer_is_heard_by_a_client_that_still_sends() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let before = gateway(&service(listener.local_addr().unwrap(), ""));
+    let baseline = before.baseline();
+    let mut client = connect(before.tcp("web"));
+    client.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n123").unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    server.set_read_timeout(Some(PATIENCE)).unwrap();
+    head(&mut server);
+    server.write_all(b"HTTP/1.1 403 No\r\nContent-Length: 3\r\n\r\nno\n").unwrap();
+    let answer = head(&mut client);
+    assert!(answer.starts_with("HTTP/1.1 403 No\r\n"), "{answer}");
+    assert!(answer.contains("connection: close"), "{answer}");
+    client.write_all(&vec![b'x'; 50_000]).unwrap(); // read, and thrown away
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(rest(&mut client), "no\n");
+    drop(server);
+    before.settles_to(&baseline);
+    before.terminate().assert_clean();
+}
+
+#[test]
+fn a_client_that_leaves_gives_up_what_it_asked_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let before = gateway(&service(listener.local_addr().unwrap(), ""));
+    let baseline = before.baseline();
+    let answers: [&[u8]; 4] = [
+        b"",
+        b"HTTP/1.1 200",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+    ];
+    for answer in answers {
+        let mut client = connect(before.tcp("web"));
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        server.set_read_timeout(Some(PATIENCE)).unwrap();
+        head(&mut server);
+        server.write_all(answer).unwrap();
+        if answer.len() > 20 {
+            head(&mut client);
+        }
+        drop(client);
+        // Its connection is closed, or reset where an answer was lost.
+        assert!(!server.read(&mut [0]).is_ok_and(|read| read > 0), "{}", answer.escape_ascii());
+    }
+    before.settles_to(&baseline);
+    before.terminate().assert_clean();
+}

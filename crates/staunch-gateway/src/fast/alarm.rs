@@ -1,0 +1,82 @@
+//! One timer for a connection.
+
+use std::{
+    pin::Pin,
+    task::{Context as Poller, Poll, ready},
+};
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// A timer that is set anew only when it has gone off, or when something is due before it would: most of
+/// what is waited for comes in time, and costs nothing here.
+#[derive(Debug, Default)]
+pub(crate) struct Alarm {
+    sleep: Option<Pin<Box<Sleep>>>,
+    is_polled: bool,
+}
+
+impl Alarm {
+    /// Ready once `due` has passed. One task polls it.
+    pub(crate) fn poll(&mut self, due: Instant, cx: &mut Poller<'_>) -> Poll<()> {
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if self.is_polled && !sleep.is_elapsed() && sleep.deadline() <= due {
+            return Poll::Pending; // it wakes the task anyway
+        }
+        if due < sleep.deadline() {
+            sleep.as_mut().reset(due);
+        }
+        self.is_polled = true;
+        loop {
+            ready!(sleep.as_mut().poll(cx));
+            if Instant::now() >= due {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(due);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, time::Duration};
+
+    use super::*;
+
+    #[test]
+    fn it_goes_off_when_something_is_due() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let (mut alarm, begun) = (Alarm::default(), Instant::now());
+            let after = |seconds| begun + Duration::from_secs(seconds);
+            for due in [10, 5, 30, 20, 40] {
+                let was = begun.elapsed().as_secs();
+                poll_fn(|cx| alarm.poll(after(due), cx)).await;
+                assert_eq!(begun.elapsed().as_secs(), due.max(was));
+            }
+        });
+    }
+
+    #[test]
+    fn what_came_in_time_leaves_it_as_it_is() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let (mut alarm, begun) = (Alarm::default(), Instant::now());
+            for second in 0..100 {
+                let due = begun + Duration::from_secs(second + 1);
+                let polled = poll_fn(|cx| Poll::Ready(alarm.poll(due, cx))).await;
+                assert!(polled.is_pending());
+                tokio::time::advance(Duration::from_millis(999)).await;
+            }
+            poll_fn(|cx| alarm.poll(begun + Duration::from_secs(100), cx)).await;
+            assert_eq!(begun.elapsed().as_secs(), 100);
+        });
+    }
+}

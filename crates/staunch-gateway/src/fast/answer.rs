@@ -1,0 +1,325 @@
+//! The head of an answer: read from a server, and written for its client.
+
+use std::mem::MaybeUninit;
+
+use httparse::{Header, ParserConfig, Response, Status};
+
+use super::{
+    chunked::Chunked,
+    date,
+    field::Field,
+    lines::Lines,
+    outgoing::{field, number},
+    plain::length,
+};
+use crate::forward::Failure;
+
+/// Headers of an answer, as hyper's client takes them.
+const HEADERS_MAX: usize = 100;
+
+/// Room for the headers of a head.
+pub(crate) type Room<'b> = [MaybeUninit<Header<'b>>; HEADERS_MAX];
+
+pub(crate) const fn room<'b>() -> Room<'b> {
+    [const { MaybeUninit::uninit() }; HEADERS_MAX]
+}
+
+/// What is told of an answer before its headers.
+pub(crate) struct Answer<'b, 'h> {
+    pub(crate) status: u16,
+    reason: &'b str,
+    pub(crate) lines: Lines<'b, 'h>,
+    pub(crate) body: Body,
+    /// The server says more after it, on the same connection.
+    pub(crate) is_last: bool,
+    /// The headers that `Connection` names.
+    named: Option<&'b [u8]>,
+    has_date: bool,
+}
+
+/// What of a body is to come.
+#[derive(Debug)]
+pub(crate) enum Body {
+    /// So many bytes.
+    Length(u64),
+    Chunked(Chunked),
+    /// All until the server closes.
+    Rest,
+}
+
+/// What a server has said so far.
+pub(crate) enum Said<'b, 'h> {
+    Answer(Answer<'b, 'h>),
+    Part,
+    /// It will answer later; so many bytes.
+    Interim(usize),
+    /// It is no answer to what it was asked.
+    Nonsense,
+}
+
+impl<'b, 'h> Answer<'b, 'h> {
+    /// `is_head`: a `HEAD` is answered, which has no body whatever the headers say.
+    pub(crate) fn read(bytes: &'b [u8], room: &'h mut Room<'b>, is_head: bool) -> Said<'b, 'h> {
+        let mut response = Response::new(&mut []);
+        let parsed =
+            ParserConfig::default().parse_response_with_uninit_headers(&mut response, bytes, room);
+        let head = match parsed {
+            Ok(Status::Complete(head)) => head,
+            Ok(Status::Partial) => return Said::Part,
+            Err(_) => return Said::Nonsense,
+        };
+        let Response { version, code, reason, headers } = response;
+        let headers: &'h [Header<'b>] = headers;
+        match code {
+            Some(100 | 102..200) => return Said::Interim(head),
+            Some(200..1000) => {}
+            _ => return Said::Nonsense, // of 101: nobody has asked for another protocol
+        }
+        let (status, reason) = (code.unwrap_or_default(), reason.unwrap_or_default());
+        let has_body = !is_head && !matches!(status, 204 | 304);
+        match Told::by(headers) {
+            Some(told) => Said::Answer(Answer {
+                status,
+                reason,
+                lines: Lines { head: bytes.get(..head).unwrap_or_default(), headers },
+                is_last: told.is_last || version != Some(1),
+                named: told.named,
+                has_date: told.has_date,
+                body: if has_body { told.body() } else { Body::Length(0) },
+            }),
+            None => Said::Nonsense,
+        }
+    }
+
+    /// Writes the head for a client that is told to come again, or not.
+    pub(crate) fn write(&self, out: &mut Vec<u8>, is_last: bool) {
+        out.extend_from_slice(b"HTTP/1.1 ");
+        digits(out, self.status);
+        out.push(b' ');
+        out.extend_from_slice(self.reason.as_bytes());
+        out.extend_from_slice(b"\r\n");
+        self.lines.write(out, |header| match Field::of(header.name) {
+            Field::Connection | Field::Hop | Field::Te | Field::Upgrade | Field::Coding => false,
+            Field::Length => true, // whatever `Connection` names
+            _ => self.named.is_none() || !self.is_named(header.name),
+        });
+        if !self.has_date {
+            date::with_now(|now| field(out, b"date", now));
+        }
+        if matches!(self.body, Body::Chunked(_)) {
+            out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+        }
+        if is_last {
+            out.extend_from_slice(b"connection: close\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    fn is_named(&self, name: &str) -> bool {
+        let values = self.lines.headers.iter().filter(|it| Field::of(it.name) == Field::Connection);
+        let mut tokens = values.flat_map(|it| it.value.split(|byte| *byte == b','));
+        tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
+    }
+}
+
+/// What the fields of a head have told.
+#[derive(Default)]
+struct Told<'b> {
+    length: Option<u64>,
+    is_chunked: bool,
+    is_last: bool,
+    named: Option<&'b [u8]>,
+    has_date: bool,
+}
+
+impl<'b> Told<'b> {
+    /// `None` if they say in two ways how long the body is (RFC 9112, 6.3).
+    fn by(headers: &[Header<'b>]) -> Option<Told<'b>> {
+        let mut told = Told::default();
+        for header in headers {
+            told.field(header)?;
+        }
+        (!told.is_chunked || told.length.is_none()).then_some(told)
+    }
+
+    fn field(&mut self, header: &Header<'b>) -> Option<()> {
+        match Field::of(header.name) {
+            Field::Length => {
+                let length = length(header.value)?;
+                let before = self.length.replace(length);
+                return before.is_none_or(|before| before == length).then_some(());
+            }
+            Field::Coding => {
+                let is_known = header.value.eq_ignore_ascii_case(b"chunked") && !self.is_chunked;
+                self.is_chunked = true;
+                return is_known.then_some(());
+            }
+            Field::Connection => {
+                for token in header.value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+                    if token.eq_ignore_ascii_case(b"close") {
+                        self.is_last = true;
+                    } else if !token.eq_ignore_ascii_case(b"keep-alive") {
+                        self.named = Some(header.value);
+                    }
+                }
+            }
+            Field::Date => self.has_date = true,
+            _ => {}
+        }
+        Some(())
+    }
+
+    fn body(&self) -> Body {
+        match self.length {
+            _ if self.is_chunked => Body::Chunked(Chunked::default()),
+            Some(length) => Body::Length(length),
+            None => Body::Rest,
+        }
+    }
+}
+
+/// Three digits.
+fn digits(out: &mut Vec<u8>, status: u16) {
+    let digit = |of: u16| b'0' + (of % 10) as u8;
+    out.extend_from_slice(&[digit(status / 100), digit(status / 10), digit(status)]);
+}
+
+/// An answer of our own: a status and a line that says why.
+#[derive(Debug)]
+pub(crate) struct Own {
+    pub(crate) status: u16,
+    pub(crate) text: String,
+    /// When to try again, in seconds.
+    pub(crate) retry_after: Option<u64>,
+    /// The methods that are allowed, where that is what was wrong.
+    pub(crate) allow: Option<String>,
+}
+
+impl Own {
+    pub(crate) fn new(status: u16, text: impl Into<String>) -> Own {
+        Own { status, text: text.into(), retry_after: None, allow: None }
+    }
+
+    /// Writes all of it; to a `HEAD` without its body.
+    pub(crate) fn write(&self, out: &mut Vec<u8>, is_head: bool, is_last: bool) {
+        let status = hyper::StatusCode::from_u16(self.status).ok();
+        let reason = status.and_then(|status| status.canonical_reason()).unwrap_or_default();
+        out.extend_from_slice(b"HTTP/1.1 ");
+        digits(out, self.status);
+        out.push(b' ');
+        out.extend_from_slice(reason.as_bytes());
+        out.extend_from_slice(b"\r\n");
+        field(out, b"content-type", b"text/plain; charset=utf-8");
+        number(out, "content-length", self.text.len() as u64 + 1);
+        date::with_now(|now| field(out, b"date", now));
+        if let Some(seconds) = self.retry_after {
+            number(out, "retry-after", seconds);
+        }
+        if let Some(allow) = &self.allow {
+            field(out, b"allow", allow.as_bytes());
+        }
+        if is_last {
+            out.extend_from_slice(b"connection: close\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+        if !is_head {
+            out.extend_from_slice(self.text.as_bytes());
+            out.push(b'\n');
+        }
+    }
+}
+
+impl From<Failure> for Own {
+    fn from(failure: Failure) -> Own {
+        let (status, text, again) = failure.says();
+        Own { retry_after: again.map(u64::from), ..Own::new(status.as_u16(), text) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read<R>(head: &str, is_head: bool, look: impl FnOnce(Said<'_, '_>) -> R) -> R {
+        let mut room = room();
+        look(Answer::read(head.as_bytes(), &mut room, is_head))
+    }
+
+    fn written(head: &str, is_last: bool) -> String {
+        let mut out = Vec::new();
+        read(head, false, |said| match said {
+            Said::Answer(answer) => answer.write(&mut out, is_last),
+            _ => panic!("no answer"),
+        });
+        String::from_utf8(out).unwrap()
+    }
+
+    fn body(head: &str, is_head: bool) -> String {
+        read(head, is_head, |said| match said {
+            Said::Answer(it) => {
+                let body = match it.body {
+                    Body::Length(length) => length.to_string(),
+                    Body::Chunked(_) => "chunked".to_owned(),
+                    Body::Rest => "rest".to_owned(),
+                };
+                format!("{} {body}{}", it.status, if it.is_last { " last" } else { "" })
+            }
+            Said::Part => "part".to_owned(),
+            Said::Interim(_) => "interim".to_owned(),
+            Said::Nonsense => "nonsense".to_owned(),
+        })
+    }
+
+    #[test]
+    fn a_body_is_as_long_as_rfc_9112_says() {
+        let check = |head: &str, expected: &str| assert_eq!(body(head, false), expected, "{head}");
+        check("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", "200 3");
+        check("HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n", "200 chunked");
+        check("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", "200 rest last");
+        check("HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\n", "200 3 last");
+        check("HTTP/1.1 204 No Content\r\n\r\n", "204 0");
+        check("HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n", "304 0");
+        check("HTTP/1.1 100 Continue\r\n\r\n", "interim");
+        check("HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n", "interim");
+        check("HTTP/1.1 200 OK\r\nA:", "part");
+        check("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n", "200 3");
+        assert_eq!(body("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", true), "200 0");
+    }
+
+    #[test]
+    fn what_says_two_things_is_nonsense() {
+        for head in [
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+            "HTTP/1.1 101 Switching Protocols\r\n\r\n",
+            "HTTP/1.1 099 What\r\n\r\n",
+            "HTTP/1.1 200 OK\r\na: b\r\n folded\r\n\r\n",
+            "SSH-2.0-OpenSSH\r\n",
+        ] {
+            assert_eq!(body(head, false), "nonsense", "{head}");
+        }
+    }
+
+    #[test]
+    fn what_is_for_one_connection_stays_there() {
+        let head = "HTTP/1.1 200 Fine\r\nServer: a\r\nConnection: keep-alive, X-Own, date\r\n\
+                    Keep-Alive: timeout=5\r\nX-Own: 1\r\nProxy-Authenticate: Basic\r\n\
+                    Content-Length: 3\r\nDate: d\r\nVary: *\r\n\r\n";
+        let expected = "HTTP/1.1 200 Fine\r\nServer: a\r\nContent-Length: 3\r\nVary: *\r\n\r\n";
+        assert_eq!(written(head, false), expected);
+        let head = "HTTP/1.1 404 Not Found\r\nDate: d\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let expected = "HTTP/1.1 404 Not Found\r\nDate: d\r\ntransfer-encoding: chunked\r\n\
+                        connection: close\r\n\r\n";
+        assert_eq!(written(head, true), expected);
+    }
+
+    #[test]
+    fn an_answer_has_a_date() {
+        let head = written("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", false);
+        assert!(head.contains("\r\ndate: "), "{head}");
+        assert!(head.contains(" GMT\r\n"), "{head}");
+    }
+}

@@ -1,0 +1,230 @@
+//! What a client asks for: read, routed and admitted, all at once, so that nothing of what it said need
+//! be kept.
+
+use std::{borrow::Cow, sync::Arc, time::Duration};
+
+use httparse::Header;
+use hyper::header::HeaderValue;
+use staunch_guard::{Admission, Priority, Refused};
+use staunch_http::Transport;
+use staunch_ledger::{Account, Deadline, Kind, Obligation};
+use tokio::time::Instant;
+
+use super::{
+    Fast,
+    answer::Own,
+    client::Client,
+    outgoing::{self, Address},
+    plain::{self, Plain, Said},
+};
+use crate::{
+    core::CoreState,
+    forward::rewritten,
+    plan::RoutePlan,
+    route::{Found, Headers, normal},
+};
+
+/// A request that has a server; its head is with its client's connection.
+pub(crate) struct Asked {
+    /// By what it was routed: a new plan changes nothing for it.
+    pub(crate) state: Arc<CoreState>,
+    /// Its places in the plan's routes, and in the core's upstreams.
+    pub(crate) route: usize,
+    pub(crate) upstream: usize,
+    pub(crate) begun: Instant,
+    pub(crate) is_head: bool,
+    pub(crate) is_idempotent: bool,
+    /// Its client says no more after it.
+    pub(crate) is_last: bool,
+    /// Bytes of its body.
+    pub(crate) body: u64,
+    pub(crate) account: Account,
+    pub(crate) admission: Option<Admission>,
+}
+
+/// What is to be done with what a client has said.
+pub(crate) enum Judged {
+    Ask(Asked),
+    /// It is told this. The head, and whether it is the last: also if a body follows that nobody reads.
+    Tell {
+        own: Own,
+        is_head: bool,
+        is_last: bool,
+    },
+    /// The head has not come whole.
+    Part,
+    /// It is for the long way, from its first byte on.
+    Other,
+}
+
+/// What is left of a request's way to its server.
+enum Routed<'s> {
+    To { route: usize, upstream: usize, plan: &'s RoutePlan, prefix: usize },
+    Nowhere(Own),
+    Other,
+}
+
+/// A request may take so much longer than its limits before it counts as overdue: whoever ends it must
+/// be given the time to.
+const OVERDUE: Duration = Duration::from_secs(5);
+
+impl Fast {
+    /// Judges what the client has said. Of a request with a server the head for it is written, and what
+    /// follows is kept.
+    pub(super) fn judge<T: Transport>(&self, client: &mut Client<T>, said: &[u8]) -> Judged {
+        let mut room = plain::room();
+        let plain = match Plain::read(said, &mut room, &self.limits) {
+            Said::Plain(plain) => plain,
+            Said::Part => return Judged::Part,
+            Said::Other => return Judged::Other,
+        };
+        let judged = self.request(client, &plain);
+        if !matches!(judged, Judged::Other) {
+            client.begun = client.begun.saturating_add(1);
+            client.said.clear();
+            client.said.extend_from_slice(said.get(plain.lines.head.len()..).unwrap_or_default());
+        }
+        judged
+    }
+
+    fn request<T: Transport>(&self, client: &mut Client<T>, plain: &Plain<'_, '_>) -> Judged {
+        let is_head = plain.method == "HEAD";
+        let is_last = plain.is_last || client.begun.saturating_add(1) >= self.limits.requests;
+        let tell = |own| Judged::Tell { own, is_head, is_last: is_last || plain.body > 0 };
+        let (path, query) = match plain.target.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (plain.target, None),
+        };
+        let path = match normal(path) {
+            Ok(path) => path,
+            Err(bad) => return tell(Own::new(400, bad.to_string())),
+        };
+        let state = self.forward.core.state();
+        let (route, upstream, route_plan, prefix) = match self.route(&state, plain, &path) {
+            Routed::To { route, upstream, plan, prefix } => (route, upstream, plan, prefix),
+            Routed::Nowhere(own) => return tell(own),
+            Routed::Other => return Judged::Other,
+        };
+        if plain.body > route_plan.route.body.get() {
+            return Judged::Other; // which refuses it
+        }
+        let admission = match self.admit(plain) {
+            Ok(admission) => admission,
+            Err(refused) => return tell(refusal(&refused)),
+        };
+        let account = self.open(client, plain, &path, route_plan);
+        let rewritten = rewritten(&route_plan.route, &path, prefix);
+        let host = route_plan.upstream_host.as_ref().map(HeaderValue::as_bytes);
+        let to = Address {
+            path: rewritten.as_deref().unwrap_or(&path),
+            query,
+            host: host.unwrap_or(plain.host.as_bytes()),
+        };
+        client.asking.clear();
+        let number = account.id().number();
+        outgoing::write(&mut client.asking, plain, &to, &client.introduction, number);
+        Judged::Ask(Asked {
+            route,
+            upstream,
+            begun: Instant::now(),
+            is_head,
+            is_idempotent: is_idempotent(plain.method),
+            is_last,
+            body: plain.body,
+            account,
+            admission,
+            state,
+        })
+    }
+
+    fn route<'s>(&self, state: &'s CoreState, plain: &Plain<'_, '_>, path: &str) -> Routed<'s> {
+        let Some(table) = state.plan.table(&self.forward.listener) else {
+            return Routed::Nowhere(nowhere());
+        };
+        let host = host(plain.host);
+        let (route, prefix) = match table.find(&host, path, plain.method, plain.lines.headers) {
+            Found::Route { route, prefix } => (route, prefix),
+            Found::Methods(methods) => return Routed::Nowhere(not_allowed(methods)),
+            Found::Nothing => return Routed::Nowhere(nowhere()),
+        };
+        let found = state.plan.routes.get(route);
+        let found = found.and_then(|plan| Some((plan, state.upstreams.get(plan.service)?)));
+        match found {
+            Some((plan, upstream)) if upstream.is_direct() => {
+                Routed::To { route, upstream: plan.service, plan, prefix }
+            }
+            _ => Routed::Other,
+        }
+    }
+
+    fn admit(&self, plain: &Plain<'_, '_>) -> Result<Option<Admission>, Refused> {
+        let Some(guard) = &self.guard else { return Ok(None) };
+        let admission = if plain.is_stream {
+            guard.admit_stream(Priority::Normal)
+        } else {
+            guard.admit(Priority::Normal)
+        };
+        admission.map(Some)
+    }
+
+    /// The request's account: method and path, but not the query, in which secrets are sent.
+    fn open<T: Transport>(
+        &self,
+        client: &Client<T>,
+        plain: &Plain<'_, '_>,
+        path: &str,
+        plan: &RoutePlan,
+    ) -> Account {
+        let body_time = if plain.body > 0 { plan.route.body_time } else { Duration::ZERO };
+        let limit = plan.route.timeout.map(|limit| limit.saturating_add(body_time + OVERDUE));
+        let obligation = limit
+            .map_or(Obligation::EndsWithParent, |limit| Obligation::EndsBy(Deadline::after(limit)));
+        let connection = client.io.account();
+        let parent = Some(connection.id());
+        let ledger = connection.ledger();
+        let account = ledger.open_at(self.born_at, Kind::REQUEST, obligation, parent);
+        account.label_with(&[plain.method, " ", path]);
+        account
+    }
+}
+
+/// In lower case and without its port, as routes have it.
+fn host(said: &str) -> Cow<'_, str> {
+    let name = said.split(':').next().unwrap_or_default();
+    let name = name.strip_suffix('.').unwrap_or(name);
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(name.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(name)
+    }
+}
+
+fn nowhere() -> Own {
+    Own::new(404, "No route leads there")
+}
+
+fn not_allowed(methods: Vec<String>) -> Own {
+    let allowed = crate::forward::allowed(methods);
+    Own { allow: Some(allowed.clone()), ..Own::new(405, format!("Allowed here: {allowed}")) }
+}
+
+fn refusal(refused: &Refused) -> Own {
+    let after = refused.retry_after;
+    let text = format!("This service has too much to do. Try again in {after:?}.");
+    let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+    Own { retry_after: Some(seconds), ..Own::new(503, text) }
+}
+
+/// Whether it does the same when it is sent twice (RFC 9110, 9.2.2).
+fn is_idempotent(method: &str) -> bool {
+    matches!(method, "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS" | "TRACE")
+}
+
+impl Headers for [Header<'_>] {
+    fn has(&self, name: &str, value: Option<&[u8]>) -> bool {
+        self.iter().any(|header| {
+            header.name.eq_ignore_ascii_case(name)
+                && value.is_none_or(|value| value == header.value)
+        })
+    }
+}

@@ -1,0 +1,516 @@
+//! One request and its answer, each on its way to the other side.
+//!
+//! What has come is handed over at once; what the other side does not take is kept until it does, and
+//! nothing is read meanwhile.
+
+use std::{
+    io::IoSlice,
+    pin::Pin,
+    task::{Context as Poller, Poll, ready},
+    time::Duration,
+};
+
+use staunch_http::Transport;
+use staunch_net::ReadFor;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::Instant,
+};
+
+use super::{
+    answer::{self, Answer, Body, Said},
+    client::Client,
+    server::Leased,
+};
+use crate::{held::Held, scratch};
+
+/// Bytes of an answer's head, as hyper's client takes them.
+const HEAD_MAX: usize = 64 << 10;
+
+/// Read at a time from a server, at first and whenever its client falls behind.
+const PIECE_MIN: usize = 16 << 10;
+
+/// Together with the head up to so many bytes of a body are copied: one `send` costs the kernel less
+/// than a `writev` of two parts.
+const COPIED: usize = 4 << 10;
+
+/// The body of a request on its way to the server.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    /// Bytes that the client has not sent yet.
+    pub(crate) left: u64,
+    /// Bytes that it has.
+    got: u64,
+    begun: Instant,
+    /// When the last of it was sent.
+    over: Option<Instant>,
+    held: Held,
+    /// The server takes no more of it.
+    is_broken: bool,
+    /// The client is waited for.
+    is_waiting: bool,
+}
+
+/// What a request may cost its server.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UploadLimits {
+    pub(crate) time: Duration,
+    /// Bytes a second, after a while; 0 takes any.
+    pub(crate) rate: u32,
+}
+
+/// A client has so long before its rate counts.
+const RATE_GRACE: Duration = Duration::from_secs(5);
+
+/// Why there is no answer, or no more of it.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// The client has gone.
+    Client,
+    /// The server broke off, before a byte of an answer or after.
+    Server { is_unanswered: bool },
+    /// What it said is no answer.
+    Nonsense,
+}
+
+/// A server, and what is between it and its client.
+pub(crate) struct Exchange {
+    server: Leased,
+    /// Bytes of the head that the server has been sent.
+    asked: usize,
+    pub(crate) upload: Upload,
+    download: Download,
+    is_head: bool,
+}
+
+/// The answer on its way to the client.
+struct Download {
+    /// A head that has not come whole.
+    part: Vec<u8>,
+    body: Body,
+    held: Held,
+    piece: usize,
+    /// The connection to the server is of no use after it.
+    is_last: bool,
+    must_flush: bool,
+}
+
+/// What is known of an answer once its head has come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answered {
+    pub(crate) status: u16,
+    /// The client was told to say no more.
+    pub(crate) is_last: bool,
+}
+
+impl Upload {
+    pub(crate) fn new(left: u64, now: Instant) -> Upload {
+        let over = (left == 0).then_some(now);
+        let held = Held::default();
+        Upload { left, got: 0, begun: now, over, held, is_broken: false, is_waiting: false }
+    }
+
+    /// When the server had all of it.
+    pub(crate) fn over(&self) -> Option<Instant> {
+        self.over
+    }
+
+    /// Whether the client still sends what nobody will read.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        self.left > 0
+    }
+
+    /// Whether some of it has been taken from the client.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.got > 0
+    }
+
+    /// So many bytes of what the client had said already are on their way.
+    fn took<T>(&mut self, client: &mut Client<T>, count: usize) {
+        self.left -= count as u64;
+        self.got += count as u64;
+        if count == client.said.len() {
+            client.said = Vec::new();
+        } else {
+            client.said.drain(..count);
+        }
+    }
+
+    /// When to look whether it takes too long.
+    pub(crate) fn due(&self, limits: &UploadLimits) -> Instant {
+        let last = self.begun + limits.time;
+        if limits.rate == 0 || !self.is_waiting {
+            return last;
+        }
+        last.min((self.begun + RATE_GRACE).max(Instant::now() + Duration::from_secs(1)))
+    }
+
+    /// Whether the client takes too long over it.
+    pub(crate) fn is_late(&self, limits: &UploadLimits, now: Instant) -> bool {
+        let took = now - self.begun;
+        let least = u64::from(limits.rate).saturating_mul(took.as_secs());
+        took >= limits.time || (self.is_waiting && took >= RATE_GRACE && self.got < least)
+    }
+}
+
+impl Exchange {
+    /// One whose request has a body of so many bytes. `is_head`: its answer has none.
+    pub(crate) fn new(server: Leased, body: u64, is_head: bool, now: Instant) -> Exchange {
+        let download = Download {
+            part: Vec::new(),
+            body: Body::Length(0),
+            held: Held::default(),
+            piece: PIECE_MIN,
+            is_last: true,
+            must_flush: false,
+        };
+        let upload = Upload::new(body, now);
+        Exchange { server, asked: 0, upload, download, is_head }
+    }
+
+    /// Sends the request, until the head of an answer has come, of which the client has been told.
+    /// `is_last`: whether the client is to say no more after it.
+    pub(crate) fn poll_answer<T: Transport>(
+        &mut self,
+        client: &mut Client<T>,
+        is_last: bool,
+        cx: &mut Poller<'_>,
+    ) -> Poll<Result<Answered, Broken>> {
+        if !self.upload.is_broken {
+            self.poll_upload(client, cx)?;
+        }
+        loop {
+            let answered = self.poll_head(client, is_last, cx)?;
+            if let Poll::Ready(Some(answered)) = answered {
+                return Poll::Ready(Ok(answered));
+            }
+            if answered.is_pending() {
+                break;
+            }
+        }
+        self.server.io.reads_for(ReadFor::Leaving); // it has the time of its request
+        self.poll_leaving(client, cx)
+    }
+
+    /// Hands over the body of the answer; whether both sides are at the end of what they said.
+    pub(crate) fn poll_rest<T: Transport>(
+        &mut self,
+        client: &mut Client<T>,
+        cx: &mut Poller<'_>,
+    ) -> Poll<Result<(), Broken>> {
+        if !self.upload.is_broken {
+            self.poll_upload(client, cx)?;
+        }
+        if self.poll_body(client, cx)?.is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_leaving(client, cx)
+    }
+
+    /// Whether the end of the connection is that of the answer, so that one that was cut must look like
+    /// a failure. Others say how long they are.
+    pub(crate) fn ends_with_connection(&self) -> bool {
+        matches!(self.download.body, Body::Rest)
+    }
+
+    /// The server has nothing more to say, and nothing is left of what it was told.
+    pub(crate) fn end(mut self) {
+        let is_whole = self.upload.over.is_some() && !self.upload.is_broken;
+        if is_whole && !self.download.is_last {
+            self.server.complete();
+        }
+    }
+
+    /// Notices when the client leaves, while it can only wait; never ready otherwise.
+    fn poll_leaving<T: Transport, R>(
+        &self,
+        client: &mut Client<T>,
+        cx: &mut Poller<'_>,
+    ) -> Poll<Result<R, Broken>> {
+        if self.upload.left > 0 && !self.upload.is_broken {
+            return Poll::Pending; // its body is read, and that sees it
+        }
+        client.poll_leaving(cx).map(|()| Err(Broken::Client))
+    }
+
+    fn poll_upload<T: Transport>(
+        &mut self,
+        client: &mut Client<T>,
+        cx: &mut Poller<'_>,
+    ) -> Result<(), Broken> {
+        if self.upload.over.is_some() && self.asked == client.asking.len() {
+            return Ok(());
+        }
+        match self.poll_sent(client, cx) {
+            Poll::Ready(Ok(())) => {
+                self.upload.over.get_or_insert_with(Instant::now);
+            }
+            Poll::Ready(Err(Lost::Client)) => return Err(Broken::Client),
+            // Perhaps it has said why, and closed.
+            Poll::Ready(Err(Lost::Server)) => self.upload.is_broken = true,
+            Poll::Pending => {}
+        }
+        Ok(())
+    }
+
+    /// Ready when all of the request is sent.
+    fn poll_sent<T: Transport>(
+        &mut self,
+        client: &mut Client<T>,
+        cx: &mut Poller<'_>,
+    ) -> Poll<Result<(), Lost>> {
+        loop {
+            while let Some(head) = client.asking.get(self.asked..).filter(|it| !it.is_empty()) {
+                let there = client.said.len().min(self.upload.left as usize);
+                let parts = [IoSlice::new(head), IoSlice::new(&client.said[..there])];
+                let parts = if there == 0 { &parts[..1] } else { &parts[..] };
+                let io = Pin::new(&mut self.server.io);
+                let sent = ready!(io.poll_write_vectored(cx, parts)).map_err(|_| Lost::Server)?;
+                let of_head = sent.min(head.len());
+                self.asked += of_head;
+                self.upload.took(client, sent - of_head);
+            }
+            ready!(self.upload.held.poll_write(cx, &mut self.server.io))
+                .map_err(|_| Lost::Server)?;
+            if self.upload.left == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            if client.said.is_empty() {
+                ready!(self.poll_piece_up(client, cx))?;
+            } else {
+                let there = client.said.len().min(self.upload.left as usize);
+                self.upload.held.keep(&client.said[..there]);
+                self.upload.took(client, there);
+            }
+        }
+    }
+
+    /// Reads some of the request's body, and writes what the server takes of it at once.
+    fn poll_piece_up<T: Transport>(
+        &mut self,
+        client: &mut Client<T>,
+        cx: &mut Poller<'_>,
+    ) -> Poll<Result<(), Lost>> {
+        scratch::with_scratch(|scratch| {
+            let most = (self.upload.left.min(PIECE_MIN as u64 * 4)) as usize;
+            let mut buffer = ReadBuf::new(&mut scratch[..most]);
+            let read = Pin::new(&mut client.io).poll_read(cx, &mut buffer);
+            self.upload.is_waiting = read.is_pending();
+            if read.is_pending() {
+                client.io.reads_for(ReadFor::Rest);
+            }
+            ready!(read).map_err(|_| Lost::Client)?;
+            let piece = buffer.filled();
+            if piece.is_empty() {
+                return Poll::Ready(Err(Lost::Client));
+            }
+            self.upload.left -= piece.len() as u64;
+            self.upload.got += piece.len() as u64;
+            let written = match Pin::new(&mut self.server.io).poll_write(cx, piece) {
+                Poll::Ready(written) => written.map_err(|_| Lost::Server)?,
+                Poll::Pending => 0,
+            };
+            self.upload.held.keep(&piece[written..]);
+            self.server.touch();
+            Poll::Ready(Ok(()))
+        })
+    }
+
+    /// Reads what the server says; ready with nothing when it has only said that it will say more.
+    fn poll_head<T: Transport>(
+        &mut self,
+        client: &mut Client<T>,
+        is_last: bool,
+        cx: &mut Poller<'_>,
+    ) -> Poll<Result<Option<Answered>, Broken>> {
+        scratch::with_scratch(|scratch| {
+            let before = self.download.part.len();
+            scratch[..before].copy_from_slice(&self.download.part);
+            let mut buffer = ReadBuf::new(&mut scratch[..before + PIECE_MIN]);
+            buffer.set_filled(before);
+            let read = Pin::new(&mut self.server.io).poll_read(cx, &mut buffer);
+            let is_unanswered = before == 0;
+            ready!(read).map_err(|_| Broken::Server { is_unanswered })?;
+            if buffer.filled().len() == before {
+                return Poll::Ready(Err(Broken::Server { is_unanswered }));
+            }
+            Poll::Ready(self.heard(client, buffer.filled(), is_last, cx))
+        })
+    }
+
+    fn heard<T: Transport>(
+        &mut self,
+        client: &mut Client<T>,
+        mut bytes: &[u8],
+        is_last: bool,
+        cx: &mut Poller<'_>,
+    ) -> Result<Option<Answered>, Broken> {
+        loop {
+            let mut room = answer::room();
+            match Answer::read(bytes, &mut room, self.is_head) {
+                Said::Answer(answer) => {
+                    let body = &bytes[answer.lines.head.len()..];
+                    return self.answer(client, answer, body, is_last, cx).map(Some);
+                }
+                Said::Part if bytes.len() < HEAD_MAX => {
+                    self.download.part = bytes.to_vec();
+                    return Ok(None);
+                }
+                Said::Interim(head) => bytes = &bytes[head..],
+                Said::Part | Said::Nonsense => return Err(Broken::Nonsense),
+            }
+        }
+    }
+
+    /// Hands over the head, with what has come of the body.
+    fn answer<T: Transport>(
+        &mut self,
+        client: &mut Client<T>,
+        mut answer: Answer<'_, '_>,
+        body: &[u8],
+        is_last: bool,
+        cx: &mut Poller<'_>,
+    ) -> Result<Answered, Broken> {
+        // The end of such a body is that of the connection; so it is if the client may not go on.
+        let is_last = is_last || matches!(answer.body, Body::Rest) || self.upload.is_unfinished();
+        let status = answer.status;
+        self.download.part = Vec::new();
+        self.download.is_last = answer.is_last;
+        let out = &mut client.out;
+        out.clear();
+        answer.write(out, is_last);
+        self.download.body = std::mem::replace(&mut answer.body, Body::Length(0));
+        let there = self.download.walk(body)?;
+        let body = &body[..there];
+        let written = if body.len() <= COPIED {
+            out.extend_from_slice(body);
+            Pin::new(&mut client.io).poll_write(cx, out)
+        } else {
+            let parts = [IoSlice::new(out), IoSlice::new(body)];
+            Pin::new(&mut client.io).poll_write_vectored(cx, &parts)
+        };
+        let written = match written {
+            Poll::Ready(written) => written.map_err(|_| Broken::Client)?,
+            Poll::Pending => 0,
+        };
+        self.download.must_flush = true;
+        let out = &client.out;
+        self.download.held.keep(out.get(written..).unwrap_or_default());
+        if body.len() > COPIED {
+            self.download.held.keep(&body[written.saturating_sub(out.len())..]);
+        }
+        Ok(Answered { status, is_last })
+    }
+
+    /// Ready when all of the answer's body is with the client.
+    fn poll_body<T: Transport>(
+        &mut self,
+        client: &mut Client<T>,
+        cx: &mut Poller<'_>,
+    ) -> Poll<Result<(), Broken>> {
+        loop {
+            let held = self.download.held.poll_write(cx, &mut client.io);
+            ready!(held).map_err(|_| Broken::Client)?;
+            if self.download.has_ended() {
+                ready!(self.download.poll_flush(client, cx))?;
+                return Poll::Ready(Ok(()));
+            }
+            let piece = self.poll_piece_down(client, cx);
+            if piece.is_pending() {
+                self.server.io.reads_for(ReadFor::Rest);
+                let _ = self.download.poll_flush(client, cx)?;
+            }
+            ready!(piece)?;
+        }
+    }
+
+    /// Reads some of the answer's body, and writes what the client takes of it at once. As long as that
+    /// is all of it, the next piece may be larger.
+    fn poll_piece_down<T: Transport>(
+        &mut self,
+        client: &mut Client<T>,
+        cx: &mut Poller<'_>,
+    ) -> Poll<Result<(), Broken>> {
+        scratch::with_scratch(|scratch| {
+            let mut buffer = ReadBuf::new(&mut scratch[..self.download.piece]);
+            let read = Pin::new(&mut self.server.io).poll_read(cx, &mut buffer);
+            ready!(read).map_err(|_| Broken::Server { is_unanswered: false })?;
+            let piece = buffer.filled();
+            if piece.is_empty() {
+                return Poll::Ready(self.download.closed());
+            }
+            let is_full = piece.len() == self.download.piece;
+            let there = self.download.walk(piece)?;
+            let piece = &piece[..there];
+            let written = match Pin::new(&mut client.io).poll_write(cx, piece) {
+                Poll::Ready(written) => written.map_err(|_| Broken::Client)?,
+                Poll::Pending => 0,
+            };
+            self.download.must_flush = true;
+            if written < piece.len() {
+                self.download.piece = PIECE_MIN;
+            } else if is_full {
+                self.download.piece = (self.download.piece * 2).min(scratch::LENGTH);
+            }
+            self.download.held.keep(&piece[written..]);
+            self.server.touch();
+            Poll::Ready(Ok(()))
+        })
+    }
+}
+
+/// Which side broke off.
+enum Lost {
+    Client,
+    Server,
+}
+
+impl Download {
+    fn poll_flush<T: Transport>(
+        &mut self,
+        client: &mut Client<T>,
+        cx: &mut Poller<'_>,
+    ) -> Poll<Result<(), Broken>> {
+        if self.must_flush {
+            ready!(Pin::new(&mut client.io).poll_flush(cx)).map_err(|_| Broken::Client)?;
+            self.must_flush = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// How much of what the server has said belongs to the body. If it says more, or something else, its
+    /// connection is not used again.
+    fn walk(&mut self, bytes: &[u8]) -> Result<usize, Broken> {
+        let there = match &mut self.body {
+            Body::Length(left) => {
+                let there = (*left).min(bytes.len() as u64);
+                *left -= there;
+                there as usize
+            }
+            Body::Chunked(chunked) => chunked.walk(bytes).map_err(|_| Broken::Nonsense)?,
+            Body::Rest => bytes.len(),
+        };
+        self.is_last |= there < bytes.len();
+        Ok(there)
+    }
+
+    fn has_ended(&self) -> bool {
+        match &self.body {
+            Body::Length(left) => *left == 0,
+            Body::Chunked(chunked) => chunked.has_ended(),
+            Body::Rest => false,
+        }
+    }
+
+    /// The server has closed the connection.
+    fn closed(&mut self) -> Result<(), Broken> {
+        self.is_last = true;
+        match self.body {
+            Body::Rest => {
+                self.body = Body::Length(0);
+                Ok(())
+            }
+            _ => Err(Broken::Server { is_unanswered: false }),
+        }
+    }
+}

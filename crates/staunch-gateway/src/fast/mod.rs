@@ -1,0 +1,341 @@
+//! The fast path: plain requests of HTTP/1.1 to servers of HTTP/1.1.
+//!
+//! Most requests are plain ([`plain`]): there is one way to read them, and they ask for nothing but an
+//! answer. For these it is enough to look at the head, to write the one for the server, and to hand over
+//! bytes: no map of headers is built, no task drives a connection to a server, nothing is woken but by
+//! the kernel. Everything else goes the long way ([`forward`](crate::forward)), from its first byte on;
+//! that is the one that knows how to refuse.
+//!
+//! A connection that is at rest holds no memory of either way. While something of it is in hand, what is
+//! read goes into a buffer of the thread ([`scratch`](crate::scratch)), and what cannot be handed over at
+//! once is kept, in as much memory as it takes.
+
+mod alarm;
+mod answer;
+mod asked;
+mod chunked;
+mod client;
+mod date;
+mod exchange;
+mod field;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
+mod lines;
+mod outgoing;
+mod plain;
+mod server;
+mod stopping;
+mod times;
+mod tries;
+
+use std::{
+    convert::Infallible,
+    future::poll_fn,
+    io,
+    panic::Location,
+    pin::Pin,
+    sync::Arc,
+    task::{Context as Poller, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use hyper::{Request, Response, StatusCode, body::Body};
+use staunch_guard::Guard;
+use staunch_http::{HttpLimits, RequestBody, Resting, ServeHttpError, Server, Transport};
+use staunch_ledger::Obligation;
+use staunch_net::ReadFor;
+use staunch_scope::BoxError;
+use tokio::{
+    io::{AsyncWriteExt, ReadBuf},
+    time::{Instant, timeout},
+};
+use tower_service::Service;
+
+use self::{
+    answer::Own,
+    asked::{Asked, Judged},
+    client::Client,
+    exchange::Broken,
+    stopping::Stopping,
+    tries::{Begun, Tries, Unanswered},
+};
+pub(crate) use self::{field::is_claim, server::Dials};
+use crate::{
+    forward::{Cancelling, Forward},
+    scratch,
+};
+
+/// The requests of a listener on one core.
+pub(crate) struct Fast {
+    pub(crate) forward: Arc<Forward>,
+    pub(crate) limits: HttpLimits,
+    pub(crate) guard: Option<Guard>,
+    pub(crate) born_at: &'static Location<'static>,
+    /// Answers what is not plain.
+    pub(crate) long: Server,
+}
+
+/// Why a connection has ended in the middle of something.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FastError {
+    #[error("the client left before it had its answer")]
+    Left,
+    #[error("the server broke off in the middle of an answer")]
+    Cut,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Long(#[from] ServeHttpError),
+}
+
+/// What becomes of a connection.
+enum Turn {
+    /// Nothing of it is in hand.
+    Rests,
+    /// What it has said is not plain.
+    Other,
+    Ended,
+}
+
+/// What there is of a client's next request.
+enum Next {
+    Judged(Judged),
+    Rests,
+    Ended,
+}
+
+/// What a client may send of a body that nobody reads, and how long, before its connection is closed: if
+/// it were closed at once, what the client was told could be lost (RFC 9112, 9.6).
+const LINGER: (u64, Duration) = (256 << 10, Duration::from_secs(1));
+
+impl Fast {
+    /// Answers the requests of one connection, those that are not plain by `service`.
+    pub(crate) async fn serve<T, S, B>(&self, transport: T, service: S) -> Result<(), FastError>
+    where
+        T: Transport,
+        S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+        S: Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        let mut resting = Resting::new(transport, 0);
+        while let Some(heard) = resting.hears().await {
+            // Boxed: while nobody asks anything, the task holds what rests and no more.
+            match Box::pin(self.work(resting, heard.bytes(), service.clone())).await? {
+                Some(rests) => resting = rests,
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    async fn work<T, S, B>(
+        &self,
+        resting: Resting<T>,
+        heard: &[u8],
+        service: S,
+    ) -> Result<Option<Resting<T>>, FastError>
+    where
+        T: Transport,
+        S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+        S: Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        let mut client = Client::new(resting, heard, self.forward.is_secure);
+        let stopping = Stopping::default();
+        let turn = stopping.tell(self.talk(&mut client, &stopping)).await?;
+        let Client { io, said, begun, .. } = client;
+        let resting = Resting::new(io, begun);
+        match turn {
+            Turn::Rests => Ok(Some(resting)),
+            Turn::Other => Ok(Box::pin(self.long.resume(resting, &said, service)).await?),
+            Turn::Ended => Ok(None),
+        }
+    }
+
+    /// Answers plain requests, until there is something else to do.
+    async fn talk<T: Transport>(
+        &self,
+        client: &mut Client<T>,
+        stopping: &Stopping,
+    ) -> Result<Turn, FastError> {
+        loop {
+            let rests_at = Instant::now() + self.limits.park_after;
+            let next = poll_fn(|cx| self.poll_next(client, stopping, rests_at, cx)).await;
+            let goes_on = match next {
+                Next::Judged(Judged::Ask(asked)) => self.answer(client, asked, stopping).await?,
+                Next::Judged(Judged::Tell { own, is_head, is_last }) => {
+                    let is_last = is_last || stopping.is_asked();
+                    tell(client, &own, is_head, is_last).await?;
+                    !is_last
+                }
+                Next::Judged(Judged::Other | Judged::Part) => return Ok(Turn::Other),
+                Next::Rests => return Ok(Turn::Rests),
+                Next::Ended => return Ok(Turn::Ended),
+            };
+            if !goes_on {
+                end(client).await?;
+                return Ok(Turn::Ended);
+            }
+        }
+    }
+
+    fn poll_next<T: Transport>(
+        &self,
+        client: &mut Client<T>,
+        stopping: &Stopping,
+        rests_at: Instant,
+        cx: &mut Poller<'_>,
+    ) -> Poll<Next> {
+        let heard = scratch::with_scratch(|scratch| {
+            let mut filled = client.said.len();
+            scratch[..filled].copy_from_slice(&client.said);
+            loop {
+                if filled > 0 {
+                    let judged = self.judge(client, &scratch[..filled]);
+                    if !matches!(judged, Judged::Part) {
+                        if matches!(judged, Judged::Other) {
+                            client.said = scratch[..filled].to_vec();
+                        }
+                        return Poll::Ready(Next::Judged(judged));
+                    }
+                }
+                let end = (filled + self.limits.head_bytes).min(scratch::LENGTH);
+                let mut buffer = ReadBuf::new(&mut scratch[filled..end]);
+                let read = Pin::new(&mut client.io).poll_read(cx, &mut buffer);
+                let came = buffer.filled().len();
+                if read.is_pending() && filled > 0 {
+                    client.said = scratch[..filled].to_vec();
+                    // The long way has the time of a head that comes in pieces.
+                    return Poll::Ready(Next::Judged(Judged::Part));
+                }
+                if ready!(read).is_err() || came == 0 {
+                    return Poll::Ready(Next::Ended);
+                }
+                client.io.rests(false);
+                filled += came;
+            }
+        });
+        if heard.is_ready() {
+            return heard;
+        }
+        if stopping.is_asked() {
+            return Poll::Ready(Next::Ended);
+        }
+        client.io.reads_for(ReadFor::Message);
+        client.io.rests(true);
+        ready!(client.alarm.poll(rests_at, cx));
+        Poll::Ready(Next::Rests)
+    }
+
+    /// Answers a request; whether the client may go on with the next.
+    async fn answer<T: Transport>(
+        &self,
+        client: &mut Client<T>,
+        asked: Asked,
+        stopping: &Stopping,
+    ) -> Result<bool, FastError> {
+        let state = Arc::clone(&asked.state);
+        let (Some(route), Some(upstream)) =
+            (state.plan.routes.get(asked.route), state.upstreams.get(asked.upstream))
+        else {
+            return Err(FastError::Left); // what was found is there
+        };
+        let mut cancelling = Cancelling(Some(route));
+        let tries = Tries {
+            asked: &asked,
+            route,
+            upstream,
+            body_rate: self.limits.body_rate,
+            stopping,
+            is_last: asked.is_last,
+        };
+        let begun = tries.answer(client).await;
+        let (own, is_read) = match begun {
+            Ok(begun) => {
+                cancelling.0 = None;
+                let status = StatusCode::from_u16(begun.answered.status).unwrap_or_default();
+                route.counts.answered(status, begun.at - asked.begun);
+                return hand_over(client, asked, begun).await;
+            }
+            Err(Unanswered::Gone) => return Err(FastError::Left),
+            Err(Unanswered::Slow) => (Own::new(408, "The body took too long to come"), false),
+            Err(Unanswered::Failed(failure)) => (Own::from(failure), asked.body == 0),
+        };
+        cancelling.0 = None;
+        let status = StatusCode::from_u16(own.status).unwrap_or_default();
+        route.counts.answered(status, asked.begun.elapsed());
+        let is_last = asked.is_last || !is_read || stopping.is_asked();
+        tell(client, &own, asked.is_head, is_last).await?;
+        Ok(!is_last)
+    }
+}
+
+/// Hands over the rest of an answer; whether the client may go on with the next request.
+async fn hand_over<T: Transport>(
+    client: &mut Client<T>,
+    mut asked: Asked,
+    begun: Begun,
+) -> Result<bool, FastError> {
+    let Begun { mut exchange, answered, in_flight, .. } = begun;
+    if let Some(admission) = &mut asked.admission {
+        admission.answered();
+    }
+    asked.account.set_obligation(Obligation::EndsWithParent); // a body takes its time
+    let rest = poll_fn(|cx| exchange.poll_rest(client, cx)).await;
+    drop(in_flight);
+    match rest {
+        Ok(()) => {
+            exchange.end();
+            Ok(!answered.is_last)
+        }
+        Err(Broken::Client) => Err(FastError::Left),
+        Err(Broken::Server { .. } | Broken::Nonsense) => {
+            if exchange.ends_with_connection() {
+                client.io.reset_on_close();
+            }
+            Err(FastError::Cut)
+        }
+    }
+}
+
+/// Tells the client something of our own.
+async fn tell<T: Transport>(
+    client: &mut Client<T>,
+    own: &Own,
+    is_head: bool,
+    is_last: bool,
+) -> io::Result<()> {
+    client.out.clear();
+    own.write(&mut client.out, is_head, is_last);
+    client.io.write_all(&client.out).await?;
+    client.io.flush().await
+}
+
+/// Ends a connection in good order. What the client still sends is read for a while, so that it can read
+/// what it was told.
+async fn end<T: Transport>(client: &mut Client<T>) -> io::Result<()> {
+    client.io.shutdown().await?;
+    client.said = Vec::new();
+    let (most, time) = LINGER;
+    let mut left = most;
+    let reads = poll_fn(|cx| {
+        scratch::with_scratch(|scratch| {
+            loop {
+                let mut buffer = ReadBuf::new(scratch);
+                let read = Pin::new(&mut client.io).poll_read(cx, &mut buffer);
+                if ready!(read).is_err() || buffer.filled().is_empty() {
+                    return Poll::Ready(());
+                }
+                left = left.saturating_sub(buffer.filled().len() as u64);
+                if left == 0 {
+                    return Poll::Ready(());
+                }
+            }
+        })
+    });
+    let _ = timeout(time, reads).await; // either way nothing more is to be said
+    Ok(())
+}

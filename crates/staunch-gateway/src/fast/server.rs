@@ -1,0 +1,101 @@
+//! Connections to a server on which one request follows the other.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context as Poller, Waker},
+};
+
+use staunch_config::EndpointAddress;
+use staunch_net::{Connection, DialError, Dialer, ReadFor};
+use staunch_pool::{Condition, Manager, OwnedInUse, Pool};
+use staunch_scope::Context;
+use tokio::io::{AsyncRead, ReadBuf};
+
+use crate::forward::Failure;
+
+/// Dials a server.
+#[derive(Debug)]
+pub(crate) struct Dials {
+    dialer: Arc<Dialer>,
+    address: EndpointAddress,
+}
+
+/// A connection to a server: in the middle of an exchange it is good for nobody else.
+#[derive(Debug)]
+pub(crate) struct ServerConnection {
+    pub(crate) io: Connection,
+    is_in_exchange: bool,
+    has_been_used: bool,
+}
+
+/// The right to use one.
+pub(crate) type Leased = OwnedInUse<Dials>;
+
+impl Dials {
+    pub(crate) fn new(dialer: Arc<Dialer>, address: EndpointAddress) -> Dials {
+        Dials { dialer, address }
+    }
+}
+
+impl Manager for Dials {
+    type Connection = ServerConnection;
+    type Error = DialError;
+
+    async fn connect(&self) -> Result<ServerConnection, DialError> {
+        let context = Context::current();
+        let io = match &self.address {
+            EndpointAddress::Tcp(address) => self.dialer.tcp(&context, address.as_str()).await?,
+            EndpointAddress::Unix(path) => self.dialer.unix(&context, path).await?,
+        };
+        Ok(ServerConnection { io, is_in_exchange: false, has_been_used: false })
+    }
+
+    fn condition(&self, connection: &mut ServerConnection) -> Condition {
+        if connection.is_in_exchange { Condition::Broken } else { Condition::Clean }
+    }
+
+    fn killer(&self, connection: &ServerConnection) -> Option<Box<dyn Fn() + Send + Sync>> {
+        let closer = connection.io.closer();
+        Some(Box::new(move || closer.close()))
+    }
+}
+
+impl ServerConnection {
+    /// An exchange begins; whether the connection has had one before.
+    fn begin(&mut self) -> bool {
+        self.is_in_exchange = true;
+        std::mem::replace(&mut self.has_been_used, true)
+    }
+
+    /// The exchange is over, to the last byte of both sides.
+    pub(crate) fn complete(&mut self) {
+        self.is_in_exchange = false;
+        self.io.reads_for(ReadFor::Message);
+    }
+
+    /// Whether the server says nothing, not even that it has gone. Without a system call if the kernel
+    /// has told nothing.
+    fn is_quiet(&mut self) -> bool {
+        let mut cx = Poller::from_waker(Waker::noop());
+        let mut byte = [0];
+        Pin::new(&mut self.io).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_pending()
+    }
+}
+
+/// A connection that begins an exchange, and whether it has had one before. Those that the server has
+/// closed meanwhile are left out.
+///
+/// # Cancel safety
+/// Cancel safe.
+pub(crate) async fn lease(pool: &Pool<Dials>) -> Result<(Leased, bool), Failure> {
+    loop {
+        let lease = pool.acquire().await.map_err(|error| Failure::of_acquire(&error))?;
+        let mut leased = lease.into_use().map_err(|_| Failure::Server)?;
+        let is_good = !leased.has_been_used || leased.is_quiet();
+        let has_been_used = leased.begin();
+        if is_good {
+            return Ok((leased, has_been_used));
+        }
+    }
+}

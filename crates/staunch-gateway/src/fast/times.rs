@@ -1,0 +1,50 @@
+//! How long a request may take, and its answer.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::exchange::{Upload, UploadLimits};
+
+/// The times of a try. An answer's counts from when all of the request is sent, whose body has a time of
+/// its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    /// When the request came.
+    pub(crate) begun: Instant,
+    /// When this try began.
+    pub(crate) tried: Instant,
+    /// For an answer to this try to begin.
+    pub(crate) first_byte: Duration,
+    /// For an answer to begin, all tries together.
+    pub(crate) total: Option<Duration>,
+    pub(crate) upload: UploadLimits,
+}
+
+/// What took too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Late {
+    /// The client, over its body.
+    Body,
+    Answer,
+}
+
+impl Times {
+    /// When something could be too late.
+    pub(crate) fn due(&self, upload: &Upload) -> Instant {
+        upload.over().map_or_else(|| upload.due(&self.upload), |over| self.answer_due(over))
+    }
+
+    /// What is too late.
+    pub(crate) fn late(&self, upload: &Upload, now: Instant) -> Option<Late> {
+        match upload.over() {
+            None => upload.is_late(&self.upload, now).then_some(Late::Body),
+            Some(over) => (now >= self.answer_due(over)).then_some(Late::Answer),
+        }
+    }
+
+    fn answer_due(&self, over: Instant) -> Instant {
+        let of_try = self.tried.max(over) + self.first_byte;
+        self.total.map_or(of_try, |total| of_try.min(self.begun.max(over) + total))
+    }
+}

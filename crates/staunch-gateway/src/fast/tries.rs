@@ -1,0 +1,211 @@
+//! The tries of a plain request, each at another server if there is one.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    task::{Poll, ready},
+};
+
+use hyper::StatusCode;
+use staunch_http::Transport;
+use tokio::time::Instant;
+
+use super::{
+    asked::Asked,
+    client::Client,
+    exchange::{Answered, Broken, Exchange, UploadLimits},
+    server::{self, Leased},
+    stopping::Stopping,
+    times::{Late, Times},
+};
+use crate::{
+    balance::InFlight,
+    forward::Failure,
+    plan::RoutePlan,
+    upstream::{Server, Upstream},
+};
+
+/// There is no answer of a server.
+#[derive(Debug)]
+pub(crate) enum Unanswered {
+    /// Its client has gone.
+    Gone,
+    /// Its client took too long over the body.
+    Slow,
+    Failed(Failure),
+}
+
+/// How a try failed.
+struct Failed {
+    why: Unanswered,
+    /// It is safe to try again.
+    again: bool,
+}
+
+impl Failed {
+    fn for_good(why: Unanswered) -> Failed {
+        Failed { why, again: false }
+    }
+}
+
+/// What the tries of a request have in common.
+pub(crate) struct Tries<'a> {
+    pub(crate) asked: &'a Asked,
+    pub(crate) route: &'a RoutePlan,
+    pub(crate) upstream: &'a Upstream,
+    pub(crate) body_rate: u32,
+    pub(crate) stopping: &'a Stopping,
+    /// The client says no more after this request, or may not.
+    pub(crate) is_last: bool,
+}
+
+/// An answer whose head the client has.
+pub(crate) struct Begun {
+    pub(crate) exchange: Exchange,
+    pub(crate) answered: Answered,
+    /// Until all of it is with the client.
+    pub(crate) in_flight: InFlight,
+    pub(crate) at: Instant,
+}
+
+impl Tries<'_> {
+    /// The answer of the first server that has one.
+    ///
+    /// # Cancel safety
+    /// Dropped before its end, the request is given up.
+    pub(crate) async fn answer<T: Transport>(
+        &self,
+        client: &mut Client<T>,
+    ) -> Result<Begun, Unanswered> {
+        let service = &self.upstream.plan;
+        service.budget.deposit();
+        let (mut tried, mut now) = (Vec::new(), self.asked.begun);
+        loop {
+            let Some((index, server)) = self.upstream.pick(&tried, client.ip, now) else {
+                return Err(Unanswered::Failed(Failure::NoServer));
+            };
+            let in_flight = server.begin(now);
+            let failed = match self.once(client, server, &in_flight).await {
+                Ok((exchange, answered)) => {
+                    let status = StatusCode::from_u16(answered.status).unwrap_or_default();
+                    let at = Instant::now();
+                    self.upstream.answered(server, &in_flight, status, at);
+                    return Ok(Begun { exchange, answered, in_flight, at });
+                }
+                Err(failed) => failed,
+            };
+            let Unanswered::Failed(failure) = failed.why else { return Err(failed.why) };
+            if failure.is_servers() {
+                self.upstream.failed(server, &in_flight);
+            }
+            let (route, name) = (self.route.route.name.as_str(), server.plan.name.as_str());
+            tracing::debug!(route, server = name, ?failure, "no answer");
+            tried.push(index);
+            let may_again = failed.again
+                && failure != Failure::Ours
+                && tried.len() < service.service.retry.tries.get();
+            // The budget last: it is for those that can be tried again.
+            if !may_again || !service.budget.withdraw() {
+                return Err(Unanswered::Failed(failure));
+            }
+            self.route.counts.retried();
+            now = Instant::now();
+        }
+    }
+
+    async fn once<T: Transport>(
+        &self,
+        client: &mut Client<T>,
+        server: &Server,
+        in_flight: &InFlight,
+    ) -> Result<(Exchange, Answered), Failed> {
+        let times = self.times(in_flight.begun());
+        let (leased, was_used) = self.lease(client, server, &times).await?;
+        let mut exchange = Exchange::new(leased, self.asked.body, self.asked.is_head, times.tried);
+        match self.head(client, &mut exchange, &times).await {
+            Ok(answered) => Ok((exchange, answered)),
+            Err(why) => Err(self.failed(&why, &exchange, was_used)),
+        }
+    }
+
+    fn times(&self, tried: Instant) -> Times {
+        let (route, service) = (&self.route.route, &self.upstream.plan.service);
+        Times {
+            begun: self.asked.begun,
+            tried,
+            first_byte: service.timeouts.first_byte,
+            total: route.timeout,
+            upload: UploadLimits { time: route.body_time, rate: self.body_rate },
+        }
+    }
+
+    /// A connection, while the client is there and the time of the request lasts.
+    async fn lease<T: Transport>(
+        &self,
+        client: &mut Client<T>,
+        server: &Server,
+        times: &Times,
+    ) -> Result<(Leased, bool), Failed> {
+        let mut leasing = pin!(server::lease(&server.direct));
+        let last = times.total.map(|total| times.begun + total);
+        poll_fn(|cx| {
+            if let Poll::Ready(leased) = leasing.as_mut().poll(cx) {
+                let unsent = |failure| Failed { why: Unanswered::Failed(failure), again: true };
+                return Poll::Ready(leased.map_err(unsent));
+            }
+            if client.poll_leaving(cx).is_ready() {
+                return Poll::Ready(Err(Failed::for_good(Unanswered::Gone)));
+            }
+            let Some(last) = last else { return Poll::Pending };
+            ready!(client.alarm.poll(last, cx));
+            Poll::Ready(Err(Failed::for_good(Unanswered::Failed(Failure::Late))))
+        })
+        .await
+    }
+
+    /// The head of the answer, while its time lasts.
+    async fn head<T: Transport>(
+        &self,
+        client: &mut Client<T>,
+        exchange: &mut Exchange,
+        times: &Times,
+    ) -> Result<Answered, Why> {
+        poll_fn(|cx| {
+            let is_last = self.is_last || self.stopping.is_asked();
+            if let Poll::Ready(answered) = exchange.poll_answer(client, is_last, cx) {
+                return Poll::Ready(answered.map_err(Why::Broken));
+            }
+            loop {
+                ready!(client.alarm.poll(times.due(&exchange.upload), cx));
+                if let Some(late) = times.late(&exchange.upload, Instant::now()) {
+                    return Poll::Ready(Err(Why::Late(late)));
+                }
+            }
+        })
+        .await
+    }
+
+    fn failed(&self, why: &Why, exchange: &Exchange, was_used: bool) -> Failed {
+        match why {
+            Why::Broken(Broken::Client) => Failed::for_good(Unanswered::Gone),
+            Why::Late(Late::Body) => Failed::for_good(Unanswered::Slow),
+            Why::Late(Late::Answer) => Failed::for_good(Unanswered::Failed(Failure::Late)),
+            Why::Broken(Broken::Nonsense) => Failed::for_good(Unanswered::Failed(Failure::Server)),
+            // A connection that had been used may have ended just before it was used again.
+            Why::Broken(Broken::Server { is_unanswered }) => Failed {
+                why: Unanswered::Failed(if was_used && *is_unanswered {
+                    Failure::Stale
+                } else {
+                    Failure::Server
+                }),
+                again: *is_unanswered && self.asked.is_idempotent && !exchange.upload.has_begun(),
+            },
+        }
+    }
+}
+
+/// Why a try came to nothing.
+enum Why {
+    Broken(Broken),
+    Late(Late),
+}
