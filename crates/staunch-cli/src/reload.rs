@@ -69,11 +69,12 @@ impl Reload {
     fn take_up(&mut self, config: Config, why: &str) {
         let routes = config.routes.clone();
         let services = config.services.clone();
-        let same_but_for_these = Config { routes, services, ..self.running.clone() };
+        let policies = config.policies.clone();
+        let same_but_for_these = Config { routes, services, policies, ..self.running.clone() };
         if config != same_but_for_these {
             tracing::error!(
-                "{why}, but more than [[route]] and [[service]] changes: nothing does; start again \
-                 to take up the rest"
+                "{why}, but more than [[route]], [[service]] and [[policy]] changes: nothing does; \
+                 start again to take up the rest"
             );
             return;
         }

@@ -10,6 +10,7 @@ use crate::guard::Guard;
 use crate::listener::{Listener, StreamListener};
 use crate::log::Log;
 use crate::overlap::Claims;
+use crate::policy::Policy;
 use crate::process::{Drain, Memory, Patrol, Runtime};
 use crate::reader::{self, Section};
 use crate::route::{Placed, Route};
@@ -40,6 +41,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// Where requests and connections go to; there is one of each name that is used.
     pub services: Vec<Service>,
+    /// What routes ask of their requests; there is one of each name that is used.
+    pub policies: Vec<Policy>,
 }
 
 impl Config {
@@ -72,6 +75,12 @@ impl Config {
     pub fn buffers_each(&self) -> NonZeroUsize {
         let listeners = self.with_pooled_buffers().count().max(1);
         NonZeroUsize::new(self.memory.buffers.get() / listeners).unwrap_or(NonZeroUsize::MIN)
+    }
+
+    /// All that the policies of `route` ask, as one.
+    pub fn policy(&self, route: &Route) -> Policy {
+        let named = |name: &String| self.policies.iter().find(|policy| policy.name == *name);
+        Policy::joined(route.policies.iter().filter_map(named))
     }
 
     fn with_pooled_buffers(&self) -> impl Iterator<Item = &StreamListener> {
@@ -126,19 +135,38 @@ impl Config {
             let span = service.place("name");
             Service::read(service).map(|service| (service, span))
         });
+        let policies = section.tables_if_written("policy", |policy| {
+            let span = policy.place("name");
+            Policy::read(policy).map(|policy| (policy, span))
+        });
         let routes = section.tables_if_written("route", |route| {
-            let (name, service) = (route.place("name"), route.place("service"));
-            Route::read(route).map(|route| Placed { route, name, service })
+            let [name, service, policies] =
+                ["name", "service", "policies"].map(|it| route.place(it));
+            Route::read(route).map(|route| Placed { route, name, service, policies })
         });
         let listeners = listeners.into_iter().collect::<Option<Vec<_>>>()?;
         let services = services.into_iter().collect::<Option<Vec<_>>>()?;
         let routes = routes.into_iter().collect::<Option<Vec<_>>>()?;
+        let policies = policies.into_iter().collect::<Option<Vec<_>>>()?;
         together::check(section, &listeners, &routes, &services);
+        together::check_policies(section, &routes, &policies);
         let listeners = listeners.into_iter().map(|(listener, _)| listener).collect();
         let routes = routes.into_iter().map(|placed| placed.route).collect();
         let services = services.into_iter().map(|(service, _)| service).collect();
-        let config =
-            Self { admin, log, runtime, drain, memory, guard, patrol, listeners, routes, services };
+        let policies = policies.into_iter().map(|(policy, _)| policy).collect();
+        let config = Self {
+            admin,
+            log,
+            runtime,
+            drain,
+            memory,
+            guard,
+            patrol,
+            listeners,
+            routes,
+            services,
+            policies,
+        };
         config.check_shares(section);
         Some(config)
     }

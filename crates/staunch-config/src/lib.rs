@@ -36,6 +36,7 @@ mod guard;
 mod listener;
 mod log;
 mod overlap;
+mod policy;
 mod process;
 mod reader;
 mod route;
@@ -53,6 +54,11 @@ pub use self::listener::{
     StreamAddress, StreamLimits, StreamListener, StreamProtocol, Tls,
 };
 pub use self::log::{Log, LogFilter, LogFormat};
+pub use self::policy::{
+    ApiKey, ApiKeys, ApiVersion, ClaimHeader, ClaimMatch, Clients, Cors, ForwardAuth, HeaderEdits,
+    IpRange, Jwt, JwtAlgorithm, JwtKeys, KeyHash, OriginPattern, Origins, ParseIpRangeError,
+    ParseKeyHashError, ParseOriginError, Policy, Rate, RateBy, RedisUrl, SharedRate, WhenDown,
+};
 pub use self::process::{Drain, Memory, Patrol, Runtime};
 pub use self::route::{
     HeaderMatch, HostPattern, ParseHostError, ParsePathError, PathPattern, Route, Segment,

@@ -1,6 +1,7 @@
 //! What listeners, routes and services say of each other.
 
 use crate::listener::{Listener, StreamProtocol};
+use crate::policy::{Policy, RateBy};
 use crate::reader::{Section, Span, nearest};
 use crate::route::{Placed, report_clashes};
 use crate::service::Service;
@@ -36,6 +37,65 @@ pub(crate) fn check(
     }
     check_listeners(root, listeners, routes);
     report_clashes(routes, root);
+}
+
+/// Reports policies that nothing has or nobody uses, and those of one route that do not go together.
+pub(crate) fn check_policies(root: &Section<'_>, routes: &[Placed], policies: &[(Policy, Span)]) {
+    let names: Vec<&str> = policies.iter().map(|(policy, _)| policy.name.as_str()).collect();
+    for Placed { route, policies: span, .. } in routes {
+        let of_route = |name: &String| policies.iter().find(|(policy, _)| policy.name == *name);
+        for name in route.policies.iter().filter(|name| of_route(name).is_none()) {
+            let hint = nearest(name, &names).map_or_else(
+                || "write a [[policy]]".to_owned(),
+                |name| format!("did you mean `{name}`?"),
+            );
+            let message = format!(
+                "route \"{}\" has policy \"{name}\", which there is not: {hint}",
+                route.name
+            );
+            root.report(span, "route.policies", message);
+        }
+        let its: Vec<&Policy> =
+            route.policies.iter().filter_map(of_route).map(|(policy, _)| policy).collect();
+        if let Some(why) = contradiction(&its) {
+            root.report(span, "route.policies", format!("route \"{}\" {why}", route.name));
+        }
+    }
+    for (policy, span) in policies {
+        if !routes.iter().any(|placed| placed.route.policies.contains(&policy.name)) {
+            let message = format!(
+                "policy \"{0}\" is not used: write policies = [\"{0}\"] in a [[route]]",
+                policy.name
+            );
+            root.report(span, "policy", message);
+        }
+    }
+}
+
+/// Why a route cannot have all of these.
+fn contradiction(policies: &[&Policy]) -> Option<String> {
+    for (index, policy) in policies.iter().enumerate() {
+        for earlier in &policies[..index] {
+            if let Some(kind) = policy.kinds().find(|kind| earlier.kinds().any(|it| it == *kind)) {
+                return Some(format!(
+                    "has `{kind}` of policy \"{}\" and of policy \"{}\": it can have one",
+                    earlier.name, policy.name,
+                ));
+            }
+        }
+    }
+    let all = Policy::joined(policies.iter().copied());
+    let by_key = all.rate.as_ref().is_some_and(|rate| rate.by == RateBy::Key);
+    if by_key && all.keys.is_none() {
+        return Some("counts by = \"key\" and has no [policy.keys]".to_owned());
+    }
+    let keys_in = all.keys.as_ref().map(|keys| keys.header.as_str());
+    if all.jwt.is_some() && keys_in == Some("authorization") {
+        return Some(
+            "has the key and the token in `authorization`: give the key another".to_owned(),
+        );
+    }
+    None
 }
 
 fn check_service(root: &Section<'_>, names: &[&str], used: &str, user: &str, span: &Span) {

@@ -458,7 +458,10 @@ fn a_changed_file_is_taken_up_and_a_broken_one_is_not() {
     };
     for (broken, says) in [
         (good.replace("endpoints", "endpionts"), "unknown key `endpionts`"),
-        (good.replace("workers = 2", "workers = 1"), "more than [[route]] and [[service]] changes"),
+        (
+            good.replace("workers = 2", "workers = 1"),
+            "more than [[route]], [[service]] and [[policy]] changes",
+        ),
     ] {
         std::fs::write(&file, broken).unwrap();
         before.signal(Signal::HUP);

@@ -103,9 +103,13 @@ fn service_name(value: &DeValue<'_>) -> Parsed<String> {
 pub(crate) fn name(value: &DeValue<'_>) -> Parsed<String> {
     let expected = format!("1 to {NAME_CHARS_MAX} of a-z, 0-9 and -");
     let name = text(value, &expected)?;
-    let allowed = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '-');
     Some(name)
-        .filter(|name| (1..=NAME_CHARS_MAX).contains(&name.len()) && name.chars().all(allowed))
+        .filter(|name| is_name(name))
         .map(str::to_owned)
         .ok_or_else(|| format!("must be {expected}"))
+}
+
+pub(crate) fn is_name(name: &str) -> bool {
+    let allowed = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '-');
+    (1..=NAME_CHARS_MAX).contains(&name.len()) && name.chars().all(allowed)
 }

@@ -84,6 +84,21 @@ impl<'a> Section<'a> {
         self.written(key, kind)
     }
 
+    /// As [`written`](Self::written), of a value that may be a secret, or be one by mistake: it is not
+    /// shown when it is wrong.
+    pub(crate) fn written_secret<T>(
+        &mut self,
+        key: &'static str,
+        kind: impl Fn(&DeValue<'_>) -> Parsed<T>,
+    ) -> Option<T> {
+        let value = self.take(key)?;
+        let unshown = |expected: String| {
+            let message = format!("`{key}` {}: {expected}", self.title.place());
+            self.mistakes.add_unshown(&self.place(key), &self.title.key(key), message);
+        };
+        kind(value).map_err(unshown).ok()
+    }
+
     /// Reports `key` with the reason if it is written, though it has no place here. Its line is
     /// not shown: one such key is a secret.
     pub(crate) fn refuse(&mut self, key: &'static str, why: &str) {

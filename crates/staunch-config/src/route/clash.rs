@@ -10,6 +10,8 @@ pub(crate) struct Placed {
     pub(crate) name: Span,
     /// The name of its service.
     pub(crate) service: Span,
+    /// Its policies.
+    pub(crate) policies: Span,
 }
 
 /// Reports each route that some request fits as well as one written above it.

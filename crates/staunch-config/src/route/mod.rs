@@ -17,6 +17,7 @@ pub(crate) use self::clash::{Placed, report_clashes};
 pub use self::host::{HostPattern, ParseHostError};
 pub use self::path::{ParsePathError, PathPattern, Segment};
 use crate::listener::name;
+use crate::policy::ApiVersion;
 use crate::reader::Section;
 use crate::reader::kinds::{Parsed, boolean, duration, list_of, or_word, size, text};
 use crate::size::ByteSize;
@@ -52,6 +53,10 @@ pub struct Route {
     pub body: NonZeroU64,
     /// How long such a body may take. \[1m\]
     pub body_time: Duration,
+    /// The names of the policies that its requests must pass; they have no kind in common. \[empty\]
+    pub policies: Vec<String>,
+    /// Which version of an API it is, if it says so.
+    pub version: Option<ApiVersion>,
 }
 
 /// A header that a request must have, and perhaps its value.
@@ -101,6 +106,11 @@ impl Route {
         let timeout = section.optional("timeout", or_word("unlimited", &time), Some(TIMEOUT));
         let body = section.optional("body", size(ByteSize(1)..=BODY_MAX), BODY);
         let body_time = section.optional("body_time", &time, BODY_TIME);
+        let policies = list_of("names of policies, such as [\"api\"]", |text| {
+            Ok::<_, String>(text.to_owned())
+        });
+        let policies = section.optional("policies", policies, Vec::new());
+        let version = section.table_if_written("version", ApiVersion::read);
         Some(Self {
             name: name?,
             listeners,
@@ -115,6 +125,8 @@ impl Route {
             timeout,
             body,
             body_time,
+            policies,
+            version,
         })
     }
 }
@@ -149,17 +161,17 @@ fn authority(value: &DeValue<'_>) -> Parsed<String> {
 }
 
 /// A token of RFC 9110, 5.6.2.
-fn is_token(text: &str) -> bool {
+pub(crate) fn is_token(text: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     !text.is_empty() && text.chars().all(allowed)
 }
 
-fn method(text: &str) -> Result<String, &'static str> {
+pub(crate) fn method(text: &str) -> Result<String, &'static str> {
     let is_method = is_token(text) && !text.contains(|c: char| c.is_ascii_lowercase());
     if is_method { Ok(text.to_owned()) } else { Err("must be a method in capitals") }
 }
 
-fn header(text: &str) -> Result<HeaderMatch, &'static str> {
+pub(crate) fn header(text: &str) -> Result<HeaderMatch, &'static str> {
     let (name, value) = match text.split_once(':') {
         Some((name, value)) => (name, Some(value.trim().to_owned())),
         None => (text, None),

@@ -120,14 +120,18 @@ fn the_default_names_every_key() {
                   [[route]]\nname='r'\nservice='s'\n?\n[[service]]\nname='s'\n\
                   endpoints=['a:1']\n?\n[service.pool]\n?\n[service.timeouts]\n?\n\
                   [service.retry]\n?\n[service.health]\n?\n[service.outliers]\n?\n";
-    let text = format!("{tables}{}{udp}{routed}", stream(echo)).replace('?', "zzzzzz = 1");
+    let policy = "[[route]]\nname='p'\nservice='s'\npolicies=['p']\n[route.version]\nname='1'\n?\n\
+                  [[policy]]\nname='p'\n?\n[policy.clients]\n?\n[policy.keys]\n?\n\
+                  [policy.jwt]\n?\n[policy.forward]\n?\n[policy.rate]\nredis='redis://a'\n?\n\
+                  [policy.cors]\n?\n[policy.headers]\n?\n";
+    let text = format!("{tables}{}{udp}{routed}{policy}", stream(echo)).replace('?', "zzzzzz = 1");
     let errors = Config::parse("t", &text).unwrap_err();
     let mut keys = BTreeSet::new();
     for error in errors.iter().filter(|error| error.key().ends_with("zzzzzz")) {
         let (_, list) = error.message().split_once(": allowed are ").unwrap();
         keys.extend(list.split(", ").map(|key| key.trim_matches('`').to_owned()));
     }
-    assert!(keys.len() > 60, "{keys:?}");
+    assert!(keys.len() > 100, "{keys:?}");
     let shown: BTreeSet<_> = Config::default_text()
         .lines()
         .map(|line| line.trim_start_matches('#'))

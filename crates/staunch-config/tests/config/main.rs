@@ -3,6 +3,7 @@
 mod between;
 mod defaults;
 mod keys;
+mod policies;
 mod robustness;
 mod routing;
 mod text;
