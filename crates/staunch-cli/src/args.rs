@@ -18,6 +18,9 @@ pub(crate) enum Command {
     Run(Run),
     /// Say everything that is wrong with a configuration.
     Check(Check),
+    /// Make an API key: print it, for whom it is, and its hash, for `keys` in [policy.keys]. It is stored
+    /// nowhere.
+    Key(Key),
     /// Find what leaks in a service, and the line. Exit code 0: nothing; 1: findings; 2: it could not
     /// be examined.
     Doctor(Doctor),
@@ -42,6 +45,13 @@ pub(crate) struct Check {
     /// The configuration file.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Key {
+    /// Whose key it is, as servers and limits know them: 1 to 32 of a-z, 0-9 and -.
+    #[arg(value_parser = key_name)]
+    pub(crate) name: String,
 }
 
 #[derive(Debug, clap::Args)]
@@ -116,6 +126,13 @@ fn time(text: &str) -> Result<Duration, String> {
     };
     let expected = || "a time is a number above 0 with its unit: 500ms, 30s, 5m, 1h".to_owned();
     UNITS.into_iter().find_map(read).ok_or_else(expected)
+}
+
+fn key_name(text: &str) -> Result<String, String> {
+    let allowed = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '-');
+    let is_name = (1..=32).contains(&text.len()) && text.chars().all(allowed);
+    let expected = || "a name is 1 to 32 of a-z, 0-9 and -".to_owned();
+    if is_name { Ok(text.to_owned()) } else { Err(expected()) }
 }
 
 fn header(text: &str) -> Result<(String, String), String> {

@@ -8,6 +8,7 @@ mod args;
 mod check;
 mod demo;
 mod doctor;
+mod key;
 mod outcome;
 mod print;
 mod reload;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
     match args.command {
         Command::Run(run) => run::run(&run),
         Command::Check(check) => check::check(&check),
+        Command::Key(key) => key::key(&key),
         Command::Doctor(doctor) => doctor::doctor(&doctor),
         Command::Demo(demo) => demo::demo(&demo),
         Command::DemoService => demo::service(),

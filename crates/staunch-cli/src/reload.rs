@@ -57,7 +57,7 @@ impl Reload {
             // Read where it may block.
             let load = scope.blocking(move |_| Ok(Config::load(path)));
             match load.join().await {
-                Ok(Ok(config)) => self.take_up(config, why),
+                Ok(Ok(config)) => self.take_up(&scope, config, why).await,
                 Ok(Err(errors)) => {
                     tracing::error!("{why}, but it cannot be taken up: nothing changes\n{errors}");
                 }
@@ -66,7 +66,7 @@ impl Reload {
         }
     }
 
-    fn take_up(&mut self, config: Config, why: &str) {
+    async fn take_up(&mut self, scope: &Scope<Infallible>, config: Config, why: &str) {
         let routes = config.routes.clone();
         let services = config.services.clone();
         let policies = config.policies.clone();
@@ -79,9 +79,19 @@ impl Reload {
             return;
         }
         let (routes, services) = (config.routes.len(), config.services.len());
-        self.control.reload(&config);
-        self.running = config;
-        tracing::info!(routes, services, "{why}: taken up");
+        let control = self.control.clone();
+        // Policies name files, too.
+        let reloaded = scope.blocking(move |_| Ok(control.reload(&config).map(|()| config)));
+        match reloaded.join().await {
+            Ok(Ok(config)) => {
+                self.running = config;
+                tracing::info!(routes, services, "{why}: taken up");
+            }
+            Ok(Err(error)) => {
+                tracing::error!("{why}, but it cannot be taken up: nothing changes\n{error}");
+            }
+            Err(_asked_to_stop) => {}
+        }
     }
 }
 

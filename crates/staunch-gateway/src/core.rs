@@ -16,7 +16,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use hyper::{Request, Response, body::Body};
 use staunch_guard::{Guard, Layer, Registration, Shed};
-use staunch_http::{HttpLimits, RequestBody, Server, Transport, handler};
+use staunch_http::{ClientOptionsError, HttpLimits, RequestBody, Server, Transport, handler};
 use staunch_net::{Connection, Listener, Served, TlsConfig, TlsConnection, UnattachedListener};
 use staunch_pool::PoolOptionsError;
 use staunch_scope::{
@@ -30,6 +30,7 @@ use crate::{
     fast::{Fast, FastError},
     forward::Forward,
     plan::Plan,
+    remote::Remote,
     tcp,
     upstream::Upstream,
 };
@@ -48,6 +49,8 @@ pub(crate) struct CoreState {
     pub(crate) plan: Arc<Plan>,
     /// As [`Plan::services`].
     pub(crate) upstreams: Vec<Arc<Upstream>>,
+    /// Those that policies ask.
+    pub(crate) remote: Remote,
 }
 
 /// Which of how many.
@@ -90,6 +93,8 @@ pub(crate) enum CoreError {
     Runtime(#[source] std::io::Error),
     #[error(transparent)]
     Pool(#[from] PoolOptionsError),
+    #[error(transparent)]
+    Client(#[from] ClientOptionsError),
     #[error("a core has ended: {0}")]
     Broken(String),
 }
@@ -126,14 +131,15 @@ impl CoreState {
         plan: Arc<Plan>,
         before: Option<&CoreState>,
         place: Place,
-    ) -> Result<CoreState, PoolOptionsError> {
+    ) -> Result<CoreState, CoreError> {
         let known = |name: &str| before?.upstream(name);
         let upstreams = plan
             .services
             .iter()
             .map(|service| Upstream::new(scope, service, known(service.name), place).map(Arc::new));
         let upstreams = upstreams.collect::<Result<_, _>>()?;
-        Ok(CoreState { plan, upstreams })
+        let remote = Remote::new(scope, &plan, before.map(|before| &before.remote))?;
+        Ok(CoreState { plan, upstreams, remote })
     }
 
     pub(crate) fn upstream(&self, service: &str) -> Option<&Upstream> {

@@ -6,6 +6,7 @@ use std::{
 };
 
 use hyper::StatusCode;
+use staunch_policy::Reason;
 
 /// Upper bounds of the buckets of durations, in milliseconds.
 pub(crate) const BUCKETS: [u64; 12] = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 5_000, 30_000];
@@ -18,6 +19,8 @@ pub(crate) struct RouteCounts {
     /// The client left before there was an answer.
     cancelled: AtomicU64,
     retries: AtomicU64,
+    /// What was not handed on, by [`Reason`].
+    refused: [AtomicU64; Reason::ALL.len()],
     /// By how long the head of the answer took; the last one: longer.
     durations: [AtomicU64; BUCKETS.len() + 1],
     micros: AtomicU64,
@@ -47,6 +50,18 @@ impl RouteCounts {
 
     pub(crate) fn retried(&self) {
         add(&self.retries);
+    }
+
+    pub(crate) fn refused(&self, reason: Reason) {
+        let place = Reason::ALL.iter().position(|known| *known == reason);
+        if let Some(counter) = place.and_then(|place| self.refused.get(place)) {
+            add(counter);
+        }
+    }
+
+    /// What was not handed on, and why.
+    pub(crate) fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Reason::ALL.iter().map(|reason| reason.name()).zip(self.refused.iter().map(get))
     }
 
     /// Now.

@@ -15,15 +15,15 @@ use staunch_net::{
     BindError, Datagram, Endpoint, Limits, Served, SocketOptions, TlsConfig, UdpServed, UdpServer,
     UnattachedListener,
 };
+use staunch_policy::PolicyError;
 use staunch_scope::{Context, Scope, ScopeBuilder, watch};
-
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     checks,
     core::{self, CoreState, Job, Share, Shared, Speaks},
     plan::Plan,
-    udp,
+    remote, udp,
 };
 
 /// What listens, and where what comes is sent.
@@ -90,11 +90,18 @@ pub struct Done {
 
 impl Gateway {
     /// A gateway that works by `config`'s routes and services, on so many cores, and has `grace` to
-    /// drain.
-    pub fn new(config: &Config, cores: NonZeroUsize, grace: Duration) -> Gateway {
-        let plan = Arc::new(Plan::new(config, &Plan::default()));
+    /// drain. Reads the files that policies name.
+    ///
+    /// # Errors
+    /// When one of them cannot be used.
+    pub fn new(
+        config: &Config,
+        cores: NonZeroUsize,
+        grace: Duration,
+    ) -> Result<Gateway, PolicyError> {
+        let plan = Arc::new(Plan::new(config, &Plan::default())?);
         let control = Control { plans: watch::channel(plan).0 };
-        Gateway { cores, grace, listeners: Vec::new(), datagrams: Vec::new(), control }
+        Ok(Gateway { cores, grace, listeners: Vec::new(), datagrams: Vec::new(), control })
     }
 
     /// Has the requests of a listener go where the routes of its name lead.
@@ -223,6 +230,11 @@ impl Gateway {
             checks::run(plans).await;
             Ok(())
         });
+        let plans = control.plans.subscribe();
+        scope.spawn_named("token keys", async {
+            remote::keep_token_keys(plans).await;
+            Ok(())
+        });
         if !datagrams.is_empty() {
             let plans = control.plans.subscribe();
             receive(scope, datagrams, plans, cores.get(), done);
@@ -285,11 +297,16 @@ impl Control {
         self.plans.with(Arc::clone)
     }
 
-    /// Has all cores work by `config`'s routes and services from now on. Listeners, connections and
-    /// requests in flight stay as they are, and so do the connections to servers that both
-    /// configurations have.
-    pub fn reload(&self, config: &Config) {
-        self.plans.modify(|plan| *plan = Arc::new(Plan::new(config, plan)));
+    /// Has all cores work by `config`'s routes, services and policies from now on. Listeners,
+    /// connections and requests in flight stay as they are, and so do the connections to servers that
+    /// both configurations have. Reads the files that policies name, and so blocks for a moment.
+    ///
+    /// # Errors
+    /// When one of them cannot be used; nothing changes then.
+    pub fn reload(&self, config: &Config) -> Result<(), PolicyError> {
+        let plan = Arc::new(Plan::new(config, &self.plan())?);
+        self.plans.modify(|now| *now = plan);
+        Ok(())
     }
 }
 

@@ -10,7 +10,8 @@
 //! 2. A request is tried again only if the server has not seen it, or if sending it twice does what
 //!    sending it once does; and only for a part of all requests.
 //! 3. A new configuration changes nothing for what has begun.
-//! 4. A path is seen in one spelling by routes and servers, and nothing that could be read in two ways
+//! 4. What a route asks of a request is decided before any of its body is read ([`staunch_policy`]).
+//! 5. A path is seen in one spelling by routes and servers, and nothing that could be read in two ways
 //!    goes on.
 
 mod balance;
@@ -24,6 +25,7 @@ mod held;
 mod metrics;
 mod plan;
 mod relay;
+mod remote;
 mod route;
 mod scratch;
 mod tcp;

@@ -24,6 +24,7 @@ impl Collector for Control {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let plan = self.plan();
         requests(&plan, &mut encoder)?;
+        policies(&plan, &mut encoder)?;
         durations(&plan, &mut encoder)?;
         servers(&plan, &mut encoder)
     }
@@ -54,6 +55,37 @@ fn requests(plan: &Plan, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
         for (route, numbers) in routes(plan) {
             counter(&mut metric, &[("route", route)], count(&numbers))?;
+        }
+    }
+    Ok(())
+}
+
+/// Of the routes that ask something of their requests.
+fn policies(plan: &Plan, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let mut refused = encoder.encode_descriptor(
+        "staunch_requests_refused",
+        "Requests that a policy answered, by route and reason",
+        None,
+        MetricType::Counter,
+    )?;
+    let with_policy = || plan.routes.iter().filter_map(|it| Some((&**it, it.policy.as_ref()?)));
+    for (route, _) in with_policy() {
+        for (reason, count) in route.counts.refusals() {
+            counter(&mut refused, &[("route", &route.route.name), ("reason", reason)], count)?;
+        }
+    }
+    let mut deprecated = encoder.encode_descriptor(
+        "staunch_requests_deprecated",
+        "Requests of a version that is deprecated, by route and by the name of their key",
+        None,
+        MetricType::Counter,
+    )?;
+    for (route, policy) in with_policy() {
+        let Some((version, calls)) = policy.deprecated_calls() else { continue };
+        for (caller, count) in calls {
+            let labels =
+                [("route", route.route.name.as_str()), ("version", version), ("caller", caller)];
+            counter(&mut deprecated, &labels, count)?;
         }
     }
     Ok(())

@@ -8,12 +8,14 @@ use std::{
 
 use hyper::header::HeaderValue;
 use staunch_config::{Config, Listener, Route, Service};
+use staunch_policy::{Policy, PolicyError};
 use tokio::time::Instant;
 
 use crate::{
     balance::{EjectionLimits, Health},
     counts::{EndpointCounts, RouteCounts},
     forward::Budget,
+    remote::TokenKeys,
     route::Table,
 };
 
@@ -23,6 +25,8 @@ pub(crate) struct Plan {
     /// By the name of their listener.
     tables: HashMap<String, Arc<Table>>,
     pub(crate) services: Vec<Arc<ServicePlan>>,
+    /// Those that have keys of tokens; each of them once.
+    pub(crate) token_keys: Vec<Arc<TokenKeys>>,
 }
 
 /// A route, and what it needs for each request.
@@ -32,6 +36,10 @@ pub(crate) struct RoutePlan {
     /// Its place in [`Plan::services`].
     pub(crate) service: usize,
     pub(crate) upstream_host: Option<HeaderValue>,
+    /// What is asked of its requests; most routes ask nothing.
+    pub(crate) policy: Option<Policy>,
+    /// Those that have the keys of its tokens, if they are asked for.
+    pub(crate) token_keys: Option<Arc<TokenKeys>>,
     pub(crate) counts: Arc<RouteCounts>,
 }
 
@@ -60,28 +68,40 @@ pub(crate) struct ServerPlan {
 
 impl Plan {
     /// The plan of a configuration; of the servers and routes that `before` has, it keeps what is known.
-    pub(crate) fn new(config: &Config, before: &Plan) -> Plan {
+    ///
+    /// Reads the files that policies name, and so blocks for a moment.
+    pub(crate) fn new(config: &Config, before: &Plan) -> Result<Plan, PolicyError> {
         let services: Vec<_> = config
             .services
             .iter()
             .map(|service| Arc::new(ServicePlan::new(service, before.service(&service.name))))
             .collect();
         let place = |name: &str| services.iter().position(|known| known.service.name == name);
+        let mut token_keys = Vec::new();
         let routes = config.routes.iter().filter_map(|route| {
-            let counts = before.route(&route.name).map(|known| Arc::clone(&known.counts));
-            Some(Arc::new(RoutePlan {
+            let known = before.route(&route.name);
+            let policy = match policy(config, route, known) {
+                Ok(policy) => policy,
+                Err(error) => return Some(Err(error)),
+            };
+            let jwt = policy.as_ref().and_then(Policy::jwt);
+            let counts = known.map(|known| Arc::clone(&known.counts));
+            Some(Ok(Arc::new(RoutePlan {
                 service: place(&route.service)?,
                 upstream_host: route.upstream_host.as_deref().and_then(|host| host.parse().ok()),
+                token_keys: jwt
+                    .and_then(|jwt| TokenKeys::of(jwt, &mut token_keys, &before.token_keys)),
+                policy,
                 counts: counts.unwrap_or_default(),
                 route: route.clone(),
-            }))
+            })))
         });
-        let routes = routes.collect();
+        let routes = routes.collect::<Result<_, _>>()?;
         let names = config.listeners.iter().map(Listener::name);
         let tables = names
             .map(|name| (name.to_owned(), Arc::new(Table::new(&config.routes, name))))
             .collect();
-        Plan { routes, tables, services }
+        Ok(Plan { routes, tables, services, token_keys })
     }
 
     /// The routes of a listener.
@@ -96,6 +116,16 @@ impl Plan {
     fn route(&self, name: &str) -> Option<&Arc<RoutePlan>> {
         self.routes.iter().find(|known| known.route.name == name)
     }
+}
+
+/// What `route` asks of its requests; what is known of those that asked until now stays.
+fn policy(
+    config: &Config,
+    route: &Route,
+    before: Option<&Arc<RoutePlan>>,
+) -> Result<Option<Policy>, PolicyError> {
+    let before = before.and_then(|before| before.policy.as_ref());
+    Policy::new(&route.name, &config.policy(route), route.version.as_ref(), before)
 }
 
 impl ServicePlan {

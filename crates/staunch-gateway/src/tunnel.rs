@@ -19,6 +19,7 @@ use hyper_util::rt::TokioIo;
 use staunch_config::UpstreamProtocol;
 use staunch_http::RequestBody;
 use staunch_net::Connection;
+use staunch_policy::{Pass, Permit};
 use tokio::time::{Instant, timeout};
 
 use crate::{
@@ -69,14 +70,18 @@ pub(crate) async fn open(
     upstream: &Upstream,
     uri: hyper::Uri,
     mut request: Request<RequestBody>,
+    (pass, permit): (Option<&Pass<'_>>, Option<Permit>),
 ) -> Response<AnswerBody> {
     let client = staunch_http::peer().map(|peer| peer.ip());
     let Some((_, server)) = upstream.pick(&[], client, Instant::now()) else {
         return Failure::NoServer.answer();
     };
-    let Some(asked) = head(forward, route, server, uri, &mut request, client) else {
+    let Some(mut asked) = head(forward, route, server, uri, &mut request, client) else {
         return Failure::Circle.answer();
     };
+    if let Some(pass) = pass {
+        pass.request(&mut |edit| edit.apply(asked.headers_mut()));
+    }
     let in_flight = server.begin(Instant::now());
     let limit = upstream.plan.service.timeouts.first_byte;
     let limit = route.route.timeout.map_or(limit, |of_route| of_route.min(limit));
@@ -89,7 +94,7 @@ pub(crate) async fn open(
             } else {
                 server.plan.health.succeeded();
             }
-            speak(&mut request, answer, in_flight)
+            speak(&mut request, answer, (in_flight, permit))
         }
         Err(failure) => {
             if failure.is_servers() {
@@ -195,14 +200,14 @@ async fn exchange(connection: Connection, asked: Request<Empty>) -> hyper::Resul
 fn speak(
     request: &mut Request<RequestBody>,
     answer: Answer,
-    in_flight: InFlight,
+    (in_flight, permit): (InFlight, Option<Permit>),
 ) -> Response<AnswerBody> {
     let Answer { mut answer, driver } = answer;
     let protocol = answer.headers().get(UPGRADE).cloned();
     of_answer(answer.headers_mut());
     *answer.version_mut() = Version::HTTP_11;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return answer.map(|body| AnswerBody::driven(body, driver, in_flight));
+        return answer.map(|body| AnswerBody::driven(body, driver, in_flight).holding(permit));
     }
     let upgraded = hyper::upgrade::on(&mut answer);
     let mut agreed = answer.map(|_| AnswerBody::empty());
@@ -211,7 +216,7 @@ fn speak(
         agreed.headers_mut().insert(UPGRADE, protocol);
     }
     let speaking = staunch_http::upgrade(request, agreed, |client| async move {
-        let _in_flight = in_flight;
+        let _until_its_end = (in_flight, permit);
         driver.ended().await;
         let copied = match upgraded.await {
             Ok(server) => relay(client, TokioIo::new(server)).await,

@@ -19,7 +19,7 @@ use super::{Bound, Protocol, Service, bodies::Bodies, http::Http};
 /// Binds everything that the configuration names, or says of each that cannot be bound why.
 pub(crate) fn bind_all(config: &Config, readiness: &Readiness) -> anyhow::Result<Bound> {
     let mut errors = Vec::new();
-    let mut gateway = Gateway::new(config, config.runtime.workers, config.drain.grace);
+    let mut gateway = Gateway::new(config, config.runtime.workers, config.drain.grace)?;
     let mut listeners = Vec::new();
     let mut service = |name: &str, bound: anyhow::Result<Option<Protocol>>| match bound {
         Ok(protocol) => protocol.map(|protocol| Service { name: name.to_owned(), protocol }),

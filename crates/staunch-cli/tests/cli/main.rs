@@ -16,6 +16,7 @@ mod gateway;
 mod gateway_http1;
 mod guard;
 mod holdings;
+mod policy;
 mod process;
 mod routes;
 mod run;

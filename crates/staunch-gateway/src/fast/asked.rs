@@ -88,6 +88,9 @@ impl Fast {
     }
 
     fn request<T: Transport>(&self, client: &mut Client<T>, plain: &Plain<'_, '_>) -> Judged {
+        if plain.method == "OPTIONS" {
+            return Judged::Other; // perhaps a browser asks what it may ask for
+        }
         let is_head = plain.method == "HEAD";
         let is_last = plain.is_last || client.begun.saturating_add(1) >= self.limits.requests;
         let tell = |own| Judged::Tell { own, is_head, is_last: is_last || plain.body > 0 };
@@ -105,8 +108,8 @@ impl Fast {
             Routed::Nowhere(own) => return tell(own),
             Routed::Other => return Judged::Other,
         };
-        if plain.body > route_plan.route.body.get() {
-            return Judged::Other; // which refuses it
+        if plain.body > route_plan.route.body.get() || route_plan.policy.is_some() {
+            return Judged::Other; // which refuses it, or asks who may
         }
         let admission = match self.admit(plain) {
             Ok(admission) => admission,

@@ -11,13 +11,18 @@ use hyper::{
     body::{Body, Frame, Incoming, SizeHint},
     header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
 };
+use staunch_policy::{Permit, Refusal};
 use staunch_pool::PooledBody;
 use staunch_scope::BoxError;
 
 use crate::{balance::InFlight, tunnel::Driver};
 
 /// The body of an answer.
-pub(crate) struct AnswerBody(Kind);
+pub(crate) struct AnswerBody {
+    kind: Kind,
+    /// The request counts as in flight as long as this is there.
+    _permit: Option<Permit>,
+}
 
 enum Kind {
     /// Our own; empty once it is sent.
@@ -30,26 +35,39 @@ enum Kind {
 
 impl AnswerBody {
     pub(crate) fn server(body: PooledBody, in_flight: InFlight) -> AnswerBody {
-        AnswerBody(Kind::Server { body, _in_flight: in_flight })
+        Kind::Server { body, _in_flight: in_flight }.into()
     }
 
     pub(crate) fn driven(body: Incoming, driver: Driver, in_flight: InFlight) -> AnswerBody {
-        AnswerBody(Kind::Driven { body, driver, _in_flight: in_flight })
+        Kind::Driven { body, driver, _in_flight: in_flight }.into()
     }
 
     pub(crate) fn empty() -> AnswerBody {
-        AnswerBody(Kind::Own(Bytes::new()))
+        Kind::Own(Bytes::new()).into()
+    }
+
+    /// Keeps `permit` until it is at its end.
+    pub(crate) fn holding(self, permit: Option<Permit>) -> AnswerBody {
+        AnswerBody { _permit: permit, ..self }
     }
 }
+
+impl From<Kind> for AnswerBody {
+    fn from(kind: Kind) -> AnswerBody {
+        AnswerBody { kind, _permit: None }
+    }
+}
+
+#[expect(clippy::declare_interior_mutable_const, reason = "it is copied")]
+const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 /// An answer of our own: a status, and a line that says why.
 pub(crate) fn own(status: StatusCode, text: impl Into<String>) -> Response<AnswerBody> {
     let mut text = text.into();
     text.push('\n');
-    let mut answer = Response::new(AnswerBody(Kind::Own(Bytes::from(text))));
+    let mut answer = Response::new(AnswerBody::from(Kind::Own(Bytes::from(text))));
     *answer.status_mut() = status;
-    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-    answer.headers_mut().insert(CONTENT_TYPE, plain);
+    answer.headers_mut().insert(CONTENT_TYPE, PLAIN);
     answer
 }
 
@@ -57,6 +75,23 @@ pub(crate) fn own(status: StatusCode, text: impl Into<String>) -> Response<Answe
 pub(crate) fn unavailable(text: impl Into<String>, seconds: u16) -> Response<AnswerBody> {
     let mut answer = own(StatusCode::SERVICE_UNAVAILABLE, text);
     answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    answer
+}
+
+/// What a policy says instead of the server.
+pub(crate) fn refused(refusal: Refusal) -> Response<AnswerBody> {
+    let Refusal { status, headers, body, .. } = refusal;
+    let is_line = !headers.contains_key(CONTENT_TYPE) && !body.is_empty();
+    let mut body = body.into_owned();
+    if is_line {
+        body.push(b'\n');
+    }
+    let mut answer = Response::new(AnswerBody::from(Kind::Own(Bytes::from(body))));
+    *answer.status_mut() = status;
+    *answer.headers_mut() = *headers;
+    if is_line {
+        answer.headers_mut().insert(CONTENT_TYPE, PLAIN);
+    }
     answer
 }
 
@@ -85,7 +120,7 @@ impl Body for AnswerBody {
         self: Pin<&mut Self>,
         cx: &mut Poller<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match &mut self.get_mut().0 {
+        match &mut self.get_mut().kind {
             Kind::Own(bytes) if bytes.is_empty() => Poll::Ready(None),
             Kind::Own(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Kind::Server { body, .. } => Pin::new(body).poll_frame(cx).map_err(Into::into),
@@ -97,7 +132,7 @@ impl Body for AnswerBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.0 {
+        match &self.kind {
             Kind::Own(bytes) => bytes.is_empty(),
             Kind::Server { body, .. } => body.is_end_stream(),
             Kind::Driven { body, .. } => body.is_end_stream(),
@@ -105,7 +140,7 @@ impl Body for AnswerBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
+        match &self.kind {
             Kind::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Server { body, .. } => body.size_hint(),
             Kind::Driven { body, .. } => body.size_hint(),

@@ -17,6 +17,7 @@ use hyper::{
     Request, Response, StatusCode, Version, body::Body, header::HOST, header::HeaderValue,
 };
 use staunch_http::RequestBody;
+use staunch_policy::{Asked, Now, Pass, Policy, Verdict, preflight};
 use staunch_scope::Context;
 use tokio::time::Instant;
 
@@ -31,8 +32,9 @@ pub(crate) use self::{
 };
 use crate::{
     core::{CoreState, Shared},
-    plan::RoutePlan,
-    route::{Found, normal},
+    plan::{Plan, RoutePlan},
+    remote::About,
+    route::{Found, Table, normal},
     tunnel,
     upstream::Upstream,
 };
@@ -68,7 +70,13 @@ impl Forward {
             Ok((route, upstream, target)) => {
                 let begun = Instant::now();
                 let mut cancelling = Cancelling(Some(route));
-                let answer = self.ask(route, upstream, target, request).await;
+                let answer = match &route.policy {
+                    None => self.ask(route, upstream, target, request, None).await,
+                    Some(policy) => {
+                        let found = (route, policy, upstream);
+                        self.ask_if_admitted(&state, found, target, request).await
+                    }
+                };
                 cancelling.0 = None;
                 route.counts.answered(answer.status(), begun.elapsed());
                 answer
@@ -87,7 +95,7 @@ impl Forward {
             .map_err(|bad| refuse(StatusCode::BAD_REQUEST, bad.to_string()))?;
         let host = target::host(request);
         let found = match state.plan.table(&self.listener) {
-            Some(table) => table.find(&host, &path, request.method().as_str(), request.headers()),
+            Some(table) => find(&state.plan, table, &host, &path, request),
             None => Found::Nothing,
         };
         let (route, prefix) = match found {
@@ -113,22 +121,77 @@ impl Forward {
         Ok((route, upstream, target))
     }
 
+    /// [`ask`](Self::ask), if the route's policy lets the request pass.
+    async fn ask_if_admitted(
+        &self,
+        state: &CoreState,
+        (route, policy, upstream): (&RoutePlan, &Policy, &Upstream),
+        target: Target,
+        request: Request<RequestBody>,
+    ) -> Response<AnswerBody> {
+        let asked = Asked {
+            client: staunch_http::peer().map(|peer| peer.ip()),
+            is_secure: self.is_secure,
+            method: request.method().as_str(),
+            fields: request.headers(),
+        };
+        let verdict = match policy.decide(&asked, Now::read()) {
+            Verdict::Pass(pass) => Ok(pass),
+            Verdict::Refuse(refusal) => Err(refusal),
+            Verdict::Wait(wait) => {
+                let host = target::host_header(&request);
+                let about = About { uri: request.uri(), host: host.as_ref() };
+                state.remote.settle(route, wait, &asked, &about).await
+            }
+        };
+        match verdict {
+            Ok(pass) => self.ask(route, upstream, target, request, Some(pass)).await,
+            Err(refusal) => {
+                route.counts.refused(refusal.reason);
+                answer::refused(refusal)
+            }
+        }
+    }
+
     async fn ask(
         &self,
         route: &RoutePlan,
         upstream: &Upstream,
         target: Target,
-        mut request: Request<RequestBody>,
+        request: Request<RequestBody>,
+        mut pass: Option<Pass<'_>>,
     ) -> Response<AnswerBody> {
-        if tunnel::is_wanted(&request, upstream) {
-            return tunnel::open(self, route, upstream, target.uri, request).await;
+        let permit = pass.as_mut().and_then(Pass::take_permit);
+        let mut answer = if tunnel::is_wanted(&request, upstream) {
+            let pass = pass.as_ref();
+            tunnel::open(self, route, upstream, target.uri, request, (pass, permit)).await
+        } else {
+            let answer = self.exchange(route, upstream, target, request, pass.as_ref()).await;
+            answer.map(|body| body.holding(permit))
+        };
+        if let Some(pass) = pass {
+            pass.answer(&mut |edit| edit.apply(answer.headers_mut()));
         }
+        answer
+    }
+
+    async fn exchange(
+        &self,
+        route: &RoutePlan,
+        upstream: &Upstream,
+        target: Target,
+        mut request: Request<RequestBody>,
+        pass: Option<&Pass<'_>>,
+    ) -> Response<AnswerBody> {
         let client = staunch_http::peer().map(|peer| peer.ip());
         let host = target::host_header(&request);
         let version = version(request.version());
         let origin = Origin { client, host: host.as_ref(), is_secure: self.is_secure };
         if of_request(request.headers_mut(), version, &origin, traceparent()).is_err() {
             return Failure::Circle.answer();
+        }
+        if let Some(pass) = pass {
+            pass.request(&mut |edit| edit.apply(request.headers_mut()));
         }
         let named = route.upstream_host.clone().or(host);
         if let Some(named) = named {
@@ -142,6 +205,28 @@ impl Forward {
         let answer = tries.answer(Request::from_parts(head, body)).await;
         progress.and_then(|progress| progress.answer()).unwrap_or(answer)
     }
+}
+
+/// The route of a request; of a browser that asks before it asks, that of what it asks for, if there its
+/// answer is ours to give.
+fn find(
+    plan: &Plan,
+    table: &Table,
+    host: &str,
+    path: &str,
+    request: &Request<RequestBody>,
+) -> Found {
+    let (method, headers) = (request.method().as_str(), request.headers());
+    if let Some(asked_for) = preflight(method, headers) {
+        let found = table.find(host, path, asked_for, headers);
+        if let Found::Route { route, .. } = found
+            && let Some(policy) = plan.routes.get(route).and_then(|route| route.policy.as_ref())
+            && policy.answers_preflight()
+        {
+            return found;
+        }
+    }
+    table.find(host, path, method, headers)
 }
 
 pub(crate) fn version(version: Version) -> &'static str {

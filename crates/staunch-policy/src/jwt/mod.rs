@@ -18,7 +18,7 @@ mod token;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use http::{
     StatusCode,
     header::{HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
@@ -40,7 +40,7 @@ pub struct Jwt {
     /// In which header which claim goes on.
     headers: Vec<(HeaderName, String)>,
     /// `None` until they are there.
-    keys: Arc<ArcSwap<Option<JwtKeySet>>>,
+    keys: Arc<ArcSwapOption<JwtKeySet>>,
 }
 
 /// Why a token does not hold.
@@ -80,7 +80,7 @@ impl Jwt {
                 let text = read(path).map_err(unreadable)?;
                 let set = JwtKeySet::parse(&text)
                     .map_err(|source| PolicyError::KeySet { path: path.clone(), source })?;
-                Arc::new(ArcSwap::from_pointee(Some(set)))
+                Arc::new(ArcSwapOption::from_pointee(set))
             }
             JwtKeys::Url { .. } => {
                 let same = before.filter(|before| before.config.keys == config.keys);
@@ -99,8 +99,8 @@ impl Jwt {
     }
 
     /// Takes new keys instead of those it has.
-    pub fn take(&self, keys: JwtKeySet) {
-        self.keys.store(Arc::new(Some(keys)));
+    pub fn take(&self, keys: Arc<JwtKeySet>) {
+        self.keys.store(Some(keys));
     }
 
     /// What the server is told of whoever has a token.
@@ -127,7 +127,7 @@ impl Jwt {
         let known = self.config.algorithms.iter().find(|it| it.name() == token.algorithm());
         let algorithm = *known.ok_or(TokenError::Algorithm)?;
         let keys = self.keys.load();
-        let keys = Option::as_ref(&keys).ok_or(TokenError::UnknownKey)?;
+        let keys = keys.as_ref().ok_or(TokenError::UnknownKey)?;
         let key = keys.find(algorithm, token.key()).ok_or(TokenError::UnknownKey)?;
         if !key.has_signed(algorithm, token.signed(), token.signature()) {
             return Err(TokenError::Signature);

@@ -38,7 +38,7 @@ fn jwt(algorithms: &[A], keys: &Value) -> Jwt {
     };
     let jwt = Jwt::new(&config, None).unwrap();
     if !keys.is_null() {
-        jwt.take(JwtKeySet::parse(keys.to_string().as_bytes()).unwrap());
+        jwt.take(Arc::new(JwtKeySet::parse(keys.to_string().as_bytes()).unwrap()));
     }
     jwt
 }
