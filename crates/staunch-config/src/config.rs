@@ -149,7 +149,7 @@ impl Config {
         let routes = routes.into_iter().collect::<Option<Vec<_>>>()?;
         let policies = policies.into_iter().collect::<Option<Vec<_>>>()?;
         together::check(section, &listeners, &routes, &services);
-        together::check_policies(section, &routes, &policies);
+        together::check_policies(section, &listeners, &routes, &policies);
         let listeners = listeners.into_iter().map(|(listener, _)| listener).collect();
         let routes = routes.into_iter().map(|placed| placed.route).collect();
         let services = services.into_iter().map(|(service, _)| service).collect();

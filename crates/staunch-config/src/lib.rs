@@ -51,13 +51,14 @@ pub use self::error::{ConfigError, ConfigErrors, Position};
 pub use self::guard::{Guard, GuardMarks, GuardReaction, GuardReactions};
 pub use self::listener::{
     DatagramLimits, DatagramListener, DatagramProtocol, Linger, Listener, SocketOptions,
-    StreamAddress, StreamLimits, StreamListener, StreamProtocol, Tls,
+    StreamAddress, StreamLimits, StreamListener, StreamProtocol, Tls, TlsClientAuth, TlsClients,
 };
 pub use self::log::{Log, LogFilter, LogFormat};
 pub use self::policy::{
-    ApiKey, ApiKeys, ApiVersion, ClaimHeader, ClaimMatch, Clients, Cors, ForwardAuth, HeaderEdits,
-    IpRange, Jwt, JwtAlgorithm, JwtKeys, KeyHash, OriginPattern, Origins, ParseIpRangeError,
-    ParseKeyHashError, ParseOriginError, Policy, Rate, RateBy, RedisUrl, SharedRate, WhenDown,
+    ApiKey, ApiKeys, ApiVersion, ClaimHeader, ClaimMatch, ClientCertificate, Clients, Cors,
+    ForwardAuth, HeaderEdits, IpRange, Jwt, JwtAlgorithm, JwtKeys, KeyHash, OriginPattern, Origins,
+    ParseIpRangeError, ParseKeyHashError, ParseOriginError, Policy, Rate, RateBy, RedisUrl,
+    SharedRate, WhenDown,
 };
 pub use self::process::{Drain, Memory, Patrol, Runtime};
 pub use self::route::{

@@ -3,7 +3,7 @@
 use crate::listener::{Listener, StreamProtocol};
 use crate::policy::{Policy, RateBy};
 use crate::reader::{Section, Span, nearest};
-use crate::route::{Placed, report_clashes};
+use crate::route::{Placed, Route, report_clashes};
 use crate::service::Service;
 
 /// Reports names that nothing has, what nobody uses, and routes between which nobody can choose.
@@ -40,7 +40,12 @@ pub(crate) fn check(
 }
 
 /// Reports policies that nothing has or nobody uses, and those of one route that do not go together.
-pub(crate) fn check_policies(root: &Section<'_>, routes: &[Placed], policies: &[(Policy, Span)]) {
+pub(crate) fn check_policies(
+    root: &Section<'_>,
+    listeners: &[(Listener, Span)],
+    routes: &[Placed],
+    policies: &[(Policy, Span)],
+) {
     let names: Vec<&str> = policies.iter().map(|(policy, _)| policy.name.as_str()).collect();
     for Placed { route, policies: span, .. } in routes {
         let of_route = |name: &String| policies.iter().find(|(policy, _)| policy.name == *name);
@@ -60,6 +65,9 @@ pub(crate) fn check_policies(root: &Section<'_>, routes: &[Placed], policies: &[
         if let Some(why) = contradiction(&its) {
             root.report(span, "route.policies", format!("route \"{}\" {why}", route.name));
         }
+        if its.iter().any(|policy| policy.certificate.is_some()) {
+            check_certificates(root, listeners, route, span);
+        }
     }
     for (policy, span) in policies {
         if !routes.iter().any(|placed| placed.route.policies.contains(&policy.name)) {
@@ -68,6 +76,28 @@ pub(crate) fn check_policies(root: &Section<'_>, routes: &[Placed], policies: &[
                 policy.name
             );
             root.report(span, "policy", message);
+        }
+    }
+}
+
+/// Where a route asks for a certificate, its listeners do.
+fn check_certificates(
+    root: &Section<'_>,
+    listeners: &[(Listener, Span)],
+    route: &Route,
+    span: &Span,
+) {
+    for (listener, _) in listeners {
+        let Listener::Stream(stream) = listener else { continue };
+        let is_on = route.listeners.is_empty() || route.listeners.contains(&stream.name);
+        let asks = stream.tls.as_ref().is_some_and(|tls| tls.clients.is_some());
+        if stream.protocol == StreamProtocol::Http && is_on && !asks {
+            let message = format!(
+                "route \"{}\" needs a certificate, and listener \"{}\" asks for none: write client_ca in \
+                 its [listener.tls], or leave it out of `listeners`",
+                route.name, stream.name,
+            );
+            root.report(span, "route.policies", message);
         }
     }
 }

@@ -32,7 +32,7 @@ pub use crate::{
         Server,
         body::{MalformedBodyError, RequestBody, SlowBodyError, keep_until_sent},
         handler::{Handler, handler},
-        link::{draining, peer},
+        link::{draining, peer, peer_names},
         resting::{Heard, Resting},
         serve,
         socket::Transport,

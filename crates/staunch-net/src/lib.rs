@@ -52,7 +52,7 @@ pub use crate::{
     read_to_end::{ReadToEndError, read_to_end},
     splitter::{FoundLine, LineSplitter},
     states::{kept_by_the_kernel, socket_states},
-    tls::{HandshakeError, LoadTlsError, TlsConfig, TlsConnection, TlsTrust},
+    tls::{ClientAuth, HandshakeError, LoadTlsError, TlsConfig, TlsConnection, TlsTrust},
     udp::{Datagram, UdpLimits, UdpOptions, UdpServed, UdpServer},
     watchdog::{Cut, CutReason},
 };

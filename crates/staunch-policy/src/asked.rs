@@ -15,6 +15,8 @@ pub struct Asked<'r> {
     pub client: Option<IpAddr>,
     /// Whether it came over TLS.
     pub is_secure: bool,
+    /// The names in the certificate that its connection has shown; `None` if it has shown none.
+    pub names: Option<&'r [String]>,
     /// As it is written: in capitals, mostly.
     pub method: &'r str,
     /// Its headers.
@@ -130,7 +132,8 @@ mod tests {
             })
             .collect();
         for fields in [&fields as &dyn Fields, &map] {
-            let asked = Asked { client: None, is_secure: false, method: "GET", fields };
+            let asked =
+                Asked { client: None, is_secure: false, names: None, method: "GET", fields };
             assert_eq!(asked.only("a"), Only::Several);
             assert_eq!(asked.only("b"), Only::Nothing);
             assert_eq!(asked.bearer(), Only::One(b"x"));

@@ -142,7 +142,7 @@ mod tests {
         for (name, value) in fields {
             map.append(*name, HeaderValue::from_static(value));
         }
-        let asked = Asked { client: None, is_secure: false, method, fields: &map };
+        let asked = Asked { client: None, is_secure: false, names: None, method, fields: &map };
         let allowed = cors.allowed(&asked);
         let (mut told, mut headers) = match cors.preflight(&asked, allowed.as_ref()) {
             Ok(()) => ("-".to_owned(), HeaderMap::new()),

@@ -37,7 +37,7 @@ pub struct Pass<'p> {
     date: Duration,
     /// The place of its key.
     key: Option<usize>,
-    /// What its token says, and another service.
+    /// What its certificate and its token say, and another service.
     told: Vec<(HeaderName, HeaderValue)>,
     /// The origin that its answer is told to be for.
     origin: Option<HeaderValue>,
@@ -93,6 +93,7 @@ enum Step {
     /// The rate of an address or a header: before any cryptography.
     Rate,
     Key,
+    Certificate,
     Token,
     /// The rate of a key.
     KeyRate,
@@ -118,7 +119,8 @@ impl Step {
         match self {
             Step::Begin => Step::Rate,
             Step::Rate => Step::Key,
-            Step::Key => Step::Token,
+            Step::Key => Step::Certificate,
+            Step::Certificate => Step::Token,
             Step::Token => Step::KeyRate,
             Step::KeyRate => Step::Concurrency,
             Step::Concurrency => Step::Forward,
@@ -174,6 +176,13 @@ impl<'p> Course<'p> {
             Step::Key => {
                 if let Some(keys) = &policy.keys {
                     self.pass.key = Some(keys.check(asked)?);
+                }
+            }
+            Step::Certificate => {
+                if let Some(certificate) = &policy.certificate {
+                    let name = certificate.check(asked.names)?;
+                    let identity = certificate.identity();
+                    self.pass.told.extend(name.map(|name| (identity.clone(), name)));
                 }
             }
             Step::Token => self.token(asked, now)?,
@@ -287,6 +296,9 @@ impl Pass<'_> {
             if let Some((_, name)) = self.key.and_then(|place| keys.name(place)) {
                 each(Edit::Set(keys.identity(), name));
             }
+        }
+        if let Some(certificate) = &policy.certificate {
+            each(Edit::Remove(certificate.identity()));
         }
         if let Some(jwt) = &policy.jwt {
             jwt.headers().for_each(|header| each(Edit::Remove(header)));

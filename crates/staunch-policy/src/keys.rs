@@ -188,7 +188,13 @@ mod tests {
     fn who_has_a_key_is_known() {
         let check = |keys: &ApiKeys, name: &[u8], value: &[u8]| {
             let fields: [(&[u8], &[u8]); 1] = [(name, value)];
-            let asked = Asked { client: None, is_secure: false, method: "GET", fields: &fields };
+            let asked = Asked {
+                client: None,
+                is_secure: false,
+                names: None,
+                method: "GET",
+                fields: &fields,
+            };
             keys.check(&asked).map_err(|refusal| refusal.headers[WWW_AUTHENTICATE].clone())
         };
         let two = keys("x-api-key", &["1", "2"]);

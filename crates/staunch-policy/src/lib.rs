@@ -16,6 +16,7 @@
 
 mod asked;
 mod callers;
+mod certificate;
 mod clients;
 mod concurrency;
 mod cors;

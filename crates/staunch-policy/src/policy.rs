@@ -7,6 +7,7 @@ use staunch_config::{ApiVersion, Clients, Policy as Configured};
 use crate::{
     asked::{Asked, Now},
     callers::Callers,
+    certificate::Certificate,
     concurrency::Concurrency,
     cors::Cors,
     course::{self, Verdict},
@@ -26,6 +27,7 @@ pub struct Policy {
     pub(crate) cors: Option<Cors>,
     pub(crate) rate: Option<Rate>,
     pub(crate) keys: Option<ApiKeys>,
+    pub(crate) certificate: Option<Certificate>,
     pub(crate) jwt: Option<Jwt>,
     pub(crate) concurrency: Option<Concurrency>,
     pub(crate) forward: Option<Forward>,
@@ -91,6 +93,7 @@ impl Policy {
             version: made("version", version, make_version)?,
             cors: made("cors", config.cors.as_ref(), Cors::new)?,
             rate: made("rate", config.rate.as_ref(), rate)?,
+            certificate: made("certificate", config.certificate.as_ref(), Certificate::new)?,
             jwt,
             concurrency: config
                 .concurrency

@@ -35,6 +35,8 @@ pub enum Reason {
     Concurrency,
     /// No key, or one that is not known.
     Key,
+    /// No certificate, or one of somebody else.
+    Certificate,
     /// No token, or one that does not hold.
     Token,
     /// A token that does not say what it must.
@@ -55,12 +57,13 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Reason; 13] = [
+    pub const ALL: [Reason; 14] = [
         Reason::Client,
         Reason::Rate,
         Reason::RateDown,
         Reason::Concurrency,
         Reason::Key,
+        Reason::Certificate,
         Reason::Token,
         Reason::Claim,
         Reason::TokenKeys,
@@ -79,6 +82,7 @@ impl Reason {
             Reason::RateDown => "rate-down",
             Reason::Concurrency => "concurrency",
             Reason::Key => "key",
+            Reason::Certificate => "certificate",
             Reason::Token => "token",
             Reason::Claim => "claim",
             Reason::TokenKeys => "token-keys",

@@ -40,7 +40,13 @@ fn map(fields: Fields<'_>) -> HeaderMap {
 fn asking<R>(ip: &str, fields: Fields<'_>, look: impl FnOnce(&Asked<'_>) -> R) -> R {
     let client: IpAddr = ip.parse().unwrap();
     let fields = map(fields);
-    look(&Asked { client: Some(client), is_secure: true, method: "GET", fields: &fields })
+    look(&Asked {
+        client: Some(client),
+        is_secure: true,
+        names: None,
+        method: "GET",
+        fields: &fields,
+    })
 }
 
 const ME: &str = "10.0.0.1";

@@ -5,13 +5,14 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{anyhow, bail};
 use staunch_config::{
     Admin, Config, DatagramLimits, DatagramListener, Linger, Listener as Configured, StreamAddress,
-    StreamLimits, StreamListener, StreamProtocol, Tls,
+    StreamLimits, StreamListener, StreamProtocol, Tls, TlsClientAuth,
 };
 use staunch_console::{Access, Console, ConsoleOptions, Readiness, Secret};
 use staunch_gateway::{Control, Gateway, Setup};
 use staunch_http::HttpLimits;
 use staunch_net::{
-    Endpoint, Limits, Listener, SocketOptions, TlsConfig, UdpLimits, UdpOptions, UdpServer,
+    ClientAuth, Endpoint, Limits, Listener, SocketOptions, TlsConfig, UdpLimits, UdpOptions,
+    UdpServer,
 };
 
 use super::{Bound, Protocol, Service, bodies::Bodies, http::Http};
@@ -93,7 +94,13 @@ fn bind_stream(
 
 fn load_tls(tls: &Tls) -> anyhow::Result<TlsConfig> {
     let alpn: Vec<&str> = tls.alpn.iter().map(String::as_str).collect();
-    Ok(TlsConfig::load(&tls.certificate, &tls.key, &alpn)?.check_every(tls.reload))
+    let config = TlsConfig::load(&tls.certificate, &tls.key, &alpn)?.check_every(tls.reload);
+    let Some(clients) = &tls.clients else { return Ok(config) };
+    let auth = match clients.auth {
+        TlsClientAuth::Required => ClientAuth::Required,
+        TlsClientAuth::Optional => ClientAuth::Optional,
+    };
+    Ok(config.client_auth(&clients.authorities, auth)?)
 }
 
 /// `None`: the gateway has it.

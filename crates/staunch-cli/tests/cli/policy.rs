@@ -511,3 +511,80 @@ fn a_key_is_made_for_a_name() {
     assert!(one.len() == 43 && one != other, "{one} {other}");
     assert!(config.starts_with("\"shop: ") && config.len() == 72, "{config}");
 }
+
+/// A certificate authority for clients, and what it signs.
+struct Authority(rcgen::Issuer<'static, rcgen::KeyPair>, String);
+
+impl Authority {
+    fn new() -> Authority {
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap().pem();
+        Authority(rcgen::Issuer::new(params, key), certificate)
+    }
+
+    /// A certificate for this name, and its key.
+    fn sign(&self, name: &str) -> String {
+        let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        params.signed_by(&key, &self.0).unwrap().pem() + &key.serialize_pem()
+    }
+}
+
+#[test]
+fn who_has_a_certificate_is_known_by_its_name() {
+    let behind = Telling::mirror();
+    let (ours, others) = (Authority::new(), Authority::new());
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let files = [
+        ("cert.pem", &*cert.pem()),
+        ("key.pem", &*signing_key.serialize_pem()),
+        ("clients.pem", &*ours.1),
+        ("shop.pem", &*ours.sign("shop.internal")),
+        ("guest.pem", &*ours.sign("guest.internal")),
+        ("stranger.pem", &*others.sign("shop.internal")),
+    ];
+    let listeners = "[[listener]]\nname = 'echo'\nprotocol = 'echo'\nlisten = '127.0.0.1:0'\n\
+                     [[listener]]\nname = 'web'\nprotocol = 'http'\nlisten = '127.0.0.1:0'\n\
+                     [listener.tls]\ncertificate = 'cert.pem'\nkey = 'key.pem'\n\
+                     client_ca = 'clients.pem'\nclient_auth = 'optional'\n";
+    let table =
+        "[policy.certificate]\nnames = ['shop.internal']\n[policy.headers]\nsecurity = true";
+    let config = format!("{listeners}{}", policy(behind.address, table));
+    let before = Server::start_with(&files, &config);
+    let (web, baseline) = (before.tcp("web"), before.baseline());
+    let url = format!("https://localhost:{}/", web.port());
+    let ask = |version: &str, certificate: Option<&str>| {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--include", "--max-time", "20", version, "--header"]);
+        curl.arg("X-Client-Name: root").arg("--cacert").arg(before.process().path("cert.pem"));
+        if let Some(name) = certificate {
+            curl.arg("--cert").arg(before.process().path(name));
+        }
+        let output = curl.arg(&url).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).to_lowercase()
+    };
+    for (version, begins) in [("--http1.1", "http/1.1 "), ("--http2", "http/2 ")] {
+        let told = ask(version, Some("shop.pem"));
+        assert!(told.starts_with(&format!("{begins}200")), "{told}");
+        assert!(told.contains("\r\nx-client-name: shop.internal\r\n"), "{told}");
+        assert!(told.contains("strict-transport-security: max-age=31536000\r\n"), "{told}");
+        assert!(!told.contains("root"), "{told}");
+        let guest = ask(version, Some("guest.pem"));
+        assert!(
+            guest.starts_with(&format!("{begins}403")) && guest.contains("not known"),
+            "{guest}"
+        );
+        let nobody = ask(version, None);
+        assert!(
+            nobody.starts_with(&format!("{begins}403")) && nobody.contains("is needed"),
+            "{nobody}"
+        );
+        assert_eq!(ask(version, Some("stranger.pem")), "", "there is no connection");
+    }
+    assert_eq!((refused(&before, "certificate"), behind.times()), (4, 2));
+    before.settles_to(&baseline);
+    before.terminate().assert_clean();
+}

@@ -19,7 +19,7 @@ pub use self::datagram::{DatagramLimits, DatagramListener, DatagramProtocol};
 pub use self::limits::StreamLimits;
 pub use self::socket::{Linger, SocketOptions};
 pub use self::stream::{StreamListener, StreamProtocol};
-pub use self::tls::Tls;
+pub use self::tls::{Tls, TlsClientAuth, TlsClients};
 use crate::overlap::Claims;
 use crate::process::Memory;
 use crate::reader::Section;

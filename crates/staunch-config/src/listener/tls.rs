@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::stream::StreamProtocol;
 use crate::reader::Section;
-use crate::reader::kinds::{duration, path, texts};
+use crate::reader::kinds::{choice, duration, path, texts};
 
 /// What a TLS listener shows its clients. The files are read at the start, not here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,8 +20,30 @@ pub struct Tls {
     /// How often the files are looked at for a new certificate. \[30s: a look costs two system
     /// calls, and nobody waits long after a renewal\]
     pub reload: Duration,
+    /// Which clients are known by a certificate; `None` if they are not asked for one.
+    pub clients: Option<TlsClients>,
 }
 
+/// Which clients are known by a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsClients {
+    /// The file with the certificates of those who sign for them, in PEM.
+    pub authorities: PathBuf,
+    /// Whether they must show one. \[`required`\]
+    pub auth: TlsClientAuth,
+}
+
+/// Whether clients must show a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsClientAuth {
+    /// Without one there is no connection.
+    Required,
+    /// They may; routes say which requests need one.
+    Optional,
+}
+
+const CLIENT_AUTHS: [(&str, TlsClientAuth); 2] =
+    [("required", TlsClientAuth::Required), ("optional", TlsClientAuth::Optional)];
 const RELOAD: Duration = Duration::from_secs(30);
 const RELOAD_MIN: Duration = Duration::from_secs(1);
 const RELOAD_MAX: Duration = Duration::from_hours(24);
@@ -46,7 +68,16 @@ impl Tls {
         });
         let alpn = section.optional("alpn", alpn_kind, default_alpn(protocol));
         let reload = section.optional("reload", duration(RELOAD_MIN..=RELOAD_MAX), RELOAD);
-        Some(Self { certificate: certificate?, key: key?, alpn, reload })
+        let authorities = section.written("client_ca", path(section.source()));
+        let auth = choice(&CLIENT_AUTHS);
+        let auth = section.optional("client_auth", auth, TlsClientAuth::Required);
+        if !section.has("client_ca") {
+            section.refuse("client_auth", "there is no `client_ca`");
+        } else if auth == TlsClientAuth::Optional && protocol != StreamProtocol::Http {
+            section.wrong("client_auth", "must be \"required\": only routes can ask who has one");
+        }
+        let clients = authorities.map(|authorities| TlsClients { authorities, auth });
+        Some(Self { certificate: certificate?, key: key?, alpn, reload, clients })
     }
 }
 

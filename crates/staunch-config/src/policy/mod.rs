@@ -3,6 +3,7 @@
 //! A route names the policies that it has. Each kind of table stands in one of them at most, so that
 //! it is plain which one counts; [`Policy::joined`] is all of them together.
 
+mod certificate;
 mod clients;
 mod cors;
 mod date;
@@ -15,6 +16,7 @@ mod version;
 
 use std::num::NonZeroUsize;
 
+pub use self::certificate::ClientCertificate;
 pub use self::clients::{Clients, IpRange, ParseIpRangeError};
 pub use self::cors::{Cors, OriginPattern, Origins, ParseOriginError};
 pub use self::forward::ForwardAuth;
@@ -38,6 +40,8 @@ pub struct Policy {
     pub keys: Option<ApiKeys>,
     /// Who is known by a token.
     pub jwt: Option<Jwt>,
+    /// Who is known by the certificate of their connection.
+    pub certificate: Option<ClientCertificate>,
     /// Another service that is asked whether a request may pass.
     pub forward: Option<ForwardAuth>,
     /// How many requests come in a time.
@@ -60,6 +64,8 @@ impl Policy {
             clients: section.table_if_written("clients", |it| Some(Clients::read(it))),
             keys: section.table_if_written("keys", ApiKeys::read),
             jwt: section.table_if_written("jwt", Jwt::read),
+            certificate: section
+                .table_if_written("certificate", |it| Some(ClientCertificate::read(it))),
             forward: section.table_if_written("forward", ForwardAuth::read),
             rate: section.table_if_written("rate", Rate::read),
             cors: section.table_if_written("cors", Cors::read),
@@ -76,6 +82,7 @@ impl Policy {
             clients: joined.clients.or_else(|| next.clients.clone()),
             keys: joined.keys.or_else(|| next.keys.clone()),
             jwt: joined.jwt.or_else(|| next.jwt.clone()),
+            certificate: joined.certificate.or_else(|| next.certificate.clone()),
             forward: joined.forward.or_else(|| next.forward.clone()),
             rate: joined.rate.or_else(|| next.rate.clone()),
             concurrency: joined.concurrency.or(next.concurrency),
@@ -90,6 +97,7 @@ impl Policy {
             ("clients", self.clients.is_some()),
             ("keys", self.keys.is_some()),
             ("jwt", self.jwt.is_some()),
+            ("certificate", self.certificate.is_some()),
             ("forward", self.forward.is_some()),
             ("rate", self.rate.is_some()),
             ("concurrency", self.concurrency.is_some()),

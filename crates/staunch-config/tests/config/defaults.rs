@@ -121,7 +121,7 @@ fn the_default_names_every_key() {
                   endpoints=['a:1']\n?\n[service.pool]\n?\n[service.timeouts]\n?\n\
                   [service.retry]\n?\n[service.health]\n?\n[service.outliers]\n?\n";
     let policy = "[[route]]\nname='p'\nservice='s'\npolicies=['p']\n[route.version]\nname='1'\n?\n\
-                  [[policy]]\nname='p'\n?\n[policy.clients]\n?\n[policy.keys]\n?\n\
+                  [[policy]]\nname='p'\n?\n[policy.clients]\n?\n[policy.keys]\n?\n[policy.certificate]\n?\n\
                   [policy.jwt]\n?\n[policy.forward]\n?\n[policy.rate]\nredis='redis://a'\n?\n\
                   [policy.cors]\n?\n[policy.headers]\n?\n";
     let text = format!("{tables}{}{udp}{routed}{policy}", stream(echo)).replace('?', "zzzzzz = 1");

@@ -159,6 +159,23 @@ fn a_key_in_the_wrong_place_is_not_shown() {
     assert!(shown.contains("must be a URL such as") && !shown.contains("s3cret"), "{shown}");
 }
 
+/// Nobody is known by a certificate where nobody is asked for one.
+#[test]
+fn certificates_need_a_listener_that_asks_for_them() {
+    let tls = |more: &str| format!("tls = {{ certificate = 'c', key = 'k', {more} }}\n[[service]]");
+    let with = |more: &str| policy("[policy.certificate]").replacen("[[service]]", &tls(more), 1);
+    let needs = "route \"r\" needs a certificate, and listener \"web\" asks for none";
+    check(&policy("[policy.certificate]"), &[needs]);
+    check(&with(""), &[needs]);
+    let config = parse(&with("client_ca = 'ca', client_auth = 'optional'"));
+    let certificate = config.policy(&config.routes[0]).certificate.unwrap();
+    assert_eq!((certificate.names.len(), certificate.identity.as_str()), (0, "x-client-name"));
+    check(&with("client_auth = 'optional'"), &["there is no `client_ca`", needs]);
+    let echo = "[[listener]]\nname = 'a'\nprotocol = 'echo'\nlisten = '127.0.0.1:1'\n\
+                tls = { certificate = 'c', key = 'k', client_ca = 'a', client_auth = 'optional' }\n";
+    check(echo, &["only routes can ask who has one"]);
+}
+
 #[test]
 fn versions_have_dates() {
     let text = version("deprecated = 2026-01-01\nsunset = 2026-07-01T00:00:00Z\nsuccessor = '/v2'");

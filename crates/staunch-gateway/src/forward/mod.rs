@@ -129,7 +129,9 @@ impl Forward {
         target: Target,
         request: Request<RequestBody>,
     ) -> Response<AnswerBody> {
+        let names = staunch_http::peer_names();
         let asked = Asked {
+            names: names.as_deref(),
             client: staunch_http::peer().map(|peer| peer.ip()),
             is_secure: self.is_secure,
             method: request.method().as_str(),

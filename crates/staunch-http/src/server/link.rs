@@ -1,6 +1,6 @@
 //! What a handler can know of the connection that its request came by.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use staunch_scope::Context;
 
@@ -8,14 +8,15 @@ use staunch_scope::Context;
 pub(super) struct Link {
     stopping: Context,
     peer: Option<SocketAddr>,
+    names: Option<Arc<[String]>>,
 }
 
 impl Link {
     /// The context of the requests of the connection whose task is running: nobody cancels it, since
     /// a request in the making is finished.
-    pub(super) fn context(peer: Option<SocketAddr>) -> Context {
-        let stopping = Context::current();
-        stopping.without_cancel().with_value(Link { stopping, peer })
+    pub(super) fn context(peer: Option<SocketAddr>, names: Option<Vec<String>>) -> Context {
+        let (stopping, names) = (Context::current(), names.map(Into::into));
+        stopping.without_cancel().with_value(Link { stopping, peer, names })
     }
 }
 
@@ -37,6 +38,12 @@ impl Link {
 /// ```
 pub fn peer() -> Option<SocketAddr> {
     Context::current().value::<Link>()?.peer
+}
+
+/// The names in the certificate that the client's connection has shown, as
+/// [`TlsConnection::peer_names`](staunch_net::TlsConnection::peer_names) has them; known where [`peer`] is.
+pub fn peer_names() -> Option<Arc<[String]>> {
+    Context::current().value::<Link>()?.names.clone()
 }
 
 /// A context that is cancelled when the server of the request is asked to stop. A handler's own is

@@ -42,7 +42,8 @@ impl<'l> Requests<'l> {
     /// Those that come by a connection of the running task.
     pub(super) fn of(origin: Origin<'l>, transport: &impl Transport) -> Requests<'l> {
         let connection = transport.account().id();
-        Requests { origin, connection, context: Link::context(transport.peer()) }
+        let context = Link::context(transport.peer(), transport.peer_names());
+        Requests { origin, connection, context }
     }
 
     pub(super) fn limits(&self) -> &'l HttpLimits {

@@ -40,6 +40,11 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + sealed::Sealed + 's
     /// The peer's address, if it has one.
     fn peer(&self) -> Option<SocketAddr>;
 
+    /// The names in the certificate that the peer has shown.
+    fn peer_names(&self) -> Option<Vec<String>> {
+        None
+    }
+
     /// Says what the read is for that has just been pending.
     fn reads_for(&self, what: ReadFor);
 
@@ -79,6 +84,10 @@ impl Transport for Connection {
 }
 
 impl Transport for TlsConnection {
+    fn peer_names(&self) -> Option<Vec<String>> {
+        self.peer_names()
+    }
+
     fn account(&self) -> &Account {
         self.account()
     }

@@ -93,6 +93,17 @@ impl TlsConnection {
         }
     }
 
+    /// The names in the certificate that the peer has shown, which holds: DNS names and URIs of its
+    /// `subjectAltName` (RFC 5280, 4.2.1.6). `None` if it has shown none.
+    ///
+    /// The subject's common name is none of them: it is text, and RFC 9525 no longer has it used.
+    pub fn peer_names(&self) -> Option<Vec<String>> {
+        let certificate = self.stream.get_ref().1.peer_certificates()?.first()?;
+        let certificate = webpki::EndEntityCert::try_from(certificate).ok()?;
+        let names = certificate.valid_dns_names().chain(certificate.valid_uri_names());
+        Some(names.map(str::to_owned).collect())
+    }
+
     /// Its entry on the ledger; also its id in log lines.
     pub fn id(&self) -> EntryId {
         self.connection().id()

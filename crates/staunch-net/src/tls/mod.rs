@@ -28,6 +28,9 @@ mod validity;
 
 pub(crate) use self::handshake::connect;
 pub use self::{
-    config::TlsConfig, connection::TlsConnection, files::LoadTlsError, handshake::HandshakeError,
+    config::{ClientAuth, TlsConfig},
+    connection::TlsConnection,
+    files::LoadTlsError,
+    handshake::HandshakeError,
     trust::TlsTrust,
 };

@@ -14,7 +14,7 @@ use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use staunch::{Context, testing::cancel_at_every_await};
 use staunch_ledger::{Kind, Ledger, State};
 use staunch_net::{
-    DialError, DialOptions, HandshakeError, Limits, LineReader, Listener, LoadTlsError,
+    ClientAuth, DialError, DialOptions, HandshakeError, Limits, LineReader, Listener, LoadTlsError,
     ReadLineError, Served, TlsConfig, TlsConnection, TlsTrust, dial_tcp, dial_tls,
 };
 use tempfile::TempDir;
@@ -218,6 +218,9 @@ async fn what_is_wrong_with_the_files_is_said_with_their_names() {
     place(&damaged, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
     check(load(&damaged, &key), &["damaged.crt: cannot be used"]);
     check(load(Path::new("/dev/zero"), &key), &["/dev/zero: larger than"]);
+    let clients = |path: &Path| files.load(&[]).unwrap().client_auth(path, ClientAuth::Required);
+    check(clients(&missing), &["missing.crt: no such file"]);
+    check(clients(&key), &["tls.key: no certificate in it"]);
     let error = TlsTrust::load(&missing, &[]).unwrap_err();
     assert!(matches!(error, LoadTlsError::Missing { .. }));
 }

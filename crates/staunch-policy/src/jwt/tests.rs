@@ -227,7 +227,8 @@ fn servers_are_told_and_clients_are_told_why_not() {
     let keys = json!({"keys": [secret("1")]});
     let asked = |jwt: &Jwt, value: &str| {
         let fields: [(&[u8], &[u8]); 1] = [(b"authorization", value.as_bytes())];
-        let asked = Asked { client: None, is_secure: false, method: "GET", fields: &fields };
+        let asked =
+            Asked { client: None, is_secure: false, names: None, method: "GET", fields: &fields };
         let date = Duration::from_secs(NOW);
         jwt.check(&asked, date).map_err(|error| {
             let refusal = jwt.refusal(error);
