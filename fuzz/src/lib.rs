@@ -37,6 +37,18 @@ pub const TARGETS: &[Target] = &[
     target("endpoint", targets::endpoint, &[b"127.0.0.1:80", b"unix:/run/a", b"[::]:1"]),
     target("config", targets::config, targets::CONFIGS),
     target(
+        "ip-range",
+        targets::ip_range,
+        &[b"10.0.0.0/8", b"::ffff:10.0.0.0/104", b"2001:db8::/33", b"::1"],
+    ),
+    target(
+        "origin",
+        targets::origin,
+        &[b"https://*.a.com", b"a.com:443", b"http://[::1]:80", b"http://localhost:3000"],
+    ),
+    target("token", targets::token, targets::TOKENS),
+    target("key-set", targets::key_set, targets::KEY_SETS),
+    target(
         "duration",
         targets::duration,
         &[b"1h 2m", b"300 ms", b"1.5s", b"18446744073709551615d"],

@@ -2,13 +2,14 @@
 
 use std::hint::black_box;
 
-use staunch_config::{Config, HumanDuration};
+use staunch_config::{Config, HumanDuration, IpRange, OriginPattern};
 use staunch_diagnosis::{History, Options, Snapshot, diagnose};
 use staunch_doctor::source::{TextError, go, jvm, sockets};
 use staunch_gateway::fuzzing as gateway;
 use staunch_http::{EventsOptions, Message, StreamLimits, fuzzing};
 use staunch_kernel as kernel;
 use staunch_net::{Endpoint, LineSplitter};
+use staunch_policy::fuzzing as policy;
 use staunch_scope::TraceId;
 
 /// However the bytes come, the walk ends at the same one; and a head ends where hyper's parser says.
@@ -148,6 +149,50 @@ pub(crate) fn lines(bytes: &[u8]) {
     };
     assert_eq!(lines(1), lines(usize::MAX / 2));
 }
+
+/// A range is what it says it is, and has its own first address.
+pub(crate) fn ip_range(bytes: &[u8]) {
+    if let Ok(range) = String::from_utf8_lossy(bytes).parse::<IpRange>() {
+        let text = range.to_string();
+        assert_eq!(text.parse::<IpRange>().ok(), Some(range), "{text}");
+        let (first, _) = text.split_once('/').unwrap_or_default();
+        assert!(first.parse().is_ok_and(|first| range.contains(first)), "{text}");
+    }
+}
+
+/// No origin matches what has more behind it, or what is below it with `*` and is not.
+pub(crate) fn origin(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Ok(pattern) = text.parse::<OriginPattern>() {
+        for evil in ["null", "", "https://", "https://evil.example", "https://evil.example/"] {
+            assert!(!pattern.matches(evil) || text.to_ascii_lowercase().contains("evil.example"));
+        }
+        let (https, more) = (format!("https://{text}"), format!("{text}.evil"));
+        black_box(pattern.matches(&https));
+        assert!(!pattern.matches(&more) || text.starts_with('*') || text.contains("//*"), "{text}");
+    }
+}
+
+pub(crate) fn token(bytes: &[u8]) {
+    black_box(policy::token(bytes));
+}
+
+pub(crate) fn key_set(bytes: &[u8]) {
+    black_box(policy::key_set(bytes));
+}
+
+/// RFC 7515, A.1, and what is none.
+pub(crate) const TOKENS: &[&[u8]] = &[
+    b"eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
+    b"eyJhbGciOiJub25lIn0.e30.",
+    b"..",
+];
+
+pub(crate) const KEY_SETS: &[&[u8]] = &[
+    br#"{"keys":[{"kty":"oct","kid":"1","k":"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY"}]}"#,
+    br#"{"keys":[{"kty":"EC","crv":"P-256","use":"sig","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#,
+    br#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#,
+];
 
 pub(crate) fn endpoint(bytes: &[u8]) {
     if let Ok(endpoint) = String::from_utf8_lossy(bytes).parse::<Endpoint>() {
