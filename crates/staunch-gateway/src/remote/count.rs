@@ -1,7 +1,13 @@
 //! Where a fleet counts: in Redis, by the same algorithm and on Redis' own clock, so that the clocks of
 //! its instances need not agree.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use staunch_config::RedisUrl;
 use staunch_policy::{Count, Shared};
@@ -9,9 +15,18 @@ use staunch_pool::{Pool, PoolOptions, Redis};
 use staunch_scope::Scope;
 use tokio::time::timeout;
 
-/// Pools by where they lead.
+/// Those of a core, by where they are.
 #[derive(Debug, Default)]
-pub(super) struct Counters(Vec<(RedisUrl, Option<Pool<Redis>>)>);
+pub(super) struct Counters(Vec<Arc<Counter>>);
+
+/// One Redis.
+#[derive(Debug)]
+struct Counter {
+    url: RedisUrl,
+    pool: Option<Pool<Redis>>,
+    /// Whether the last request had no answer: its end and its begin are logged, and not each request.
+    is_down: AtomicBool,
+}
 
 /// Until when the share of an entry is used up is all that is kept, in microseconds, which Lua's numbers
 /// hold to the year 2255; and that no longer than it matters.
@@ -40,30 +55,36 @@ impl Counters {
         let mut counters = Counters::default();
         for shared in shared {
             let (url, limit) = (&shared.at.url, shared.at.timeout);
-            if counters.pool(url).is_none() {
-                let known = before.and_then(|before| before.pool(url)).cloned();
-                let pool = known.or_else(|| pool(scope, url, limit));
-                counters.0.push((url.clone(), pool));
+            if counters.counter(url).is_none() {
+                let known = before.and_then(|before| before.counter(url)).cloned();
+                let new = || {
+                    let pool = pool(scope, url, limit);
+                    Arc::new(Counter { url: url.clone(), pool, is_down: AtomicBool::new(false) })
+                };
+                counters.0.push(known.unwrap_or_else(new));
             }
         }
         counters
     }
 
-    fn pool(&self, url: &RedisUrl) -> Option<&Pool<Redis>> {
-        self.0.iter().find(|(known, _)| known == url)?.1.as_ref()
+    fn counter(&self, url: &RedisUrl) -> Option<&Arc<Counter>> {
+        self.0.iter().find(|known| known.url == *url)
     }
 
     /// How `entry` stands after a request; `None` without an answer in time.
     pub(super) async fn count(&self, shared: &Shared<'_>, entry: &str) -> Option<Count> {
-        let pool = self.pool(&shared.at.url)?;
-        let asked = timeout(shared.at.timeout, ask(pool, shared, entry)).await;
-        match asked.map_err(|_| "it took too long".to_owned()).and_then(|answer| answer) {
-            Ok(count) => Some(count),
-            Err(error) => {
+        let counter = self.counter(&shared.at.url)?;
+        let asked = timeout(shared.at.timeout, ask(counter.pool.as_ref()?, shared, entry)).await;
+        let answer = asked.map_err(|_| "it took too long".to_owned()).and_then(|answer| answer);
+        let was_down = counter.is_down.swap(answer.is_err(), Ordering::Relaxed);
+        match &answer {
+            Ok(_) if was_down => tracing::info!("requests are counted in Redis again"),
+            Err(error) if !was_down => {
                 tracing::warn!("requests cannot be counted in Redis: {error}");
-                None
             }
+            _ => {}
         }
+        answer.ok()
     }
 }
 

@@ -44,7 +44,8 @@ pub(super) async fn ask(
         request = request.header(name, value.as_bytes());
     }
     let failed = |error: &dyn std::fmt::Display| {
-        tracing::warn!(url = to.url(), "no answer whether a request may pass: {error}");
+        // Counted as `forward-down`; a line for each request would only fill the log.
+        tracing::debug!(url = to.url(), "no answer whether a request may pass: {error}");
     };
     let answer = request.send().await.inspect_err(|error| failed(error)).ok()?;
     let (status, headers) = (answer.status(), answer.headers().clone());
