@@ -109,6 +109,13 @@ impl Policy {
         course::decide(self, asked, now)
     }
 
+    /// Whether somebody else may have to be asked: if not, [`decide`](Policy::decide) never says
+    /// [`Wait`](Verdict::Wait).
+    pub fn may_wait(&self) -> bool {
+        let asks_for_keys = self.jwt.as_ref().is_some_and(|jwt| jwt.url().is_some());
+        asks_for_keys || self.shared_rate().is_some() || self.forward.is_some()
+    }
+
     /// Whether it answers browsers that ask before they ask.
     pub fn answers_preflight(&self) -> bool {
         self.cors.is_some()

@@ -1,12 +1,18 @@
 //! The head of an answer: read from a server, and written for its client.
 
-use std::mem::MaybeUninit;
+use std::{borrow::Cow, mem::MaybeUninit};
 
 use httparse::{Header, ParserConfig, Response, Status};
+use hyper::{
+    StatusCode,
+    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
+};
+use staunch_policy::Refusal;
 
 use super::{
     chunked::Chunked,
     date,
+    edits::Edits,
     field::Field,
     lines::Lines,
     outgoing::{field, number},
@@ -92,7 +98,7 @@ impl<'b, 'h> Answer<'b, 'h> {
     }
 
     /// Writes the head for a client that is told to come again, or not.
-    pub(crate) fn write(&self, out: &mut Vec<u8>, is_last: bool) {
+    pub(crate) fn write(&self, out: &mut Vec<u8>, edits: &Edits, is_last: bool) {
         out.extend_from_slice(b"HTTP/1.1 ");
         digits(out, self.status);
         out.push(b' ');
@@ -101,8 +107,10 @@ impl<'b, 'h> Answer<'b, 'h> {
         self.lines.write(out, |header| match Field::of(header.name) {
             Field::Connection | Field::Hop | Field::Te | Field::Upgrade | Field::Coding => false,
             Field::Length => true, // whatever `Connection` names
-            _ => self.named.is_none() || !self.is_named(header.name),
+            _ if self.named.is_some() && self.is_named(header.name) => false,
+            _ => edits.keep(header.name),
         });
+        edits.write(out, self.lines);
         if !self.has_date {
             date::with_now(|now| field(out, b"date", now));
         }
@@ -184,47 +192,55 @@ fn digits(out: &mut Vec<u8>, status: u16) {
     out.extend_from_slice(&[digit(status / 100), digit(status / 10), digit(status)]);
 }
 
-/// An answer of our own: a status and a line that says why.
+/// An answer of our own.
 #[derive(Debug)]
 pub(crate) struct Own {
-    pub(crate) status: u16,
-    pub(crate) text: String,
-    /// When to try again, in seconds.
-    pub(crate) retry_after: Option<u64>,
-    /// The methods that are allowed, where that is what was wrong.
-    pub(crate) allow: Option<String>,
+    pub(crate) status: StatusCode,
+    headers: HeaderMap,
+    body: Cow<'static, [u8]>,
 }
 
 impl Own {
-    pub(crate) fn new(status: u16, text: impl Into<String>) -> Own {
-        Own { status, text: text.into(), retry_after: None, allow: None }
+    /// A status, and a line that says why.
+    pub(crate) fn new(status: StatusCode, text: impl Into<String>) -> Own {
+        let mut text = text.into();
+        text.push('\n');
+        let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+        Own { status, headers: HeaderMap::new(), body: text.into_bytes().into() }
+            .with(CONTENT_TYPE, plain)
+    }
+
+    pub(crate) fn with(mut self, name: HeaderName, value: HeaderValue) -> Own {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// With what a policy changes in every answer.
+    pub(crate) fn edited(mut self, edits: &Edits) -> Own {
+        edits.apply(&mut self.headers);
+        self
     }
 
     /// Writes all of it; to a `HEAD` without its body.
     pub(crate) fn write(&self, out: &mut Vec<u8>, is_head: bool, is_last: bool) {
-        let status = hyper::StatusCode::from_u16(self.status).ok();
-        let reason = status.and_then(|status| status.canonical_reason()).unwrap_or_default();
         out.extend_from_slice(b"HTTP/1.1 ");
-        digits(out, self.status);
+        digits(out, self.status.as_u16());
         out.push(b' ');
-        out.extend_from_slice(reason.as_bytes());
+        out.extend_from_slice(self.status.canonical_reason().unwrap_or_default().as_bytes());
         out.extend_from_slice(b"\r\n");
-        field(out, b"content-type", b"text/plain; charset=utf-8");
-        number(out, "content-length", self.text.len() as u64 + 1);
-        date::with_now(|now| field(out, b"date", now));
-        if let Some(seconds) = self.retry_after {
-            number(out, "retry-after", seconds);
+        for (name, value) in &self.headers {
+            field(out, name.as_ref(), value.as_bytes());
         }
-        if let Some(allow) = &self.allow {
-            field(out, b"allow", allow.as_bytes());
+        date::with_now(|now| field(out, b"date", now));
+        if self.status != StatusCode::NO_CONTENT {
+            number(out, "content-length", self.body.len() as u64);
         }
         if is_last {
             out.extend_from_slice(b"connection: close\r\n");
         }
         out.extend_from_slice(b"\r\n");
         if !is_head {
-            out.extend_from_slice(self.text.as_bytes());
-            out.push(b'\n');
+            out.extend_from_slice(&self.body);
         }
     }
 }
@@ -232,7 +248,26 @@ impl Own {
 impl From<Failure> for Own {
     fn from(failure: Failure) -> Own {
         let (status, text, again) = failure.says();
-        Own { retry_after: again.map(u64::from), ..Own::new(status.as_u16(), text) }
+        let own = Own::new(status, text);
+        match again {
+            Some(seconds) => own.with(RETRY_AFTER, HeaderValue::from(seconds)),
+            None => own,
+        }
+    }
+}
+
+impl From<Refusal> for Own {
+    fn from(refusal: Refusal) -> Own {
+        let Refusal { status, headers, body, .. } = refusal;
+        if headers.contains_key(CONTENT_TYPE) || body.is_empty() {
+            return Own { status, headers: *headers, body };
+        }
+        let line = Own::new(status, String::from_utf8_lossy(&body));
+        headers.iter().fold(line, |line, (name, value)| {
+            let mut line = line;
+            line.headers.append(name, value.clone());
+            line
+        })
     }
 }
 
@@ -248,7 +283,7 @@ mod tests {
     fn written(head: &str, is_last: bool) -> String {
         let mut out = Vec::new();
         read(head, false, |said| match said {
-            Said::Answer(answer) => answer.write(&mut out, is_last),
+            Said::Answer(answer) => answer.write(&mut out, &Edits::default(), is_last),
             _ => panic!("no answer"),
         });
         String::from_utf8(out).unwrap()

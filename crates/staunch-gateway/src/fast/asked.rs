@@ -4,16 +4,21 @@
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use httparse::Header;
-use hyper::header::HeaderValue;
+use hyper::{
+    StatusCode,
+    header::{ALLOW, HeaderValue, RETRY_AFTER},
+};
 use staunch_guard::{Admission, Priority, Refused};
 use staunch_http::Transport;
 use staunch_ledger::{Account, Deadline, Kind, Obligation};
+use staunch_policy::{self as policy, Fields, Now, Permit, Policy, Verdict};
 use tokio::time::Instant;
 
 use super::{
     Fast,
     answer::Own,
     client::Client,
+    edits::Edits,
     outgoing::{self, Address},
     plain::{self, Plain, Said},
 };
@@ -40,6 +45,17 @@ pub(crate) struct Asked {
     pub(crate) body: u64,
     pub(crate) account: Account,
     pub(crate) admission: Option<Admission>,
+    /// What its policy changes in the head of its answer.
+    pub(crate) edits: Edits,
+    /// It counts as in flight as long as this is there.
+    _permit: Option<Permit>,
+}
+
+/// What a policy changes in the heads of a request and its answer.
+#[derive(Default)]
+struct BothEdits {
+    request: Edits,
+    answer: Edits,
 }
 
 /// What is to be done with what a client has said.
@@ -100,7 +116,7 @@ impl Fast {
         };
         let path = match normal(path) {
             Ok(path) => path,
-            Err(bad) => return tell(Own::new(400, bad.to_string())),
+            Err(bad) => return tell(Own::new(StatusCode::BAD_REQUEST, bad.to_string())),
         };
         let state = self.forward.core.state();
         let (route, upstream, route_plan, prefix) = match self.route(&state, plain, &path) {
@@ -108,12 +124,17 @@ impl Fast {
             Routed::Nowhere(own) => return tell(own),
             Routed::Other => return Judged::Other,
         };
-        if plain.body > route_plan.route.body.get() || route_plan.policy.is_some() {
-            return Judged::Other; // which refuses it, or asks who may
+        let may_wait = route_plan.policy.as_ref().is_some_and(Policy::may_wait);
+        if plain.body > route_plan.route.body.get() || may_wait {
+            return Judged::Other; // which refuses it, or asks others whether it may pass
         }
         let admission = match self.admit(plain) {
             Ok(admission) => admission,
             Err(refused) => return tell(refusal(&refused)),
+        };
+        let (permit, edits) = match self.permitted(client, plain, route_plan) {
+            Ok(permitted) => permitted,
+            Err(own) => return tell(own),
         };
         let account = self.open(client, plain, &path, route_plan);
         let rewritten = rewritten(&route_plan.route, &path, prefix);
@@ -125,7 +146,8 @@ impl Fast {
         };
         client.asking.clear();
         let number = account.id().number();
-        outgoing::write(&mut client.asking, plain, &to, &client.introduction, number);
+        let introduction = &client.introduction;
+        outgoing::write(&mut client.asking, plain, &to, introduction, &edits.request, number);
         Judged::Ask(Asked {
             route,
             upstream,
@@ -136,6 +158,8 @@ impl Fast {
             body: plain.body,
             account,
             admission,
+            edits: edits.answer,
+            _permit: permit,
             state,
         })
     }
@@ -168,6 +192,41 @@ impl Fast {
             guard.admit(Priority::Normal)
         };
         admission.map(Some)
+    }
+
+    /// Asks the route's policy, if it has one, which neither waits nor blocks.
+    fn permitted<T: Transport>(
+        &self,
+        client: &Client<T>,
+        plain: &Plain<'_, '_>,
+        plan: &RoutePlan,
+    ) -> Result<(Option<Permit>, BothEdits), Own> {
+        let Some(policy) = &plan.policy else { return Ok(Default::default()) };
+        let names = client.io.peer_names();
+        let fields = FieldsOf(plain.lines.headers);
+        let asked = policy::Asked {
+            client: client.ip,
+            is_secure: self.forward.is_secure,
+            names: names.as_deref(),
+            method: plain.method,
+            fields: &fields,
+        };
+        match policy.decide(&asked, Now::read()) {
+            Verdict::Pass(mut pass) => {
+                let request = Edits::of_request(&pass);
+                let answer = Edits::of_answer(&pass);
+                Ok((pass.take_permit(), BothEdits { request, answer }))
+            }
+            Verdict::Refuse(refusal) => {
+                plan.counts.refused(refusal.reason);
+                plan.counts.answered(refusal.status, Duration::ZERO);
+                Err(refusal.into())
+            }
+            Verdict::Wait(_) => {
+                let own = "A policy would have to wait"; // which it has said it does not
+                Err(Own::new(StatusCode::INTERNAL_SERVER_ERROR, own))
+            }
+        }
     }
 
     /// The request's account: method and path, but not the query, in which secrets are sent.
@@ -203,24 +262,42 @@ fn host(said: &str) -> Cow<'_, str> {
 }
 
 fn nowhere() -> Own {
-    Own::new(404, "No route leads there")
+    Own::new(StatusCode::NOT_FOUND, "No route leads there")
 }
 
 fn not_allowed(methods: Vec<String>) -> Own {
     let allowed = crate::forward::allowed(methods);
-    Own { allow: Some(allowed.clone()), ..Own::new(405, format!("Allowed here: {allowed}")) }
+    let own = Own::new(StatusCode::METHOD_NOT_ALLOWED, format!("Allowed here: {allowed}"));
+    match HeaderValue::try_from(allowed) {
+        Ok(allowed) => own.with(ALLOW, allowed),
+        Err(_) => own,
+    }
 }
 
 fn refusal(refused: &Refused) -> Own {
     let after = refused.retry_after;
     let text = format!("This service has too much to do. Try again in {after:?}.");
     let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
-    Own { retry_after: Some(seconds), ..Own::new(503, text) }
+    Own::new(StatusCode::SERVICE_UNAVAILABLE, text).with(RETRY_AFTER, HeaderValue::from(seconds))
 }
 
 /// Whether it does the same when it is sent twice (RFC 9110, 9.2.2).
 fn is_idempotent(method: &str) -> bool {
     matches!(method, "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS" | "TRACE")
+}
+
+/// A request's headers, as policies look at them.
+struct FieldsOf<'b, 'h>(&'h [Header<'b>]);
+
+impl Fields for FieldsOf<'_, '_> {
+    fn first(&self, name: &str) -> Option<&[u8]> {
+        self.0.iter().find(|it| it.name.eq_ignore_ascii_case(name)).map(|it| it.value)
+    }
+
+    fn all(&self, name: &str, each: &mut dyn FnMut(&[u8])) {
+        let its = self.0.iter().filter(|it| it.name.eq_ignore_ascii_case(name));
+        its.for_each(|it| each(it.value));
+    }
 }
 
 impl Headers for [Header<'_>] {

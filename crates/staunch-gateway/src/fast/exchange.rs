@@ -19,7 +19,9 @@ use tokio::{
 
 use super::{
     answer::{self, Answer, Body, Said},
+    asked::Asked,
     client::Client,
+    edits::Edits,
     server::Leased,
 };
 use crate::{held::Held, scratch};
@@ -81,6 +83,15 @@ pub(crate) struct Exchange {
     pub(crate) upload: Upload,
     download: Download,
     is_head: bool,
+}
+
+/// What a client is told beside what the server says.
+#[derive(Clone, Copy)]
+pub(crate) struct Telling<'a> {
+    /// It is to say no more.
+    pub(crate) is_last: bool,
+    /// What a policy changes in the head of the answer.
+    pub(crate) edits: &'a Edits,
 }
 
 /// The answer on its way to the client.
@@ -154,8 +165,7 @@ impl Upload {
 }
 
 impl Exchange {
-    /// One whose request has a body of so many bytes. `is_head`: its answer has none.
-    pub(crate) fn new(server: Leased, body: u64, is_head: bool, now: Instant) -> Exchange {
+    pub(crate) fn new(server: Leased, asked: &Asked, now: Instant) -> Exchange {
         let download = Download {
             part: Vec::new(),
             body: Body::Length(0),
@@ -164,23 +174,22 @@ impl Exchange {
             is_last: true,
             must_flush: false,
         };
-        let upload = Upload::new(body, now);
-        Exchange { server, asked: 0, upload, download, is_head }
+        let upload = Upload::new(asked.body, now);
+        Exchange { server, asked: 0, upload, download, is_head: asked.is_head }
     }
 
     /// Sends the request, until the head of an answer has come, of which the client has been told.
-    /// `is_last`: whether the client is to say no more after it.
     pub(crate) fn poll_answer<T: Transport>(
         &mut self,
         client: &mut Client<T>,
-        is_last: bool,
+        telling: Telling<'_>,
         cx: &mut Poller<'_>,
     ) -> Poll<Result<Answered, Broken>> {
         if !self.upload.is_broken {
             self.poll_upload(client, cx)?;
         }
         loop {
-            let answered = self.poll_head(client, is_last, cx)?;
+            let answered = self.poll_head(client, telling, cx)?;
             if let Poll::Ready(Some(answered)) = answered {
                 return Poll::Ready(Ok(answered));
             }
@@ -320,7 +329,7 @@ impl Exchange {
     fn poll_head<T: Transport>(
         &mut self,
         client: &mut Client<T>,
-        is_last: bool,
+        telling: Telling<'_>,
         cx: &mut Poller<'_>,
     ) -> Poll<Result<Option<Answered>, Broken>> {
         scratch::with_scratch(|scratch| {
@@ -334,7 +343,7 @@ impl Exchange {
             if buffer.filled().len() == before {
                 return Poll::Ready(Err(Broken::Server { is_unanswered }));
             }
-            Poll::Ready(self.heard(client, buffer.filled(), is_last, cx))
+            Poll::Ready(self.heard(client, buffer.filled(), telling, cx))
         })
     }
 
@@ -342,7 +351,7 @@ impl Exchange {
         &mut self,
         client: &mut Client<T>,
         mut bytes: &[u8],
-        is_last: bool,
+        telling: Telling<'_>,
         cx: &mut Poller<'_>,
     ) -> Result<Option<Answered>, Broken> {
         loop {
@@ -350,7 +359,7 @@ impl Exchange {
             match Answer::read(bytes, &mut room, self.is_head) {
                 Said::Answer(answer) => {
                     let body = &bytes[answer.lines.head.len()..];
-                    return self.answer(client, answer, body, is_last, cx).map(Some);
+                    return self.answer(client, answer, body, telling, cx).map(Some);
                 }
                 Said::Part if bytes.len() < HEAD_MAX => {
                     self.download.part = bytes.to_vec();
@@ -368,17 +377,18 @@ impl Exchange {
         client: &mut Client<T>,
         mut answer: Answer<'_, '_>,
         body: &[u8],
-        is_last: bool,
+        telling: Telling<'_>,
         cx: &mut Poller<'_>,
     ) -> Result<Answered, Broken> {
         // The end of such a body is that of the connection; so it is if the client may not go on.
-        let is_last = is_last || matches!(answer.body, Body::Rest) || self.upload.is_unfinished();
+        let is_last =
+            telling.is_last || matches!(answer.body, Body::Rest) || self.upload.is_unfinished();
         let status = answer.status;
         self.download.part = Vec::new();
         self.download.is_last = answer.is_last;
         let out = &mut client.out;
         out.clear();
-        answer.write(out, is_last);
+        answer.write(out, telling.edits, is_last);
         self.download.body = std::mem::replace(&mut answer.body, Body::Length(0));
         let there = self.download.walk(body)?;
         let body = &body[..there];

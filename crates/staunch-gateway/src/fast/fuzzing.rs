@@ -5,6 +5,7 @@ use staunch_http::HttpLimits;
 use super::{
     answer::{self, Answer},
     chunked::Chunked,
+    edits::Edits,
     outgoing::{self, Address, Introduction},
     plain::{self, Plain},
 };
@@ -21,7 +22,7 @@ pub fn plain(bytes: &[u8]) -> Option<(u64, Vec<u8>)> {
     };
     let mut out = Vec::new();
     let to = Address { path, query, host: plain.host.as_bytes() };
-    outgoing::write(&mut out, &plain, &to, &Introduction::new(None, false), 1);
+    outgoing::write(&mut out, &plain, &to, &Introduction::new(None, false), &Edits::default(), 1);
     Some((plain.body, out))
 }
 
@@ -31,7 +32,7 @@ pub fn answer(bytes: &[u8]) -> Option<Vec<u8>> {
     match Answer::read(bytes, &mut room, false) {
         answer::Said::Answer(answer) => {
             let mut out = Vec::new();
-            answer.write(&mut out, false);
+            answer.write(&mut out, &Edits::default(), false);
             Some(out)
         }
         _ => None,

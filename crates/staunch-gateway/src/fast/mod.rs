@@ -16,6 +16,7 @@ mod asked;
 mod chunked;
 mod client;
 mod date;
+mod edits;
 mod exchange;
 mod field;
 #[cfg(feature = "fuzzing")]
@@ -261,12 +262,14 @@ impl Fast {
                 return hand_over(client, asked, begun).await;
             }
             Err(Unanswered::Gone) => return Err(FastError::Left),
-            Err(Unanswered::Slow) => (Own::new(408, "The body took too long to come"), false),
+            Err(Unanswered::Slow) => {
+                (Own::new(StatusCode::REQUEST_TIMEOUT, "The body took too long to come"), false)
+            }
             Err(Unanswered::Failed(failure)) => (Own::from(failure), asked.body == 0),
         };
         cancelling.0 = None;
-        let status = StatusCode::from_u16(own.status).unwrap_or_default();
-        route.counts.answered(status, asked.begun.elapsed());
+        let own = own.edited(&asked.edits);
+        route.counts.answered(own.status, asked.begun.elapsed());
         let is_last = asked.is_last || !is_read || stopping.is_asked();
         tell(client, &own, asked.is_head, is_last).await?;
         Ok(!is_last)

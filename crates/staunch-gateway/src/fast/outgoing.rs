@@ -5,7 +5,7 @@ use std::{io::Write, net::IpAddr};
 
 use staunch_scope::TraceId;
 
-use super::{field::Field, plain::Plain};
+use super::{edits::Edits, field::Field, plain::Plain};
 
 /// What a server is told of the client of a connection, in all its requests.
 #[derive(Debug)]
@@ -37,6 +37,7 @@ pub(crate) fn write(
     plain: &Plain<'_, '_>,
     to: &Address<'_>,
     introduction: &Introduction,
+    edits: &Edits,
     request: u64,
 ) {
     out.extend_from_slice(plain.method.as_bytes());
@@ -54,7 +55,8 @@ pub(crate) fn write(
             trace = trace.or_else(|| TraceId::from_traceparent(header.value));
             false
         }
-        Field::Length | Field::Accept | Field::Date | Field::Via | Field::Other => true,
+        Field::Length => true,
+        Field::Accept | Field::Date | Field::Via | Field::Other => edits.keep(header.name),
         Field::Host
         | Field::Connection
         | Field::Hop
@@ -65,6 +67,7 @@ pub(crate) fn write(
         | Field::Upgrade
         | Field::Expect => false,
     });
+    edits.write(out, plain.lines);
     field(out, b"x-forwarded-host", plain.host.as_bytes());
     let trace = trace.unwrap_or_else(|| TraceId::derived(request));
     field(out, b"traceparent", &trace.to_traceparent());
@@ -101,7 +104,7 @@ mod tests {
         let introduction = Introduction::new(Some([10, 0, 0, 7].into()), true);
         let to = Address { path: "/p", query: Some("q"), host: b"h" };
         let mut out = Vec::new();
-        write(&mut out, &plain, &to, &introduction, 1);
+        write(&mut out, &plain, &to, &introduction, &Edits::default(), 1);
         String::from_utf8(out).unwrap()
     }
 

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::{
     asked::Asked,
     client::Client,
-    exchange::{Answered, Broken, Exchange, UploadLimits},
+    exchange::{Answered, Broken, Exchange, Telling, UploadLimits},
     server::{self, Leased},
     stopping::Stopping,
     times::{Late, Times},
@@ -121,7 +121,7 @@ impl Tries<'_> {
     ) -> Result<(Exchange, Answered), Failed> {
         let times = self.times(in_flight.begun());
         let (leased, was_used) = self.lease(client, server, &times).await?;
-        let mut exchange = Exchange::new(leased, self.asked.body, self.asked.is_head, times.tried);
+        let mut exchange = Exchange::new(leased, self.asked, times.tried);
         match self.head(client, &mut exchange, &times).await {
             Ok(answered) => Ok((exchange, answered)),
             Err(why) => Err(self.failed(&why, &exchange, was_used)),
@@ -172,7 +172,8 @@ impl Tries<'_> {
     ) -> Result<Answered, Why> {
         poll_fn(|cx| {
             let is_last = self.is_last || self.stopping.is_asked();
-            if let Poll::Ready(answered) = exchange.poll_answer(client, is_last, cx) {
+            let telling = Telling { is_last, edits: &self.asked.edits };
+            if let Poll::Ready(answered) = exchange.poll_answer(client, telling, cx) {
                 return Poll::Ready(answered.map_err(Why::Broken));
             }
             loop {
