@@ -80,6 +80,17 @@ pub(crate) fn check_policies(
     }
 }
 
+/// A header in which a server is told who somebody is, by two who know it.
+fn told_twice(policy: &Policy) -> Option<&str> {
+    let keys = policy.keys.iter().map(|keys| &keys.identity);
+    let certificates = policy.certificate.iter().map(|certificate| &certificate.identity);
+    let claims = policy.jwt.iter().flat_map(|jwt| &jwt.headers).map(|claim| &claim.header);
+    let copied = policy.forward.iter().flat_map(|forward| &forward.copy);
+    let all: Vec<&String> = keys.chain(certificates).chain(claims).chain(copied).collect();
+    let is_twice = |(index, header): &(usize, &&String)| all[..*index].contains(*header);
+    all.iter().enumerate().find(is_twice).map(|(_, header)| header.as_str())
+}
+
 /// Where a route asks for a certificate, its listeners do.
 fn check_certificates(
     root: &Section<'_>,
@@ -115,6 +126,9 @@ fn contradiction(policies: &[&Policy]) -> Option<String> {
         }
     }
     let all = Policy::joined(policies.iter().copied());
+    if let Some(header) = told_twice(&all) {
+        return Some(format!("tells the server two things in `{header}`: give one another header"));
+    }
     let by_key = all.rate.as_ref().is_some_and(|rate| rate.by == RateBy::Key);
     if by_key && all.keys.is_none() {
         return Some("counts by = \"key\" and has no [policy.keys]".to_owned());

@@ -102,6 +102,11 @@ fn policies_of_a_route_are_one() {
         &two("[policy.rate]\nrequests = 2\nby = 'key'", ""),
         &["route \"r\" counts by = \"key\" and has no [policy.keys]"],
     );
+    let forward = "[policy.forward]\nurl = 'http://a/'\ncopy = ['X-Consumer']";
+    check(
+        &two(&format!("[policy.keys]\nkeys = ['shop: {HASH}']"), forward),
+        &["route \"r\" tells the server two things in `x-consumer`"],
+    );
     check(
         &policy("").replace("['p']", "['q']"),
         &["has policy \"q\", which there is not", "policy \"p\" is not used"],
