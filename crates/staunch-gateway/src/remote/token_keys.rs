@@ -25,6 +25,8 @@ pub(crate) struct TokenKeys {
     /// How often they were.
     looks: watch::Sender<u64>,
     last: Mutex<Option<Instant>>,
+    /// The last good ones, for policies that are new.
+    good: Mutex<Option<Arc<JwtKeySet>>>,
 }
 
 /// They could not be had.
@@ -58,19 +60,24 @@ impl TokenKeys {
     ) -> Option<Arc<TokenKeys>> {
         let (url, refresh) = jwt.url()?;
         let same = |known: &&Arc<TokenKeys>| known.url == url && known.refresh == refresh;
-        if let Some(known) = all.iter().find(same) {
-            return Some(Arc::clone(known));
-        }
-        let keys = before.iter().find(same).cloned().unwrap_or_else(|| {
+        let known = all.iter().find(same).cloned();
+        let is_new = known.is_none();
+        let keys = known.or_else(|| before.iter().find(same).cloned()).unwrap_or_else(|| {
             Arc::new(TokenKeys {
                 url: url.to_owned(),
                 refresh,
                 wanted: watch::channel(0).0,
                 looks: watch::channel(0).0,
                 last: Mutex::default(),
+                good: Mutex::default(),
             })
         });
-        all.push(Arc::clone(&keys));
+        if let Some(good) = keys.good.lock().unwrap_or_else(PoisonError::into_inner).clone() {
+            jwt.take(good);
+        }
+        if is_new {
+            all.push(Arc::clone(&keys));
+        }
         Some(keys)
     }
 
@@ -144,6 +151,11 @@ struct Keeper {
 impl Keeper {
     async fn run(self) {
         let mut wanted = self.keys.wanted.subscribe();
+        // Those of the plan before have looked, perhaps just now.
+        let pause = self.keys.since_last().map(|since| PAUSE.saturating_sub(since));
+        if sleep(pause.unwrap_or_default()).await.is_err() {
+            return;
+        }
         loop {
             let is_good = match self.look().await {
                 Ok(()) => true,
@@ -179,6 +191,7 @@ impl Keeper {
             return Err(LookError::Status(answer.status()));
         }
         let keys = Arc::new(JwtKeySet::parse(&answer.bytes(BYTES_MAX).await?)?);
+        *self.keys.good.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&keys));
         for route in &self.plan.routes {
             let is_ours = route.token_keys.as_ref().is_some_and(|it| Arc::ptr_eq(it, &self.keys));
             if is_ours && let Some(jwt) = route.policy.as_ref().and_then(Policy::jwt) {
