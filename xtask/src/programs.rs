@@ -21,6 +21,8 @@ const NEEDED: &[Program] = &[
     Program { name: "redis-server", package: "redis-server" },
     Program { name: "nginx", package: "nginx-light" },
     Program { name: "tinyproxy", package: "tinyproxy" },
+    Program { name: "etcd", package: "etcd-server" },
+    Program { name: "dnsmasq", package: "dnsmasq-base" },
     Program { name: "go", package: "golang-go" },
     // `jcmd` and `jstack` come with it.
     Program { name: "javac", package: "default-jdk-headless" },
@@ -87,7 +89,7 @@ mod tests {
         assert!(text.contains("  go: in Debian's golang-go"), "{text}");
         let command = "run: sudo apt-get update && sudo apt-get install -y \
                        --no-install-recommends netcat-openbsd curl iproute2 postgresql redis-server \
-                       nginx-light tinyproxy golang-go default-jdk-headless";
+                       nginx-light tinyproxy etcd-server dnsmasq-base golang-go default-jdk-headless";
         assert!(text.ends_with(command), "{text}");
     }
 

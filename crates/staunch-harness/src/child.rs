@@ -56,11 +56,15 @@ impl Server {
         self.child.id()
     }
 
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), signal)?)
+    }
+
     /// Sends a signal and waits until the process has ended.
     pub(crate) fn end(&mut self, signal: Signal) -> io::Result<()> {
         if self.child.try_wait()?.is_none() {
-            let pid = Pid::from_child(&self.child);
-            kill_process(pid, signal)?;
+            self.signal(signal)?;
         }
         self.child.wait().map(drop)
     }

@@ -4,6 +4,9 @@
 //! It is ended by its pid when it is dropped, and its folder goes with it.
 
 mod child;
+mod consul;
+mod dnsmasq;
+mod etcd;
 #[cfg(feature = "fixtures")]
 pub mod fixture;
 #[cfg(feature = "http")]
@@ -22,8 +25,9 @@ mod tinyproxy;
 #[cfg(feature = "http")]
 pub use crate::http::{http1, http2};
 pub use crate::{
-    nginx::NginxServer, port::free_port, postgres::PostgresServer, redis::RedisServer,
-    swallow::Swallow, tinyproxy::TinyproxyServer,
+    consul::ConsulStandIn, dnsmasq::DnsmasqServer, etcd::EtcdServer, nginx::NginxServer,
+    port::free_port, postgres::PostgresServer, redis::RedisServer, swallow::Swallow,
+    tinyproxy::TinyproxyServer,
 };
 #[cfg(feature = "pool")]
 pub use crate::{
