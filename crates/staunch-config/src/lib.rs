@@ -65,7 +65,8 @@ pub use self::route::{
     HeaderMatch, HostPattern, ParseHostError, ParsePathError, PathPattern, Route, Segment,
 };
 pub use self::service::{
-    ActiveHealth, Balance, Endpoint, EndpointAddress, Outliers, Retry, Service, ServiceTimeouts,
-    UpstreamPool, UpstreamProtocol,
+    ActiveHealth, Balance, ConsulDiscovery, Discovery, DiscoverySource, DnsDiscovery, DnsName,
+    Endpoint, EndpointAddress, EtcdDiscovery, EtcdLogin, FileDiscovery, OnEmpty, Outliers,
+    ParseEndpointError, Retry, Service, ServiceTimeouts, UpstreamPool, UpstreamProtocol,
 };
 pub use self::size::{ByteSize, ParseByteSizeError};

@@ -31,6 +31,11 @@ impl<'t> Source<'t> {
         self.folder.join(written)
     }
 
+    /// What its relative paths are resolved against.
+    pub(crate) fn folder(&self) -> &'t Path {
+        self.folder
+    }
+
     pub(crate) fn position(&self, offset: usize) -> Position {
         let line = self.line_index(offset);
         let end = self.text.floor_char_boundary(offset);

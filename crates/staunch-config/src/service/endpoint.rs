@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use toml::de::DeValue;
 
@@ -29,8 +29,42 @@ pub enum EndpointAddress {
     Unix(PathBuf),
 }
 
-const ENDPOINTS_MAX: usize = 1_000;
-const WEIGHT_MAX: u32 = 1_000;
+/// What is written is no server.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "must be a server such as `10.0.0.7:8080`, `files.internal:80 weight=2`, `unix:/run/files.sock`"
+)]
+pub struct ParseEndpointError;
+
+impl Endpoint {
+    /// The most servers that a service may have. Each has a pool of connections on each core; what has
+    /// more is a list given by mistake, or is better behind a balancer of its own.
+    pub const MAX: usize = 1_000;
+
+    /// The greatest weight.
+    pub const WEIGHT_MAX: u32 = 1_000;
+
+    /// The server that `written` names: `host:port` or `unix:path`, and perhaps ` weight=2`. The path of a
+    /// socket is resolved against `folder`.
+    ///
+    /// # Errors
+    /// [`ParseEndpointError`]
+    ///
+    /// # Examples
+    /// ```
+    /// use std::path::Path;
+    /// use staunch_config::Endpoint;
+    ///
+    /// let server = Endpoint::parse("10.0.0.7:8080 weight=2", Path::new("/")).unwrap();
+    /// assert_eq!((server.address.to_string().as_str(), server.weight.get()), ("10.0.0.7:8080", 2));
+    /// assert!(Endpoint::parse("10.0.0.7", Path::new("/")).is_err());
+    /// ```
+    pub fn parse(written: &str, folder: &Path) -> Result<Self, ParseEndpointError> {
+        read(written, folder).ok_or(ParseEndpointError)
+    }
+}
+
+const ENDPOINTS_MAX: usize = Endpoint::MAX;
 const EXPECTED: &str = "a list of servers such as [\"10.0.0.7:8080\", \"files.internal:80 weight=2\", \
                         \"unix:/run/files.sock\"]";
 
@@ -46,8 +80,8 @@ pub(super) fn endpoints<'s>(
         let mut endpoints: Vec<Endpoint> = Vec::with_capacity(entries.len());
         for entry in entries {
             let written = entry.get_ref().as_str().ok_or_else(|| format!("must be {EXPECTED}"))?;
-            let endpoint = endpoint(source, written)
-                .ok_or_else(|| format!("must be {EXPECTED}; `{written}` is no server"))?;
+            let endpoint = Endpoint::parse(written, source.folder())
+                .map_err(|_| format!("must be {EXPECTED}; `{written}` is no server"))?;
             if endpoints.iter().any(|earlier| earlier.address == endpoint.address) {
                 return Err(format!("must name each server once; `{written}` is there twice"));
             }
@@ -57,25 +91,30 @@ pub(super) fn endpoints<'s>(
     }
 }
 
-fn endpoint(source: &Source<'_>, written: &str) -> Option<Endpoint> {
+fn read(written: &str, folder: &Path) -> Option<Endpoint> {
     let (address, weight) = match written.split_once(" weight=") {
         Some((address, weight)) => {
             let weight = weight.parse::<NonZeroU32>().ok()?;
-            (address, Some(weight).filter(|weight| weight.get() <= WEIGHT_MAX)?)
+            (address, Some(weight).filter(|weight| weight.get() <= Endpoint::WEIGHT_MAX)?)
         }
         None => (written, WEIGHT),
     };
     let address = match address.strip_prefix("unix:") {
         Some("") => return None,
-        Some(path) => EndpointAddress::Unix(source.resolve(path)),
+        Some(path) => EndpointAddress::Unix(folder.join(path)),
         None => {
-            let (host, port) = address.rsplit_once(':')?;
-            let is_port = port.parse::<u16>().is_ok_and(|port| port != 0);
-            let is_host = matches!(host.parse(), Ok(HostPattern::Exact(_)));
-            EndpointAddress::Tcp(Some(address).filter(|_| is_host && is_port)?.to_owned())
+            host_and_port(address)?;
+            EndpointAddress::Tcp(address.to_owned())
         }
     };
     Some(Endpoint { address, weight })
+}
+
+/// The parts of `host:port`, where the port is not 0.
+pub(super) fn host_and_port(address: &str) -> Option<(&str, u16)> {
+    let (host, port) = address.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|port| *port != 0)?;
+    matches!(host.parse(), Ok(HostPattern::Exact(_))).then_some((host, port))
 }
 
 impl fmt::Display for EndpointAddress {

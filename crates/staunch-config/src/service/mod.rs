@@ -1,12 +1,17 @@
 //! `[[service]]`: where requests and connections go to.
 
+mod discovery;
 mod endpoint;
 mod health;
 mod pool;
 
 use std::num::NonZeroU32;
 
-pub use self::endpoint::{Endpoint, EndpointAddress};
+pub use self::discovery::{
+    ConsulDiscovery, Discovery, DiscoverySource, DnsDiscovery, DnsName, EtcdDiscovery, EtcdLogin,
+    FileDiscovery, OnEmpty,
+};
+pub use self::endpoint::{Endpoint, EndpointAddress, ParseEndpointError};
 pub use self::health::{ActiveHealth, Outliers};
 pub use self::pool::{Retry, ServiceTimeouts, UpstreamPool};
 use crate::listener::name;
@@ -18,8 +23,11 @@ use crate::reader::kinds::choice;
 pub struct Service {
     /// Its name: 1 to 32 of a-z, 0-9 and -; no other service has it.
     pub name: String,
-    /// Its servers; at least one.
+    /// Its servers; at least one, unless they are found by `discovery`: then these are what is used until
+    /// it has found some.
     pub endpoints: Vec<Endpoint>,
+    /// Who tells which servers there are; `None` without the table.
+    pub discovery: Option<Discovery>,
     /// What they speak. \[`http1`: what every server speaks\] Nothing to `tcp` and `udp` listeners.
     pub protocol: UpstreamProtocol,
     /// Which of them a request goes to. \[`least-requests`: whoever is slow gets fewer\]
@@ -74,7 +82,13 @@ impl Service {
         let name = section.required("name", "\"files\"", name);
         let source = section.source();
         let example = "[\"10.0.0.7:8080\"]";
-        let endpoints = section.required("endpoints", example, endpoint::endpoints(source));
+        let endpoints = if section.has("discovery") {
+            Some(section.optional("endpoints", endpoint::endpoints(source), Vec::new()))
+        } else {
+            section.required("endpoints", example, endpoint::endpoints(source))
+        };
+        let discovery = section
+            .table_if_written("discovery", |discovery| Discovery::read(discovery, name.as_deref()));
         let protocol = section.optional("protocol", choice(&PROTOCOLS), UpstreamProtocol::Http1);
         let balance = section.optional("balance", choice(&BALANCES), Balance::LeastRequests);
         let pool = section.table("pool", UpstreamPool::read);
@@ -91,6 +105,7 @@ impl Service {
         Some(Self {
             name: name?,
             endpoints: endpoints?,
+            discovery,
             protocol,
             balance,
             pool,

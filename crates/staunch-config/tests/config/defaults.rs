@@ -119,7 +119,13 @@ fn the_default_names_every_key() {
     let routed = "[[listener]]\nname='c'\nprotocol='tcp'\nlisten='127.0.0.1:3'\nservice='s'\n?\n\
                   [[route]]\nname='r'\nservice='s'\n?\n[[service]]\nname='s'\n\
                   endpoints=['a:1']\n?\n[service.pool]\n?\n[service.timeouts]\n?\n\
-                  [service.retry]\n?\n[service.health]\n?\n[service.outliers]\n?\n";
+                  [service.retry]\n?\n[service.health]\n?\n[service.outliers]\n?\n\
+                  [service.discovery]\n?\n";
+    let sources = ["file='f'", "dns='a:1'", "etcd=['http://a:1']", "consul='http://a:1'"];
+    let found = sources.map(|source| {
+        format!("[[service]]\nname='{}'\n[service.discovery]\n{source}\n?\n", &source[..3])
+    });
+    let routed = format!("{routed}{}", found.concat());
     let policy = "[[route]]\nname='p'\nservice='s'\npolicies=['p']\n[route.version]\nname='1'\n?\n\
                   [[policy]]\nname='p'\n?\n[policy.clients]\n?\n[policy.keys]\n?\n[policy.certificate]\n?\n\
                   [policy.jwt]\n?\n[policy.forward]\n?\n[policy.rate]\nredis='redis://a'\n?\n\

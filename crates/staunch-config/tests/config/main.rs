@@ -2,6 +2,7 @@
 
 mod between;
 mod defaults;
+mod discovery;
 mod keys;
 mod policies;
 mod robustness;
