@@ -1,0 +1,316 @@
+//! etcd's version 3 over HTTP: what its gateway makes of gRPC. Keys and values are base64, and whole
+//! numbers may be texts, since those of JSON have 53 bits (protobuf's JSON mapping).
+//!
+//! Source: <https://etcd.io/docs/v3.4/dev-guide/api_grpc_gateway/>.
+
+use std::{convert::Infallible, path::PathBuf};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
+use serde_json::json;
+use staunch_http::{Answer, AnswerLines, Client};
+use staunch_scope::{Context, Scope};
+
+use crate::{
+    ask::{self, ANSWER_MAX, ANSWER_TIME, AskError, shown},
+    reading::Secret,
+};
+
+/// A cluster, as one task asks it.
+pub(crate) struct Etcd {
+    scope: Scope<Infallible>,
+    servers: Vec<String>,
+    /// Which of them answered last.
+    at: usize,
+    ca: Option<PathBuf>,
+    /// Name, and where the password is.
+    login: Option<(String, PathBuf)>,
+    client: Option<Client>,
+    token: Option<Secret>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Header {
+    #[serde(default, deserialize_with = "int")]
+    pub(crate) revision: i64,
+}
+
+/// What is below a prefix.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Range {
+    pub(crate) header: Header,
+    #[serde(default)]
+    pub(crate) kvs: Vec<KeyValue>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct KeyValue {
+    #[serde(deserialize_with = "bytes")]
+    pub(crate) key: Vec<u8>,
+    #[serde(default, deserialize_with = "bytes")]
+    pub(crate) value: Vec<u8>,
+}
+
+/// What has changed.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Changes {
+    pub(crate) canceled: bool,
+    pub(crate) cancel_reason: String,
+    /// Not 0: what was asked for is older than all that is kept.
+    #[serde(deserialize_with = "int")]
+    pub(crate) compact_revision: i64,
+    pub(crate) events: Vec<Event>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Event {
+    #[serde(rename = "type", default)]
+    pub(crate) kind: EventKind,
+    pub(crate) kv: KeyValue,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(crate) enum EventKind {
+    /// The default of the message, which is left out.
+    #[default]
+    #[serde(rename = "PUT")]
+    Put,
+    #[serde(rename = "DELETE")]
+    Delete,
+}
+
+/// A part of an answer that goes on.
+#[derive(Deserialize)]
+struct Streamed<T> {
+    result: Option<T>,
+    error: Option<StreamedError>,
+}
+
+#[derive(Deserialize)]
+struct StreamedError {
+    #[serde(default)]
+    message: String,
+}
+
+/// A lease, and how many seconds it has left: none if there is no such lease.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Lease {
+    #[serde(rename = "ID", default, deserialize_with = "int")]
+    pub(crate) id: i64,
+    #[serde(rename = "TTL", default, deserialize_with = "int")]
+    pub(crate) ttl: i64,
+}
+
+#[derive(Deserialize)]
+struct Token {
+    token: String,
+}
+
+/// Changes below a prefix, as they come.
+pub(crate) struct Watch {
+    lines: AnswerLines,
+    url: String,
+}
+
+impl Etcd {
+    pub(crate) fn new(
+        scope: &Scope<Infallible>,
+        servers: &[String],
+        ca: Option<&PathBuf>,
+        login: Option<(&str, &PathBuf)>,
+    ) -> Etcd {
+        Etcd {
+            scope: scope.clone(),
+            servers: servers.to_vec(),
+            at: 0,
+            ca: ca.cloned(),
+            login: login.map(|(user, password)| (user.to_owned(), password.clone())),
+            client: None,
+            token: None,
+        }
+    }
+
+    /// What is below `prefix`, at most `limit` of it.
+    pub(crate) async fn range(&mut self, prefix: &str, limit: usize) -> Result<Range, AskError> {
+        let (key, end) = below(prefix);
+        let question = json!({ "key": key, "range_end": end, "limit": limit });
+        self.call("/v3/kv/range", &question).await
+    }
+
+    /// Changes below `prefix` from `revision` on.
+    pub(crate) async fn watch(&mut self, prefix: &str, revision: i64) -> Result<Watch, AskError> {
+        let (key, end) = below(prefix);
+        let create = json!({ "key": key, "range_end": end, "start_revision": revision });
+        let question = json!({ "create_request": create });
+        let answer = self.send("/v3/watch", &question, true).await?;
+        let url = answer.url().to_owned();
+        Ok(Watch { lines: answer.lines(ANSWER_MAX as usize), url })
+    }
+
+    /// A new lease of so many seconds.
+    pub(crate) async fn grant(&mut self, seconds: u64) -> Result<Lease, AskError> {
+        self.call("/v3/lease/grant", &json!({ "TTL": seconds })).await
+    }
+
+    /// Renews a lease.
+    pub(crate) async fn keep_alive(&mut self, lease: i64) -> Result<Lease, AskError> {
+        let url = format!("{}/v3/lease/keepalive", self.server());
+        let question = json!({ "ID": lease.to_string() });
+        let kept: Streamed<Lease> = self.call("/v3/lease/keepalive", &question).await?;
+        kept.or_nonsense(&url)
+    }
+
+    /// Ends a lease, and with it the keys that were put under it.
+    pub(crate) async fn revoke(&mut self, lease: i64) -> Result<(), AskError> {
+        let question = json!({ "ID": lease.to_string() });
+        self.call::<serde_json::Value>("/v3/lease/revoke", &question).await.map(drop)
+    }
+
+    /// Puts a value under a lease.
+    pub(crate) async fn put(&mut self, key: &str, value: &str, lease: i64) -> Result<(), AskError> {
+        let [key, value] = [key, value].map(|text| STANDARD.encode(text));
+        let question = json!({ "key": key, "value": value, "lease": lease.to_string() });
+        self.call::<serde_json::Value>("/v3/kv/put", &question).await.map(drop)
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &mut self,
+        path: &str,
+        question: &impl Serialize,
+    ) -> Result<T, AskError> {
+        let answer = self.send(path, question, false).await?;
+        Ok(answer.json(ANSWER_MAX).await?)
+    }
+
+    /// The answer of the first server that has one, from the one that answered last on; `is_endless` has
+    /// no time to end.
+    async fn send(
+        &mut self,
+        path: &str,
+        question: &impl Serialize,
+        is_endless: bool,
+    ) -> Result<Answer, AskError> {
+        // A token may be too old: one more try is with another one.
+        let mut tries = self.servers.len() + usize::from(self.token.is_some());
+        loop {
+            let error = match self.send_once(path, question, is_endless).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            tries = tries.saturating_sub(1);
+            if tries == 0 || Context::current().is_cancelled() {
+                return Err(error);
+            }
+            if self.token.take().is_none() {
+                self.at = (self.at + 1) % self.servers.len();
+            }
+        }
+    }
+
+    async fn send_once(
+        &mut self,
+        path: &str,
+        question: &impl Serialize,
+        is_endless: bool,
+    ) -> Result<Answer, AskError> {
+        let client = self.client()?;
+        let token = self.token(&client).await?;
+        let mut request = client.post(format!("{}{path}", self.server())).json(question);
+        if let Some(token) = token {
+            request = request.header("authorization", token.reveal());
+        }
+        if is_endless {
+            // The head comes at once; and whoever reads the rest sees to it that it goes on.
+            let asked = ask::send(request.timeout(std::time::Duration::MAX).max_body(u64::MAX));
+            let late = |_| {
+                let (url, reason) = (format!("{}{path}", self.server()), "no answer".to_owned());
+                AskError::Nonsense { url, reason }
+            };
+            return staunch_scope::timeout(ANSWER_TIME, asked).await.map_err(late)?;
+        }
+        ask::send(request).await
+    }
+
+    fn client(&mut self) -> Result<Client, AskError> {
+        if let Some(known) = &self.client {
+            return Ok(known.clone());
+        }
+        let client = ask::client(&self.scope, &self.servers, self.ca.as_ref())?;
+        Ok(self.client.insert(client).clone())
+    }
+
+    /// What tells who asks.
+    async fn token(&mut self, client: &Client) -> Result<Option<Secret>, AskError> {
+        if let (None, Some((name, password))) = (&self.token, &self.login) {
+            let password = Secret::read(&self.scope, password).await?;
+            let question = json!({ "name": name, "password": password.reveal() });
+            let url = format!("{}/v3/auth/authenticate", self.server());
+            let (_, Token { token }) = ask::json(client.post(url).json(&question)).await?;
+            self.token = Some(token.into());
+        }
+        Ok(self.token.clone())
+    }
+
+    fn server(&self) -> &str {
+        self.servers.get(self.at).map_or("", String::as_str)
+    }
+}
+
+impl Watch {
+    /// The next changes; none when it only says that it is there.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: no change is lost.
+    pub(crate) async fn next(&mut self) -> Result<Changes, AskError> {
+        let nonsense = |reason| AskError::Nonsense { url: self.url.clone(), reason };
+        let line = self.lines.next().await?;
+        let line = line.ok_or_else(|| nonsense("the watch has ended".to_owned()))?;
+        let told: Streamed<Changes> = serde_json::from_str(&line)
+            .map_err(|error| nonsense(format!("{error}: {}", shown(line.as_bytes()))))?;
+        told.or_nonsense(&self.url)
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+impl<T> Streamed<T> {
+    fn or_nonsense(self, url: &str) -> Result<T, AskError> {
+        let nonsense = |reason| AskError::Nonsense { url: url.to_owned(), reason };
+        match (self.result, self.error) {
+            (Some(result), _) => Ok(result),
+            (None, Some(error)) => Err(nonsense(shown(error.message.as_bytes()))),
+            (None, None) => Err(nonsense("neither a result nor an error".to_owned())),
+        }
+    }
+}
+
+/// The first key with `prefix`, and the first after all that have it, in base64.
+fn below(prefix: &str) -> (String, String) {
+    let mut end = prefix.as_bytes().to_vec();
+    // Of UTF-8 no byte is 0xff, so that there is always a next one.
+    if let Some(last) = end.last_mut() {
+        *last = last.saturating_add(1);
+    }
+    (STANDARD.encode(prefix), STANDARD.encode(end))
+}
+
+fn int<'d, D: Deserializer<'d>>(deserializer: D) -> Result<i64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Int {
+        Number(i64),
+        Text(String),
+    }
+    match Int::deserialize(deserializer)? {
+        Int::Number(number) => Ok(number),
+        Int::Text(text) => text.parse().map_err(serde::de::Error::custom),
+    }
+}
+
+fn bytes<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    STANDARD.decode(text).map_err(serde::de::Error::custom)
+}
