@@ -2,15 +2,18 @@
 //!
 //! Source: <https://developer.hashicorp.com/consul/api-docs>.
 
-use std::{convert::Infallible, path::PathBuf, time::Duration};
+#[cfg(feature = "discover")]
+mod health;
 
-use hyper::{HeaderMap, Method};
-use serde::{Deserialize, Serialize};
+use std::{convert::Infallible, path::PathBuf};
+
+use hyper::Method;
+use serde::Serialize;
 use staunch_http::{Client, ClientRequest};
 use staunch_scope::Scope;
 
 use crate::{
-    ask::{self, ANSWER_TIME, AskError},
+    ask::{self, AskError},
     reading::Secret,
 };
 
@@ -22,56 +25,6 @@ pub(crate) struct Consul {
     token_file: Option<PathBuf>,
     client: Option<Client>,
     token: Option<Secret>,
-}
-
-/// An instance that passes its checks.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(crate) struct Entry {
-    node: Node,
-    service: Instance,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Node {
-    #[serde(default)]
-    address: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Instance {
-    #[serde(default)]
-    address: String,
-    #[serde(default)]
-    port: u16,
-    #[serde(default)]
-    weights: Weights,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Weights {
-    passing: u32,
-}
-
-impl Default for Weights {
-    fn default() -> Weights {
-        Weights { passing: 1 }
-    }
-}
-
-impl Entry {
-    /// Where it is, as `host:port`, and its weight.
-    pub(crate) fn address(&self) -> (String, u32) {
-        let own = Some(self.service.address.as_str()).filter(|own| !own.is_empty());
-        let host = own.unwrap_or(&self.node.address); // as it is to be, when it has none of its own
-        let port = self.service.port;
-        let address =
-            if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-        (address, self.service.weights.passing)
-    }
 }
 
 impl Consul {
@@ -89,22 +42,6 @@ impl Consul {
             client: None,
             token: None,
         }
-    }
-
-    /// The instances of a service that pass their checks: at once if `index` is 0, else when they have
-    /// changed since, or after about `wait`. With the headers, which have the next index.
-    pub(crate) async fn healthy(
-        &mut self,
-        service: &str,
-        index: u64,
-        wait: Duration,
-    ) -> Result<(HeaderMap, Vec<Entry>), AskError> {
-        let seconds = wait.as_secs();
-        let path = format!("/v1/health/service/{service}?passing=1&index={index}&wait={seconds}s");
-        let request = self.request(Method::GET, &path).await?;
-        // Up to a sixteenth is added, so that not all come back at once.
-        let answered = ask::json(request.timeout(wait + wait / 16 + ANSWER_TIME)).await;
-        self.forget_on_failure(answered)
     }
 
     /// PUTs what has no answer.

@@ -3,14 +3,19 @@
 //!
 //! Source: <https://etcd.io/docs/v3.4/dev-guide/api_grpc_gateway/>.
 
+#[cfg(feature = "discover")]
+mod keys;
+
 use std::{convert::Infallible, path::PathBuf};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::json;
-use staunch_http::{Answer, AnswerLines, Client};
+use staunch_http::{Answer, Client};
 use staunch_scope::{Context, Scope};
 
+#[cfg(feature = "discover")]
+pub(crate) use self::keys::{Changes, EventKind, KeyValue, Watch};
 use crate::{
     ask::{self, ANSWER_MAX, ANSWER_TIME, AskError, shown},
     reading::Secret,
@@ -27,57 +32,6 @@ pub(crate) struct Etcd {
     login: Option<(String, PathBuf)>,
     client: Option<Client>,
     token: Option<Secret>,
-}
-
-#[derive(Debug, Deserialize)]
-pub(crate) struct Header {
-    #[serde(default, deserialize_with = "int")]
-    pub(crate) revision: i64,
-}
-
-/// What is below a prefix.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Range {
-    pub(crate) header: Header,
-    #[serde(default)]
-    pub(crate) kvs: Vec<KeyValue>,
-}
-
-#[derive(Debug, Deserialize)]
-pub(crate) struct KeyValue {
-    #[serde(deserialize_with = "bytes")]
-    pub(crate) key: Vec<u8>,
-    #[serde(default, deserialize_with = "bytes")]
-    pub(crate) value: Vec<u8>,
-}
-
-/// What has changed.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct Changes {
-    pub(crate) canceled: bool,
-    pub(crate) cancel_reason: String,
-    /// Not 0: what was asked for is older than all that is kept.
-    #[serde(deserialize_with = "int")]
-    pub(crate) compact_revision: i64,
-    pub(crate) events: Vec<Event>,
-}
-
-#[derive(Debug, Deserialize)]
-pub(crate) struct Event {
-    #[serde(rename = "type", default)]
-    pub(crate) kind: EventKind,
-    pub(crate) kv: KeyValue,
-}
-
-#[derive(Debug, Default, Deserialize)]
-pub(crate) enum EventKind {
-    /// The default of the message, which is left out.
-    #[default]
-    #[serde(rename = "PUT")]
-    Put,
-    #[serde(rename = "DELETE")]
-    Delete,
 }
 
 /// A part of an answer that goes on.
@@ -107,12 +61,6 @@ struct Token {
     token: String,
 }
 
-/// Changes below a prefix, as they come.
-pub(crate) struct Watch {
-    lines: AnswerLines,
-    url: String,
-}
-
 impl Etcd {
     pub(crate) fn new(
         scope: &Scope<Infallible>,
@@ -129,23 +77,6 @@ impl Etcd {
             client: None,
             token: None,
         }
-    }
-
-    /// What is below `prefix`, at most `limit` of it.
-    pub(crate) async fn range(&mut self, prefix: &str, limit: usize) -> Result<Range, AskError> {
-        let (key, end) = below(prefix);
-        let question = json!({ "key": key, "range_end": end, "limit": limit });
-        self.call("/v3/kv/range", &question).await
-    }
-
-    /// Changes below `prefix` from `revision` on.
-    pub(crate) async fn watch(&mut self, prefix: &str, revision: i64) -> Result<Watch, AskError> {
-        let (key, end) = below(prefix);
-        let create = json!({ "key": key, "range_end": end, "start_revision": revision });
-        let question = json!({ "create_request": create });
-        let answer = self.send("/v3/watch", &question, true).await?;
-        let url = answer.url().to_owned();
-        Ok(Watch { lines: answer.lines(ANSWER_MAX as usize), url })
     }
 
     /// A new lease of so many seconds.
@@ -257,25 +188,6 @@ impl Etcd {
     }
 }
 
-impl Watch {
-    /// The next changes; none when it only says that it is there.
-    ///
-    /// # Cancel safety
-    /// Cancel safe: no change is lost.
-    pub(crate) async fn next(&mut self) -> Result<Changes, AskError> {
-        let nonsense = |reason| AskError::Nonsense { url: self.url.clone(), reason };
-        let line = self.lines.next().await?;
-        let line = line.ok_or_else(|| nonsense("the watch has ended".to_owned()))?;
-        let told: Streamed<Changes> = serde_json::from_str(&line)
-            .map_err(|error| nonsense(format!("{error}: {}", shown(line.as_bytes()))))?;
-        told.or_nonsense(&self.url)
-    }
-
-    pub(crate) fn url(&self) -> &str {
-        &self.url
-    }
-}
-
 impl<T> Streamed<T> {
     fn or_nonsense(self, url: &str) -> Result<T, AskError> {
         let nonsense = |reason| AskError::Nonsense { url: url.to_owned(), reason };
@@ -285,16 +197,6 @@ impl<T> Streamed<T> {
             (None, None) => Err(nonsense("neither a result nor an error".to_owned())),
         }
     }
-}
-
-/// The first key with `prefix`, and the first after all that have it, in base64.
-fn below(prefix: &str) -> (String, String) {
-    let mut end = prefix.as_bytes().to_vec();
-    // Of UTF-8 no byte is 0xff, so that there is always a next one.
-    if let Some(last) = end.last_mut() {
-        *last = last.saturating_add(1);
-    }
-    (STANDARD.encode(prefix), STANDARD.encode(end))
 }
 
 fn int<'d, D: Deserializer<'d>>(deserializer: D) -> Result<i64, D::Error> {
@@ -308,9 +210,4 @@ fn int<'d, D: Deserializer<'d>>(deserializer: D) -> Result<i64, D::Error> {
         Int::Number(number) => Ok(number),
         Int::Text(text) => text.parse().map_err(serde::de::Error::custom),
     }
-}
-
-fn bytes<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    STANDARD.decode(text).map_err(serde::de::Error::custom)
 }
