@@ -1,7 +1,7 @@
 //! Asks servers whether they are well, beside the requests: on the runtime of the process, so that no
 //! core ever waits for it.
 
-use std::{convert::Infallible, io, pin::pin, sync::Arc};
+use std::{convert::Infallible, io, sync::Arc};
 
 use http_body_util::Empty;
 use hyper::{
@@ -10,12 +10,15 @@ use hyper::{
     header::{HOST, HeaderValue, USER_AGENT},
 };
 use hyper_util::rt::TokioIo;
-use staunch_config::{ActiveHealth, EndpointAddress};
+use staunch_config::{ActiveHealth, Endpoint, EndpointAddress};
 use staunch_net::{Connection, DialError, DialOptions, Dialer};
 use staunch_scope::{Context, ScopeBuilder, sleep, watch};
 use tokio::time::{Instant, timeout};
 
-use crate::plan::{Plan, ServerPlan, ServicePlan};
+use crate::{
+    children::Children,
+    plan::{Plan, ServerPlan, ServicePlan},
+};
 
 /// A server is not well.
 #[derive(Debug, thiserror::Error)]
@@ -32,50 +35,48 @@ enum Unwell {
     Request(io::Error),
 }
 
-/// Asks as long as the task is not asked to stop; a new plan is another set of servers to ask.
+/// Asks as long as the task is not asked to stop. A new plan is another set of servers to ask; those that
+/// stay are asked as before, however often plans change.
 pub(crate) async fn run(mut plans: watch::Receiver<Arc<Plan>>) {
-    loop {
-        let plan = plans.latest();
-        let mut checking = pin!(check_all(&plan));
-        tokio::select! {
-            biased;
-            changed = plans.changed() => if changed.is_err() { return },
-            () = &mut checking => return, // it never ends but when it is asked to
-        }
-    }
-}
-
-/// As many checks as there are servers, which the configuration bounds.
-async fn check_all(plan: &Plan) {
-    let checks = ScopeBuilder::<Infallible>::new(&Context::current()).max_children(usize::MAX).run(
-        async |scope| {
-            for service in &plan.services {
-                let Some(health) = &service.service.health else { continue };
-                for (endpoint, server) in service.service.endpoints.iter().zip(&service.servers) {
-                    let check = Check {
-                        health: health.clone(),
-                        address: endpoint.address.clone(),
-                        service: Arc::clone(service),
-                        server: Arc::clone(server),
-                    };
-                    scope.spawn_named("health check", async move {
-                        check.run().await;
-                        Ok(())
-                    });
+    let checks = ScopeBuilder::<Infallible>::new(&Context::current())
+        .max_children(usize::MAX) // as many as there are servers, which are bounded
+        .run(async |scope| {
+            let mut checks = Children::new();
+            loop {
+                let plan = plans.latest();
+                let wanted = plan.services.iter().flat_map(of_service);
+                checks.set(&scope, "health check", wanted, Check::run);
+                if plans.changed().await.is_err() {
+                    scope.stop();
+                    return Ok(());
                 }
             }
-            scope.context().cancelled().await;
-            Ok(())
-        },
-    );
+        });
     let _asked_to_stop = checks.await.result;
+}
+
+/// The checks of a service, each by the server it is for and how it is asked.
+fn of_service(service: &Arc<ServicePlan>) -> Vec<((usize, ActiveHealth), Check)> {
+    let Some(health) = &service.service.health else { return Vec::new() };
+    let servers = service.service.endpoints.iter().zip(&service.servers);
+    let check = |(endpoint, server): (&Endpoint, &Arc<ServerPlan>)| {
+        let check = Check {
+            health: health.clone(),
+            address: endpoint.address.clone(),
+            service: service.name,
+            server: Arc::clone(server),
+        };
+        // The check holds the server, so that no other one has its address as long as it runs.
+        ((Arc::as_ptr(server).addr(), health.clone()), check)
+    };
+    servers.map(check).collect()
 }
 
 /// The checks of one server.
 struct Check {
     health: ActiveHealth,
     address: EndpointAddress,
-    service: Arc<ServicePlan>,
+    service: &'static str,
     server: Arc<ServerPlan>,
 }
 
@@ -110,7 +111,7 @@ impl Check {
         if !self.server.health.set_down(is_down, Instant::now()) {
             return;
         }
-        let (service, server) = (self.service.name, self.server.name.as_str());
+        let (service, server) = (self.service, self.server.name.as_str());
         if let Some(why) = why {
             tracing::warn!(service, server, "is down: {why}");
         } else {

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     checks,
     core::{self, CoreState, Job, Share, Shared, Speaks},
+    discovery::{self, Discoveries},
     plan::Plan,
     remote, udp,
 };
@@ -62,6 +63,7 @@ struct Receiving {
 #[derive(Clone, Debug)]
 pub struct Control {
     plans: watch::Sender<Arc<Plan>>,
+    discoveries: Arc<Discoveries>,
 }
 
 /// How the connections of a listener are set up.
@@ -99,8 +101,9 @@ impl Gateway {
         cores: NonZeroUsize,
         grace: Duration,
     ) -> Result<Gateway, PolicyError> {
-        let plan = Arc::new(Plan::new(config, &Plan::default())?);
-        let control = Control { plans: watch::channel(plan).0 };
+        let discoveries = Arc::new(Discoveries::new(config));
+        let plan = Plan::new(config, &discoveries.now().1, &Plan::default())?;
+        let control = Control { plans: watch::channel(Arc::new(plan)).0, discoveries };
         Ok(Gateway { cores, grace, listeners: Vec::new(), datagrams: Vec::new(), control })
     }
 
@@ -235,6 +238,11 @@ impl Gateway {
             remote::keep_token_keys(plans).await;
             Ok(())
         });
+        let finding = control.clone();
+        scope.spawn_named("discoveries", async {
+            discovery::run(finding).await;
+            Ok(())
+        });
         if !datagrams.is_empty() {
             let plans = control.plans.subscribe();
             receive(scope, datagrams, plans, cores.get(), done);
@@ -297,16 +305,33 @@ impl Control {
         self.plans.with(Arc::clone)
     }
 
+    pub(crate) fn discoveries(&self) -> &Arc<Discoveries> {
+        &self.discoveries
+    }
+
     /// Has all cores work by `config`'s routes, services and policies from now on. Listeners,
     /// connections and requests in flight stay as they are, and so do the connections to servers that
-    /// both configurations have. Reads the files that policies name, and so blocks for a moment.
+    /// both configurations have. Servers that were found stay until their service has found others, or
+    /// is not to find any. Reads the files that policies name, and so blocks for a moment.
     ///
     /// # Errors
     /// When one of them cannot be used; nothing changes then.
     pub fn reload(&self, config: &Config) -> Result<(), PolicyError> {
-        let plan = Arc::new(Plan::new(config, &self.plan())?);
-        self.plans.modify(|now| *now = plan);
+        let plan = Arc::new(Plan::new(config, &self.discoveries.now().1, &self.plan())?);
+        self.plans.modify(|now| {
+            self.discoveries.want(config);
+            *now = plan;
+        });
+        self.publish(); // what was found meanwhile
         Ok(())
+    }
+
+    /// Makes a plan of what has been found by now. Who is later sees all that whoever was earlier saw.
+    pub(crate) fn publish(&self) {
+        self.plans.modify(|plan| {
+            let (config, found) = self.discoveries.now();
+            *plan = Arc::new(plan.with_found(&config, &found));
+        });
     }
 }
 

@@ -11,13 +11,16 @@
 //!    sending it once does; and only for a part of all requests.
 //! 3. A new configuration changes nothing for what has begun.
 //! 4. What a route asks of a request is decided before any of its body is read ([`staunch_policy`]).
-//! 5. A path is seen in one spelling by routes and servers, and nothing that could be read in two ways
+//! 5. Servers that come and go are taken up without touching what has not changed.
+//! 6. A path is seen in one spelling by routes and servers, and nothing that could be read in two ways
 //!    goes on.
 
 mod balance;
 mod checks;
+mod children;
 mod core;
 mod counts;
+mod discovery;
 mod fast;
 mod forward;
 mod gateway;

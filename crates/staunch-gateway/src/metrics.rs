@@ -9,6 +9,7 @@ use prometheus_client::{
     encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder},
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
 };
+use staunch_registry::Known;
 use tokio::time::Instant;
 
 use crate::{
@@ -26,7 +27,8 @@ impl Collector for Control {
         requests(&plan, &mut encoder)?;
         policies(&plan, &mut encoder)?;
         durations(&plan, &mut encoder)?;
-        servers(&plan, &mut encoder)
+        servers(&plan, &mut encoder)?;
+        discoveries(self, &mut encoder)
     }
 }
 
@@ -133,6 +135,50 @@ fn servers(plan: &Plan, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         up.encode(metric.encode_family(&labels(service, server))?)?;
     }
     Ok(())
+}
+
+/// One of the numbers of a discovery.
+type Measure = fn(&Known, Instant) -> f64;
+
+fn discoveries(control: &Control, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let statuses = control.discoveries().statuses();
+    let known = || statuses.iter().map(|(service, it)| (service.as_str(), it.source(), it.known()));
+    let mut metric = encoder.encode_descriptor(
+        "staunch_discovery_failures",
+        "Answers of a registry that did not come, or could not be used",
+        None,
+        MetricType::Counter,
+    )?;
+    for (service, source, known) in known() {
+        counter(&mut metric, &[("service", service), ("source", source)], known.failures)?;
+    }
+    let now = Instant::now();
+    let measures: [(&str, &str, Measure); 4] = [
+        ("staunch_discovery_servers", "Servers that are known of a service", |known, _| {
+            known.servers as f64
+        }),
+        ("staunch_discovery_unchanged_seconds", "Since when it is these; -1 before the first", {
+            |known, now| since(known.changed, now).unwrap_or(-1.0)
+        }),
+        ("staunch_discovery_answered_seconds", "Since the last answer; -1 before the first", {
+            |known, now| since(known.succeeded, now).unwrap_or(-1.0)
+        }),
+        ("staunch_discovery_lost_seconds", "Since when there is no answer; 0 while there is", {
+            |known, now| since(known.lost, now).unwrap_or(0.0)
+        }),
+    ];
+    for (name, help, measure) in measures {
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (service, source, known) in known() {
+            let measured = ConstGauge::new(measure(&known, now));
+            measured.encode(metric.encode_family(&[("service", service), ("source", source)])?)?;
+        }
+    }
+    Ok(())
+}
+
+fn since(then: Option<Instant>, now: Instant) -> Option<f64> {
+    then.map(|then| now.saturating_duration_since(then).as_secs_f64())
 }
 
 fn routes(plan: &Plan) -> impl Iterator<Item = (&str, RouteNumbers)> {

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::{
     balance::{EjectionLimits, Health},
     counts::{EndpointCounts, RouteCounts},
+    discovery::Found,
     forward::Budget,
     remote::TokenKeys,
     route::Table,
@@ -67,15 +68,12 @@ pub(crate) struct ServerPlan {
 }
 
 impl Plan {
-    /// The plan of a configuration; of the servers and routes that `before` has, it keeps what is known.
+    /// The plan of a configuration and the servers that were `found`; of the services, servers and routes
+    /// that `before` has, it keeps what is known.
     ///
     /// Reads the files that policies name, and so blocks for a moment.
-    pub(crate) fn new(config: &Config, before: &Plan) -> Result<Plan, PolicyError> {
-        let services: Vec<_> = config
-            .services
-            .iter()
-            .map(|service| Arc::new(ServicePlan::new(service, before.service(&service.name))))
-            .collect();
+    pub(crate) fn new(config: &Config, found: &Found, before: &Plan) -> Result<Plan, PolicyError> {
+        let services = before.services(config, found);
         let place = |name: &str| services.iter().position(|known| known.service.name == name);
         let mut token_keys = Vec::new();
         let routes = config.routes.iter().filter_map(|route| {
@@ -104,6 +102,28 @@ impl Plan {
         Ok(Plan { routes, tables, services, token_keys })
     }
 
+    /// This plan with the servers that were `found` since; `config` is what it was made of.
+    pub(crate) fn with_found(&self, config: &Config, found: &Found) -> Plan {
+        Plan {
+            routes: self.routes.clone(),
+            tables: self.tables.clone(),
+            services: self.services(config, found),
+            token_keys: self.token_keys.clone(),
+        }
+    }
+
+    /// The services of a configuration and the servers that were found, of which this plan knows some.
+    fn services(&self, config: &Config, found: &Found) -> Vec<Arc<ServicePlan>> {
+        let plan = |service: &Service| {
+            let (service, before) = (found.applied(service), self.service(&service.name));
+            match before.filter(|before| before.service == service) {
+                Some(same) => Arc::clone(same),
+                None => Arc::new(ServicePlan::new(service, before)),
+            }
+        };
+        config.services.iter().map(plan).collect()
+    }
+
     /// The routes of a listener.
     pub(crate) fn table(&self, listener: &str) -> Option<&Arc<Table>> {
         self.tables.get(listener)
@@ -129,21 +149,20 @@ fn policy(
 }
 
 impl ServicePlan {
-    fn new(service: &Service, before: Option<&Arc<ServicePlan>>) -> ServicePlan {
+    fn new(service: Service, before: Option<&Arc<ServicePlan>>) -> ServicePlan {
         let outliers = &service.outliers;
         let ejection = EjectionLimits {
             failures: u32::try_from(outliers.failures).unwrap_or(u32::MAX),
             ejection: outliers.ejection,
             slow_start: outliers.slow_start,
         };
-        let known = |name: &str| {
-            let servers = before.into_iter().flat_map(|before| &before.servers);
-            servers.clone().find(|server| server.name == name).cloned()
-        };
+        let servers = before.into_iter().flat_map(|before| &before.servers);
+        let known: HashMap<_, _> = servers.map(|server| (server.name.as_str(), server)).collect();
         let servers = service.endpoints.iter().map(|endpoint| {
             let name = endpoint.address.to_string();
             let new = |name| Arc::new(ServerPlan::new(name, &ejection, before.is_some()));
-            let server = known(&name).unwrap_or_else(|| new(name));
+            let server = known.get(name.as_str()).map(|known| Arc::clone(known));
+            let server = server.unwrap_or_else(|| new(name));
             if service.health.is_none() {
                 server.health.set_down(false, Instant::now()); // nobody asks any more
             }
@@ -156,7 +175,7 @@ impl ServicePlan {
             ejection,
             budget: Budget::new(service.retry.budget),
             ejecting: Mutex::new(()),
-            service: service.clone(),
+            service,
         }
     }
 
@@ -204,4 +223,62 @@ fn interned(name: &str) -> &'static str {
     let name: &'static str = Box::leak(name.into());
     names.push(name);
     name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(of_found: &str) -> Config {
+        let text = format!(
+            "[[listener]]\nname='a'\nprotocol='tcp'\nlisten='127.0.0.1:1'\nservice='found'\n\
+             [[listener]]\nname='b'\nprotocol='tcp'\nlisten='127.0.0.1:2'\nservice='other'\n\
+             [[service]]\nname='found'\n{of_found}\n\
+             [[service]]\nname='other'\nendpoints=['o:1', 'o:2']\n"
+        );
+        Config::parse("t", &text).unwrap_or_else(|errors| panic!("{errors:#}"))
+    }
+
+    fn planned(config: &Config, found: &Found, before: &Plan) -> Plan {
+        Plan::new(config, found, before).unwrap()
+    }
+
+    #[track_caller]
+    fn check(plan: &Plan, servers: &[&str]) {
+        let found = plan.service("found").unwrap();
+        let names: Vec<_> = found.servers.iter().map(|it| it.name.as_str()).collect();
+        assert_eq!(names, servers);
+        let addresses = found.service.endpoints.iter().map(|it| it.address.to_string());
+        assert_eq!(addresses.collect::<Vec<_>>(), servers, "both in the same order");
+    }
+
+    #[test]
+    fn servers_that_are_found_take_the_place_of_those_that_are_written() {
+        let written = config("endpoints=['w:1']\ndiscovery={ file='f' }");
+        let first = planned(&written, &Found::default(), &Plan::default());
+        check(&first, &["w:1"]);
+        let found = Found::of("found", &["a:1", "b:1"]);
+        let second = first.with_found(&written, &found);
+        check(&second, &["a:1", "b:1"]);
+        let none = second.with_found(&written, &Found::of("found", &[]));
+        check(&none, &[]);
+        let no_longer = config("endpoints=['w:1']");
+        check(&planned(&no_longer, &found, &second), &["w:1"]);
+        let nobody = config("discovery={ file='f' }");
+        check(&planned(&nobody, &Found::default(), &Plan::default()), &[]);
+    }
+
+    #[test]
+    fn what_has_not_changed_is_the_same_in_the_next_plan() {
+        let written = config("discovery={ file='f' }");
+        let first = planned(&written, &Found::of("found", &["a:1", "b:1"]), &Plan::default());
+        let second = planned(&written, &Found::of("found", &["b:1", "c:1"]), &first);
+        let of = |plan: &Plan, service: &str| Arc::clone(plan.service(service).unwrap());
+        assert!(Arc::ptr_eq(&of(&first, "other"), &of(&second, "other")), "nobody touches it");
+        let (before, after) = (of(&first, "found"), of(&second, "found"));
+        assert!(!Arc::ptr_eq(&before, &after));
+        assert!(Arc::ptr_eq(&before.servers[1], &after.servers[0]), "its health and counts");
+        let third = planned(&written, &Found::of("found", &["b:1", "c:1"]), &second);
+        assert!(Arc::ptr_eq(&after, &of(&third, "found")));
+    }
 }

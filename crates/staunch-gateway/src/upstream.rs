@@ -1,14 +1,13 @@
 //! A service as one core uses it: a pool for each of its servers, and who is next.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
+use hyper::StatusCode;
 use staunch_config::{Endpoint, EndpointAddress, Service, UpstreamProtocol};
 use staunch_net::{DialError, DialOptions, Dialer, Limits};
 use staunch_pool::{Http, HttpOptions, HttpProtocol, Pool, PoolOptions, PoolOptionsError};
 use staunch_scope::{Context, Scope};
 use tokio::time::Instant;
-
-use hyper::StatusCode;
 
 use crate::{
     balance::{Balancer, Candidate, InFlight, Load},
@@ -61,8 +60,10 @@ impl Upstream {
             || Arc::new(Dialer::watched(scope, dial_options(service), stalls_only(service))),
             |before| Arc::clone(&before.dialer),
         );
+        let known = before.into_iter().flat_map(|before| &before.servers);
+        let known: HashMap<_, _> = known.map(|server| (&server.endpoint.address, server)).collect();
         let servers = service.endpoints.iter().zip(&plan.servers).map(|(endpoint, shared)| {
-            let known = before.and_then(|before| before.server(&endpoint.address));
+            let known = known.get(&endpoint.address);
             let (pool, direct, load) = if let Some(known) = known {
                 (known.pool.clone(), known.direct.clone(), Arc::clone(&known.load))
             } else {
@@ -88,10 +89,6 @@ impl Upstream {
             balancer: Balancer::new(service.balance, core),
             dialer,
         })
-    }
-
-    fn server(&self, address: &EndpointAddress) -> Option<&Server> {
-        self.servers.iter().find(|server| server.endpoint.address == *address)
     }
 
     /// The next server, and its index; other than those of `tried`, if there is another.

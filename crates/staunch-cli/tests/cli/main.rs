@@ -9,6 +9,7 @@ mod abuse;
 mod bodies;
 mod client;
 mod demo;
+mod discovery;
 mod doctor;
 mod drain;
 mod ending;

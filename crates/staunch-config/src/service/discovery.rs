@@ -13,7 +13,7 @@ use crate::reader::Section;
 use crate::reader::kinds::{Parsed, choice, duration, list_of, path, text};
 
 /// Who tells which servers a service has, while the program runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Discovery {
     /// Who is asked.
     pub source: DiscoverySource,
@@ -23,7 +23,7 @@ pub struct Discovery {
 }
 
 /// Who is asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum DiscoverySource {
     /// A file.
     File(FileDiscovery),
@@ -36,7 +36,7 @@ pub enum DiscoverySource {
 }
 
 /// What is done with an answer that names no server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OnEmpty {
     /// The servers that were known stay.
     Keep,
@@ -45,7 +45,7 @@ pub enum OnEmpty {
 }
 
 /// A file with a server on each line.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FileDiscovery {
     /// Where it is.
     pub path: PathBuf,
@@ -54,7 +54,7 @@ pub struct FileDiscovery {
 }
 
 /// What a name server says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DnsDiscovery {
     /// What is looked up.
     pub name: DnsName,
@@ -67,7 +67,7 @@ pub struct DnsDiscovery {
 }
 
 /// What is looked up.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum DnsName {
     /// Addresses (A and AAAA), each with this port.
     Addresses {
@@ -81,7 +81,7 @@ pub enum DnsName {
 }
 
 /// The values of the keys below a prefix.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EtcdDiscovery {
     /// Members of the cluster, such as `http://10.0.0.5:2379`; asked in turn until one answers.
     pub servers: Vec<String>,
@@ -94,7 +94,7 @@ pub struct EtcdDiscovery {
 }
 
 /// Who asks etcd.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EtcdLogin {
     /// The name.
     pub user: String,
@@ -103,7 +103,7 @@ pub struct EtcdLogin {
 }
 
 /// The instances of a service that pass their checks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ConsulDiscovery {
     /// An agent, such as `http://127.0.0.1:8500`.
     pub server: String,

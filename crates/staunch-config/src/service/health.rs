@@ -8,7 +8,7 @@ use crate::reader::kinds::{count, duration, text, whole};
 use crate::route::PathPattern;
 
 /// A server is asked now and then whether it is well.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ActiveHealth {
     /// What is asked for, by GET: 200 to 399 is well. Without it, that it can be connected with is all
     /// that is asked.
@@ -24,7 +24,7 @@ pub struct ActiveHealth {
 }
 
 /// A server whose requests fail is left out for a while.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Outliers {
     /// After how many failures in a row: no answer, or 502, 503 or 504. \[5\] 0 is never.
     pub failures: usize,
