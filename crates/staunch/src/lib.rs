@@ -29,6 +29,7 @@
 //! | bounded channels, and to find waits that nobody can end | [`channel`] |
 //! | sockets within limits, that stall nobody | [`net`], [`net::Listener`], [`net::UdpServer`] |
 //! | connections to lease, and to know who has them | [`pool`], [`pool::Pool`] |
+//! | to be found by those who look for servers | `registry::register` (feature `registry`) |
 //! | to take on less before memory or fds run out | `guard::Guard` (feature `guard`) |
 //! | to be told of a leak, with its line | [`patrol`](patrol()) |
 //! | … and its cause and fix, by the rules of `staunch doctor` | `findings::watch` (feature `findings`) |
@@ -40,7 +41,7 @@
 //! `http`: a server for HTTP/1.1 and HTTP/2, `http::Server`, on which an axum router runs; and a
 //! manager for [`pool`]. `http-client`: `http::Client`. `websocket`: `http::WebSocket`. `findings`:
 //! `findings::watch`. `guard`: `guard::Guard`, with `http` also `guard::Shed`; `jemalloc`: `guard::Jemalloc`. `postgres`, `redis`,
-//! `tcp`: managers too. `testing`: the test helpers; switch it on in `[dev-dependencies]` only.
+//! `tcp`: managers too. `registry`: `registry::register`. `testing`: the test helpers; switch it on in `[dev-dependencies]` only.
 
 #[cfg(feature = "findings")]
 pub use staunch_findings as findings;
@@ -51,6 +52,8 @@ pub use staunch_http as http;
 pub use staunch_ledger as ledger;
 pub use staunch_net as net;
 pub use staunch_pool as pool;
+#[cfg(feature = "registry")]
+pub use staunch_registry as registry;
 
 pub use staunch_ledger::{Account, Kind, Ledger, Obligation};
 pub use staunch_scope::{
