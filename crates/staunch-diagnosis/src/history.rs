@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use crate::{Snapshot, Tasks};
+use crate::{Heap, Snapshot, Tasks};
 
 /// Slopes and pairs of looks are as sure with these as with any more.
 const LOOKS_MAX: usize = 128;
@@ -108,7 +108,8 @@ impl Snapshot {
         let groups = self.tasks.iter().flat_map(|tasks| &tasks.groups);
         let tasks: usize = groups.map(|group| 1 + group.members.len()).sum();
         let sockets = self.sockets.as_ref().map_or(0, Vec::len);
-        let heap = self.heap.as_ref().map_or(0, |heap| heap.sites.len() + heap.classes.len());
+        let heap = |heap: &Heap| heap.sites.len() + heap.classes.len() + heap.samples.len();
+        let heap = self.heap.as_ref().map_or(0, heap);
         tasks + sockets + heap + self.entries.as_ref().map_or(0, Vec::len)
     }
 }
@@ -116,7 +117,7 @@ impl Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ClassCount, FdCount, Finding, Heap, Options, ThreadCount, diagnose};
+    use crate::{ClassCount, FdCount, Finding, Options, ThreadCount, diagnose};
 
     /// Looks every 5 s, at each of which one more descriptor is open.
     fn growing(looks: u64) -> History {

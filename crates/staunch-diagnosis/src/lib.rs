@@ -35,6 +35,6 @@ pub use options::Options;
 pub use rules::diagnose;
 pub use snapshot::{
     ClassCount, EntryGroup, FdCount, Frame, Heap, HeapSite, Limits, Member, Monitor, Pointer,
-    Runtime, Snapshot, Socket, SocketState, State, TaskGroup, Tasks, ThreadCount, Waiting,
+    Runtime, Sampled, Snapshot, Socket, SocketState, State, TaskGroup, Tasks, ThreadCount, Waiting,
 };
 pub use stack::is_standard;

@@ -5,8 +5,9 @@
 //! somebody keeps them. If entries of a map or another container became more by about as many, that
 //! is who.
 //!
-//! **Cannot**: know the traffic, nor the line: a histogram knows neither. A cache that fills up to its
-//! bound looks the same until it has reached it. So it is a warning.
+//! **Cannot**: know the traffic, nor the line: a histogram knows neither, and the line is there only with a
+//! recording (`recorded.rs`). A cache that fills up to its bound looks the same until it has reached it. So
+//! it is a warning.
 //!
 //! One finding for all classes that grow alike: a session and its name are one leak. Its line is that
 //! of the class that grew most.
@@ -16,6 +17,7 @@ use crate::{
     trend::{Reading, Trend},
 };
 
+use super::recorded::Recorded;
 use super::threads::is_own;
 
 const RULE: &str = "cache-without-expiry";
@@ -47,7 +49,7 @@ struct Growing<'a> {
     more: u64,
 }
 
-pub(super) fn find(history: &History) -> Vec<Finding> {
+pub(super) fn find(history: &History, recorded: Recorded<'_>) -> Vec<Finding> {
     let mut growing = growing(history);
     growing.sort_by(|a, b| b.more.cmp(&a.more).then_with(|| a.class.name.cmp(&b.class.name)));
     let (own, others): (Vec<_>, Vec<_>) = growing.iter().partition(|it| is_suspect(&it.class.name));
@@ -56,7 +58,11 @@ pub(super) fn find(history: &History) -> Vec<Finding> {
     for it in own {
         if !told.iter().any(|more| is_alike(it.more, *more)) {
             told.push(it.more);
-            findings.push(finding(it, &others, &growing));
+            let mut found = finding(it, &others, &growing);
+            if let Some(origin) = recorded.line_of_class(&it.class.name) {
+                origin.name(&mut found);
+            }
+            findings.push(found);
         }
     }
     findings
@@ -174,11 +180,15 @@ mod tests {
         history
     }
 
+    fn found(history: &History) -> Vec<Finding> {
+        find(history, Recorded::of(history))
+    }
+
     const NODE: &str = "java.util.concurrent.ConcurrentHashMap$Node";
 
     #[test]
     fn a_class_is_named_with_what_keeps_it() {
-        let findings = find(&history(&[
+        let findings = found(&history(&[
             &[("Sessions$Session", 40), (NODE, 1800), ("byte[]", 9000)],
             &[("Sessions$Session", 1040), ("Sessions$Key", 1000), (NODE, 2810), ("byte[]", 9900)],
         ]));
@@ -204,7 +214,7 @@ mod tests {
             &[&[("A", 1000)]],
             &[&[("int[]", 300), ("A[]", 10)], &[("int[]", 1000), ("A[]", 800)]],
         ] {
-            assert!(find(&history(looks)).is_empty(), "{looks:?}");
+            assert!(found(&history(looks)).is_empty(), "{looks:?}");
         }
     }
 }

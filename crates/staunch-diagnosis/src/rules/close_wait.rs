@@ -7,7 +7,8 @@
 //!
 //! **Cannot**: tell a forgotten socket from one whose program is still at work on a last answer, which
 //! is allowed. So it asks for [`AGE_MIN`], or for several that stay while others join them. It does
-//! not know the line: that is what goroutines, threads or the ledger of the same process are for.
+//! not know the line: that is what goroutines, threads or the ledger of the same process are for, or a
+//! recording of a JVM (`recorded.rs`).
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -15,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use super::recorded::{Made, Recorded};
 use crate::{
     Cause, Confidence, Finding, Fix, History, Instant, Kind, Limits, Severity, Socket, SocketState,
     trend::{Reading, Trend},
@@ -37,7 +39,7 @@ enum Side {
 
 /// `held` is how many threads stand still by another finding: clients that gave up waiting for those
 /// are a consequence, and no leak of their own.
-pub(super) fn find(history: &History, held: u64) -> Vec<Finding> {
+pub(super) fn find(history: &History, held: u64, recorded: Recorded<'_>) -> Vec<Finding> {
     let Some(last) = history.last() else { return Vec::new() };
     let mut groups = BTreeMap::<Side, Vec<&Socket>>::new();
     for socket in forgotten(last) {
@@ -49,7 +51,16 @@ pub(super) fn find(history: &History, held: u64) -> Vec<Finding> {
         matches!(side, Side::Accepted(_)) && sockets.len() as u64 <= held
     };
     let groups = groups.into_iter().filter(|(side, sockets)| !is_consequence(side, sockets));
-    groups.filter_map(|(side, sockets)| finding(history, side, &sockets)).collect()
+    let find = |(side, sockets): (Side, Vec<&Socket>)| {
+        let mut found = finding(history, side, &sockets)?;
+        let made = match side {
+            Side::Accepted(_) => Made::Accepted,
+            Side::Opened(_) => Made::Connection,
+        };
+        recorded.name(&mut found, made);
+        Some(found)
+    };
+    groups.filter_map(find).collect()
 }
 
 fn forgotten(instant: &Instant) -> impl Iterator<Item = &Socket> {
@@ -206,14 +217,18 @@ mod tests {
     }
 
     fn find_all(history: &History) -> Vec<Finding> {
-        find(history, 0)
+        find_beside(history, 0)
+    }
+
+    fn find_beside(history: &History, held: u64) -> Vec<Finding> {
+        find(history, held, Recorded::of(history))
     }
 
     #[test]
     fn clients_of_threads_that_stand_still_are_their_consequence() {
         let history = history(&[&[1, 2, 3], &[1, 2, 3, 4, 5]]);
-        assert_eq!(find(&history, 4).len(), 1);
-        assert!(find(&history, 5).is_empty());
+        assert_eq!(find_beside(&history, 4).len(), 1);
+        assert!(find_beside(&history, 5).is_empty());
     }
 
     #[test]

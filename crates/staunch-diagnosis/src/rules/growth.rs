@@ -5,10 +5,11 @@
 //!
 //! **Cannot**: know the traffic. A service whose load rises for as long as it is watched looks the same: so a
 //! finding is a warning, until the forecast says that the limit is near. Sockets in CLOSE_WAIT are the matter of
-//! `close-wait`, which knows more of them.
+//! `close-wait`, which knows more of them. The line is there with a recording of a JVM (`recorded.rs`).
 
 use std::{collections::BTreeMap, time::Duration};
 
+use super::recorded::{Made, Recorded};
 use crate::{
     Cause, Confidence, Finding, Fix, History, Kind, Runtime, Severity, Snapshot, SocketState,
     trend::{Reading, Trend},
@@ -62,8 +63,8 @@ const SUBJECTS: [Subject; 2] = [
     },
 ];
 
-pub(super) fn find(history: &History) -> Vec<Finding> {
-    SUBJECTS.iter().flat_map(|subject| subject.find(history)).collect()
+pub(super) fn find(history: &History, recorded: Recorded<'_>) -> Vec<Finding> {
+    SUBJECTS.iter().flat_map(|subject| subject.find(history, recorded)).collect()
 }
 
 /// By kind, without sockets that `close-wait` speaks of.
@@ -86,10 +87,29 @@ fn threads(snapshot: &Snapshot) -> BTreeMap<String, u64> {
 }
 
 impl Subject {
-    fn find(&self, history: &History) -> Vec<Finding> {
+    fn find(&self, history: &History, recorded: Recorded<'_>) -> Vec<Finding> {
         let Some(last) = history.last() else { return Vec::new() };
         let names = (self.counts)(&last.snapshot).into_keys();
-        names.filter_map(|name| self.finding(history, &name)).collect()
+        let find = |name: String| {
+            let mut found = self.finding(history, &name)?;
+            if let Some(made) = self.made(&name) {
+                recorded.name(&mut found, made);
+            }
+            Some(found)
+        };
+        names.filter_map(find).collect()
+    }
+
+    /// What a recording has to look for.
+    fn made(&self, name: &str) -> Option<Made> {
+        Some(match (self.kind, name) {
+            (Kind::Thread, _) => Made::Thread,
+            (_, "socket") => Made::Connection,
+            (_, "file" | "deleted file") => Made::File,
+            (_, "pipe") => Made::Pipe,
+            (_, "epoll" | "eventfd") => Made::Selector,
+            _ => return None,
+        })
     }
 
     fn finding(&self, history: &History, name: &str) -> Option<Finding> {
@@ -171,9 +191,13 @@ mod tests {
         history
     }
 
+    fn found(history: &History) -> Vec<Finding> {
+        find(history, Recorded::of(history))
+    }
+
     #[test]
     fn what_grows_all_the_time_is_found_with_the_time_left() {
-        let findings = find(&history(&[10, 20, 30, 40, 50, 60]));
+        let findings = found(&history(&[10, 20, 30, 40, 50, 60]));
         let rules: Vec<_> = findings.iter().map(|finding| finding.rule).collect();
         assert_eq!(rules, ["fd-growth", "thread-growth"]);
         assert_eq!(findings[0].severity, Severity::Leak);
@@ -190,7 +214,7 @@ mod tests {
             &[10, 30, 50, 70],
             &[10, 11, 12, 13, 14, 15],
         ] {
-            assert!(find(&history(counts)).is_empty(), "{counts:?}");
+            assert!(found(&history(counts)).is_empty(), "{counts:?}");
         }
     }
 }

@@ -14,6 +14,7 @@ mod growth;
 mod heap_growth;
 mod http_client;
 mod pile;
+mod recorded;
 mod retained;
 #[cfg(test)]
 mod testing;
@@ -24,6 +25,7 @@ use std::time::Duration;
 use crate::{Finding, History, Options, Runtime, Tasks};
 
 use defect::Defect;
+use recorded::Recorded;
 use retained::Retained;
 
 /// Everything that the rules find in `history`, surest first.
@@ -40,12 +42,13 @@ pub fn diagnose(history: &History, options: &Options) -> Vec<Finding> {
     fuse::add(&mut findings, &goroutines(history, &retained));
     fuse::add(&mut findings, &heap_growth::find(history, &retained));
     fuse::add(&mut findings, &allocation::find(history));
-    let threads = threads::find(history);
+    let recorded = Recorded::of(history);
+    let threads = threads::find(history, recorded);
     findings.extend(threads.findings);
-    let sockets = close_wait::find(history, threads.held);
-    let counts = sockets.into_iter().chain(growth::find(history));
+    let sockets = close_wait::find(history, threads.held, recorded);
+    let counts = sockets.into_iter().chain(growth::find(history, recorded));
     fuse::add_counts(&mut findings, counts.collect());
-    findings.extend(classes::find(history));
+    findings.extend(classes::find(history, recorded));
     findings.extend(entries::find(history));
     findings.retain(|finding| finding.confidence.value() >= options.confidence_min);
     findings.sort_by(|a, b| {

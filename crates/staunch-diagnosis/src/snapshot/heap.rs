@@ -13,6 +13,8 @@ pub struct Heap {
     pub classes: Vec<ClassCount>,
     /// The mean number of bytes between two samples; `None` if everything was counted.
     pub sampled_every: Option<u64>,
+    /// What a recording has sampled of allocations since the first look; empty without one.
+    pub samples: Vec<Sampled>,
 }
 
 /// What one line allocated.
@@ -39,4 +41,17 @@ pub struct ClassCount {
     pub instances: u64,
     /// Their bytes, without what they refer to.
     pub bytes: u64,
+}
+
+/// Objects of one class that were allocated by one stack, as far as a recording has sampled them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sampled {
+    /// Their class, as a programmer writes it.
+    pub class: String,
+    /// Where they were allocated, innermost call first.
+    pub frames: Arc<[Frame]>,
+    /// How many were seen to be allocated, whatever became of them.
+    pub allocated: u64,
+    /// How many were allocated while it recorded and are live.
+    pub live: u64,
 }

@@ -11,7 +11,7 @@ mod sockets;
 mod tasks;
 
 pub use entries::EntryGroup;
-pub use heap::{ClassCount, Heap, HeapSite};
+pub use heap::{ClassCount, Heap, HeapSite, Sampled};
 pub use monitor::Monitor;
 pub use sockets::{FdCount, Socket, SocketState};
 pub use tasks::{Frame, Member, Pointer, Runtime, State, TaskGroup, Tasks, Waiting};

@@ -4,14 +4,18 @@
 //! **Proves**: what `rules/growth.rs` proves of names; and that they are of so many pools, for each
 //! pool's idle threads wait for a queue of their own.
 //!
-//! **Cannot**: say who made a pool unless a look has seen it at work: an idle thread's stack begins in
-//! `ThreadPoolExecutor`. Then the line is missing.
+//! **Cannot**: say who made a pool unless a look has seen it at work, or a recording: an idle thread's stack
+//! begins in `ThreadPoolExecutor`. Then the line is missing.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::{
     Cause, Confidence, Finding, Fix, Frame, History, Kind, Monitor, Place, Severity, Tasks,
-    rules::growth::steady, trend::Reading,
+    rules::{
+        growth::steady,
+        recorded::{Made, Recorded},
+    },
+    trend::Reading,
 };
 
 use super::{Explained, members, name, stack, tasks};
@@ -21,11 +25,19 @@ const RULE: &str = "thread-growth";
 /// Pools of so few threads, and so many of them, are made by request.
 const POOLS_MIN: usize = 5;
 
-pub(super) fn find(history: &History, explained: &Explained) -> Vec<Finding> {
+pub(super) fn find(
+    history: &History,
+    explained: &Explained,
+    recorded: Recorded<'_>,
+) -> Vec<Finding> {
     let Some(last) = tasks(history) else { return Vec::new() };
     let names: BTreeSet<&str> = last.groups.iter().map(name).collect();
     let open = names.into_iter().filter(|it| !is_explained(last, it, explained));
-    open.filter_map(|name| finding(history, last, name)).collect()
+    let mut findings: Vec<_> = open.filter_map(|name| finding(history, last, name)).collect();
+    for finding in &mut findings {
+        recorded.name(finding, Made::Thread);
+    }
+    findings
 }
 
 /// Whether half of a name's threads are part of a finding already.

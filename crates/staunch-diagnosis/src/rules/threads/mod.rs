@@ -21,9 +21,11 @@ use std::collections::HashSet;
 
 use crate::{Finding, History, Member, Runtime, SocketState, TaskGroup, Tasks};
 
+use super::recorded::Recorded;
+
 use site::Site;
 
-pub(super) use stack::is_own;
+pub(super) use stack::{is_own, own_call};
 
 /// What is found of threads.
 #[derive(Debug, Default)]
@@ -33,7 +35,7 @@ pub(super) struct Threads {
     pub(super) held: u64,
 }
 
-pub(super) fn find(history: &History) -> Threads {
+pub(super) fn find(history: &History, recorded: Recorded<'_>) -> Threads {
     let Some(last) = tasks(history) else { return Threads::default() };
     let (mut findings, mut explained) = deadlock::find(history, last);
     let sites = site::sites(history, &explained);
@@ -48,7 +50,7 @@ pub(super) fn find(history: &History) -> Threads {
     for finding in &mut findings {
         finding.evidence.extend(given_up(history));
     }
-    findings.extend(growth::find(history, &explained));
+    findings.extend(growth::find(history, &explained, recorded));
     Threads { findings, held: explained.len() as u64 }
 }
 

@@ -3,7 +3,7 @@
 use crate::{Frame, Place, TaskGroup};
 
 /// The innermost call of the program itself: the line to look at.
-pub(super) fn own_call(frames: &[Frame]) -> Option<&Frame> {
+pub(in crate::rules) fn own_call(frames: &[Frame]) -> Option<&Frame> {
     frames.iter().find(|frame| frame.line > 0 && is_own(&frame.function))
 }
 

@@ -38,7 +38,7 @@ fn history(looks: Vec<Vec<TaskGroup>>) -> History {
 }
 
 fn found(history: &History) -> Vec<Finding> {
-    find(history).findings
+    find(history, Recorded::of(history)).findings
 }
 
 fn rules(history: &History) -> Vec<&'static str> {

@@ -84,7 +84,7 @@ fn heap(profile: &Profile) -> Result<Heap, ProfileError> {
     });
     let sites = sites.collect::<Result<_, _>>()?;
     let sampled_every = u64::try_from(profile.period).ok().filter(|period| *period > 1);
-    Ok(Heap { sites, classes: Vec::new(), sampled_every })
+    Ok(Heap { sites, sampled_every, ..Heap::default() })
 }
 
 /// Reads a profile of goroutines, or of leaked ones (`goroutineleak`), of at most `limit` bytes. It

@@ -117,7 +117,7 @@ pub fn read_heap_text(reader: impl BufRead, limit: u64) -> Result<Heap, TextProf
             allocated_bytes: allocated.1,
         });
     }
-    Ok(Heap { sites, classes: Vec::new(), sampled_every })
+    Ok(Heap { sites, sampled_every, ..Heap::default() })
 }
 
 /// Objects and bytes, live and ever: `1: 1024 [2: 2048]`.

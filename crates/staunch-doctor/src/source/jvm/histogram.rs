@@ -61,7 +61,7 @@ pub fn read_class_histogram(reader: impl BufRead) -> Result<Heap, TextError> {
     if classes.is_empty() {
         return Err(lines.nothing());
     }
-    Ok(Heap { sites: Vec::new(), classes, sampled_every: None })
+    Ok(Heap { classes, ..Heap::default() })
 }
 
 /// `1: 9626 447048 [B (java.base@17.0.15)`
