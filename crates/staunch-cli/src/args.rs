@@ -67,6 +67,11 @@ pub(crate) struct Doctor {
     /// together.
     #[arg(long, value_name = "PID|NAME")]
     pub(crate) pid: Vec<String>,
+    /// Has a JVM record where it allocates what stays, by JDK Flight Recorder, as long as it is watched:
+    /// its leaks get the line. Costs it a stack trace now and then, and a file in the temporary folder,
+    /// which is deleted.
+    #[arg(long, requires = "pid")]
+    pub(crate) record: bool,
     /// How long to watch what runs.
     #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = time)]
     pub(crate) period: Duration,

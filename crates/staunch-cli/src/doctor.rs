@@ -74,6 +74,7 @@ fn plan(args: &Doctor) -> anyhow::Result<Plan> {
         period: args.period,
         every: args.every,
         headers: args.header.clone(),
+        records: args.record,
     })
 }
 

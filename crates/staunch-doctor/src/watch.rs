@@ -11,7 +11,10 @@
 mod order;
 mod saved;
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use staunch_diagnosis::{History, Snapshot, Tasks};
 use staunch_http::{Client, ClientOptions, ClientOptionsError};
@@ -20,9 +23,10 @@ use tokio::time::Instant;
 
 use crate::{
     source::{
+        Look,
         file::SavedError,
         process::{ProcessSource, ProcessSourceError},
-        remote::{DOCUMENT_BYTES_MAX, Depth, Remote, RemoteError},
+        remote::{DOCUMENT_BYTES_MAX, Remote, RemoteError},
     },
     target::Target,
 };
@@ -38,6 +42,8 @@ pub struct Plan {
     pub every: Duration,
     /// Headers of each request, such as `Authorization`.
     pub headers: Vec<(String, String)>,
+    /// Whether JVMs record where they allocate what stays, while they are watched.
+    pub records: bool,
 }
 
 /// How far a watch has come.
@@ -90,38 +96,49 @@ pub enum ExamineError {
 
 /// Something that can be looked at again.
 enum Source {
-    Remote(Remote),
-    /// A process, which is looked at where that may block; `None` while, and if it was given up.
-    Process(Option<ProcessSource>, Scope<BoxError>),
+    Remote(Box<Remote>),
+    /// A process, which is looked at where that may block. Who gives up waiting for a look leaves it to its
+    /// thread: the next one waits until it has ended.
+    Process(Arc<Mutex<ProcessSource>>, Scope<BoxError>),
 }
 
 impl Source {
-    async fn look(&mut self, at: Duration, depth: Depth) -> Result<Snapshot, ExamineError> {
+    async fn look(&mut self, at: Duration, turn: Look) -> Result<Snapshot, ExamineError> {
         match self {
-            Source::Remote(remote) => Ok(remote.look(depth).await?),
+            Source::Remote(remote) => Ok(remote.look(turn).await?),
             Source::Process(process, scope) => {
-                let Some(mut source) = process.take() else { return Ok(Snapshot::default()) };
-                let look = scope.blocking(move |_| {
-                    let seen = source.look(at, depth == Depth::WithHeap);
-                    Ok((source, seen))
-                });
-                let (source, seen) =
-                    look.join().await.map_err(|it| ExamineError::Broken(it.into()))?;
-                *process = Some(source);
-                Ok(seen?)
+                let process = Arc::clone(process);
+                let look = scope.blocking(move |_| Ok(lock(&process).look(at, turn)));
+                Ok(look.join().await.map_err(|it| ExamineError::Broken(it.into()))??)
             }
         }
     }
 
-    /// Why less was seen than could be.
-    fn notes(&self) -> Vec<&str> {
-        match self {
-            Source::Remote(remote) => remote.notes().iter().map(String::as_str).collect(),
-            Source::Process(process, _) => {
-                process.as_ref().and_then(ProcessSource::note).into_iter().collect()
-            }
+    /// Ends what goes on in the target on our behalf, and waits for it: 10 s at most, behind what a look that
+    /// was given up still takes.
+    async fn end(&self) {
+        if let Source::Process(process, scope) = self {
+            let process = Arc::clone(process);
+            let end = scope.blocking(move |_| {
+                lock(&process).end();
+                Ok(())
+            });
+            let _ = end.join().await; // it has told what went wrong by its notes
         }
     }
+
+    /// Why less was seen than could be. Waits for nothing: nobody looks any more.
+    fn notes(&self) -> Vec<String> {
+        match self {
+            Source::Remote(remote) => remote.notes().to_vec(),
+            Source::Process(process, _) => lock(process).notes().map(str::to_owned).collect(),
+        }
+    }
+}
+
+/// A look that panicked has broken nothing that the next one needs.
+fn lock(process: &Mutex<ProcessSource>) -> MutexGuard<'_, ProcessSource> {
+    process.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Looks at all targets until the period is over or `context` is cancelled; then there is one last
@@ -131,7 +148,8 @@ impl Source {
 /// [`ExamineError`], if a target cannot be looked at even once.
 ///
 /// # Cancel safety
-/// Dropped, it leaves nothing behind, and nothing is known. To keep what was seen, cancel `context`.
+/// Dropped, it leaves nothing behind, and nothing is known; while a JVM records that stops the recording,
+/// for which it blocks for 10 s at most. To keep what was seen, cancel `context`.
 pub async fn watch(
     plan: Plan,
     context: &Context,
@@ -208,15 +226,20 @@ async fn live(
         notes: Vec::new(),
     };
     let begun = Instant::now();
-    let end = look_again_and_again(&mut sources, plan, begun, stop, &mut seen, progress).await?;
-    if end == End::Stopped && !seen.history.instants().is_empty() {
+    let end = look_again_and_again(&mut sources, plan, begun, stop, &mut seen, progress).await;
+    if matches!(end, Ok(End::Stopped)) && !seen.history.instants().is_empty() {
         seen.notes.push(format!("the watch was ended after {}", seconds(begun.elapsed())));
-        let last = look(&mut sources, begun.elapsed(), Depth::WithHeap);
+        let last = look(&mut sources, begun.elapsed(), Look::Last);
+        let most = if plan.records { CLOSING_RECORDING_MAX } else { CLOSING_LOOK_MAX };
         // A service that does not answer now has been seen before.
-        if let Ok(Ok((at, snapshot))) = tokio::time::timeout(CLOSING_LOOK_MAX, last).await {
+        if let Ok(Ok((at, snapshot))) = tokio::time::timeout(most, last).await {
             seen.history.add(at, snapshot);
         }
     }
+    for source in &sources {
+        source.end().await;
+    }
+    end?;
     seen.add_notes(sources.iter().flat_map(Source::notes));
     seen.notes.extend(lacking(&seen.history));
     Ok(seen)
@@ -224,6 +247,8 @@ async fn live(
 
 /// How long the look may take with which a watch ends that was stopped: somebody waits for it.
 const CLOSING_LOOK_MAX: Duration = Duration::from_secs(5);
+/// And if what was recorded is to be read: that takes four programs of the JDK, one after the other.
+const CLOSING_RECORDING_MAX: Duration = Duration::from_secs(15);
 
 /// Why a watch ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -248,8 +273,12 @@ async fn look_again_and_again(
         let at = begun.elapsed();
         let looks = seen.history.instants().len();
         let is_last = at + plan.every > plan.period;
-        let depth = if looks == 0 || is_last { Depth::WithHeap } else { Depth::Light };
-        match stop.run(look(sources, at, depth)).await {
+        let turn = match looks {
+            _ if is_last => Look::Last,
+            0 => Look::First,
+            _ => Look::Between,
+        };
+        match stop.run(look(sources, at, turn)).await {
             Ok(Ok((at, snapshot))) => seen.history.add(at, snapshot),
             Ok(Err(error)) if looks == 0 => return Err(error),
             Ok(Err(error)) => {
@@ -274,11 +303,11 @@ async fn look_again_and_again(
 async fn look(
     sources: &mut [Source],
     at: Duration,
-    depth: Depth,
+    turn: Look,
 ) -> Result<(Duration, Snapshot), ExamineError> {
     let mut joined = Snapshot::default();
     for source in sources {
-        joined = joined.join(source.look(at, depth).await?);
+        joined = joined.join(source.look(at, turn).await?);
     }
     Ok((at, joined))
 }
@@ -295,9 +324,13 @@ async fn sources(
         sources.push(match target {
             Target::Url(url) => {
                 let (client, headers) = (client.clone(), plan.headers.clone());
-                Source::Remote(Remote::discover(client, headers, url).await?)
+                Source::Remote(Box::new(Remote::discover(client, headers, url).await?))
             }
-            Target::Process(pid) => Source::Process(Some(ProcessSource::new(*pid)), scope.clone()),
+            Target::Process(pid) => {
+                let process = ProcessSource::new(*pid);
+                let process = if plan.records { process.recording(plan.period) } else { process };
+                Source::Process(Arc::new(Mutex::new(process)), scope.clone())
+            }
             Target::File(_) => continue,
         });
     }
@@ -305,10 +338,10 @@ async fn sources(
 }
 
 impl Seen {
-    fn add_notes<'a>(&mut self, notes: impl Iterator<Item = &'a str>) {
+    fn add_notes(&mut self, notes: impl Iterator<Item = String>) {
         for note in notes {
-            if !self.notes.iter().any(|known| known == note) {
-                self.notes.push(note.to_owned());
+            if !self.notes.contains(&note) {
+                self.notes.push(note);
             }
         }
     }

@@ -194,7 +194,7 @@ fn findings(service: &Running) -> anyhow::Result<Vec<Finding>> {
     let _load = service.load(INTERVAL)?;
     let pprof = service.pprof().context("a Go service has pprof")?;
     let targets = vec![Target::parse(pprof)?, Target::process(&service.pid().to_string())?];
-    let plan = Plan { targets, period: PERIOD, every: EVERY, headers: Vec::new() };
+    let plan = Plan { targets, period: PERIOD, every: EVERY, headers: Vec::new(), records: false };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let seen = runtime.block_on(watch(plan, &Context::background(), |_| ()))?;
     let seen = seen.first().context("something was seen")?;

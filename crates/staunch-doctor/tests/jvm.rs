@@ -1,9 +1,14 @@
 //! The doctor on the Java services of `fixtures/`: saved files of them, and each of them live under a
-//! small load. It names a marked line of every leaky twin, and finds nothing of a repaired or a healthy
-//! one.
+//! small load. It names a marked line of every leaky twin, of some of them if the JVM records, and finds
+//! nothing of a repaired or a healthy one.
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
+    pin::pin,
+    process::Command,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -14,7 +19,7 @@ use staunch_doctor::{Format, Known, Plan, Report, Target, watch};
 use staunch_harness::fixture::{Language, Mark, Marks, Program, Twin, healthy, pair, pairs, root};
 use staunch_scope::Context;
 
-/// Leaky twins of which something is found, but no marked line: the rule, and why not.
+/// Leaky twins of which something is found, but no marked line unless it is recorded: the rule, and why not.
 const NO_LINE: [(&str, &str, &str); 4] = [
     ("java/body-not-closed", "fd-growth", "no thread is left of a request that leaked"),
     ("java/close-wait", "close-wait", "the kernel knows no line"),
@@ -33,15 +38,31 @@ const CALLS_EVERY: Duration = Duration::from_millis(50);
 const PERIOD: Duration = Duration::from_secs(9);
 const EVERY: Duration = Duration::from_secs(1);
 
+/// One call in each of these while a JVM records, which samples one object in some hundred KiB.
+const RECORDED_CALLS_EVERY: Duration = Duration::from_millis(20);
+/// The same where each call leaks so much that a heap of 64 MiB would not last.
+const RECORDED_LARGE_CALLS_EVERY: Duration = Duration::from_millis(70);
+/// To begin a recording takes its time as well.
+const RECORDED_PERIOD: Duration = Duration::from_secs(14);
+
 /// How many services run at once.
 const AT_ONCE: usize = 2;
+/// Held by the test whose services those are.
+static ALONE: Mutex<()> = Mutex::new(());
 
-fn report(targets: Vec<Target>) -> anyhow::Result<Report> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let plan = Plan { targets, period: PERIOD, every: EVERY, headers: Vec::new() };
+fn report(targets: Vec<Target>, records: bool) -> anyhow::Result<Report> {
     let context = Context::background();
-    let seen = runtime.block_on(watch(plan, &context, |_| ()))?;
+    let seen = runtime()?.block_on(watch(plan(targets, records), &context, |_| ()))?;
     Ok(Report::of(&seen, &Options::default(), &Known::default()))
+}
+
+fn plan(targets: Vec<Target>, records: bool) -> Plan {
+    let period = if records { RECORDED_PERIOD } else { PERIOD };
+    Plan { targets, period, every: EVERY, headers: Vec::new(), records }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 fn captures(folder: &str, names: &[&str]) -> Vec<Target> {
@@ -65,7 +86,7 @@ fn named(finding: &Finding, marks: &Marks) -> Option<(Mark, u32)> {
 #[test]
 fn saved_threads_name_the_line() {
     let files = ["jstack-0.txt", "jstack-1.txt", "jstack-2.txt"];
-    let report = report(captures("java-thread-blocked", &files)).unwrap();
+    let report = report(captures("java-thread-blocked", &files), false).unwrap();
     let [finding] = report.findings() else { panic!("{:?}", report.findings()) };
     assert_eq!((finding.rule, &finding.count[..]), ("thread-blocked", &[2, 6, 10][..]));
     let marks = pair("java/thread-blocked").unwrap().marks().unwrap();
@@ -74,7 +95,7 @@ fn saved_threads_name_the_line() {
 
 #[test]
 fn saved_sockets_of_two_instants_are_known_again() {
-    let report = report(captures("java-close-wait", &["ss-1.txt", "ss-2.txt"])).unwrap();
+    let report = report(captures("java-close-wait", &["ss-1.txt", "ss-2.txt"]), false).unwrap();
     let [finding] = report.findings() else { panic!("{:?}", report.findings()) };
     assert_eq!((finding.rule, &finding.count[..]), ("close-wait", &[6, 10][..]));
     assert!(finding.evidence.iter().any(|it| it.starts_with("6 of 10 ")), "{finding:?}");
@@ -84,7 +105,7 @@ fn saved_sockets_of_two_instants_are_known_again() {
 fn saved_sockets_and_classes_are_one_history() {
     let files = [0, 1, 2].map(|at| [format!("ss-{at}.txt"), format!("histogram-{at}.txt")]);
     let files: Vec<&str> = files.iter().flatten().map(String::as_str).collect();
-    let report = report(captures("java-close-wait", &files)).unwrap();
+    let report = report(captures("java-close-wait", &files), false).unwrap();
     let [finding] = report.findings() else { panic!("{:?}", report.findings()) };
     assert_eq!((finding.rule, &finding.count[..]), ("close-wait", &[2, 6, 10][..]));
 }
@@ -110,12 +131,81 @@ fn leaky_services_are_named_and_others_are_silent() {
     });
 }
 
+/// What cannot have a line without is recorded, and has one.
+#[test]
+fn leaks_that_are_recorded_are_named_and_others_are_silent() {
+    let mut checks: Vec<(Program, Option<Marks>)> = Vec::new();
+    for name in NO_LINE.iter().map(|it| it.0).chain([SOMETIMES.0]) {
+        let pair = pair(name).unwrap();
+        checks.push((pair.program(Twin::Leaky), Some(pair.marks().unwrap())));
+        checks.push((pair.program(Twin::Repaired), None));
+    }
+    let healthy = healthy().unwrap().into_iter().filter(|it| it.language == Language::Java);
+    checks.extend(healthy.map(|program| (program, None)));
+    check_each(&checks, |(program, marks)| {
+        let is_large = program.name.starts_with("java/body-not-closed");
+        let every = if is_large { RECORDED_LARGE_CALLS_EVERY } else { RECORDED_CALLS_EVERY };
+        let report = examine_by(program, every, true)?;
+        let text = report.write(Format::Text);
+        ensure!(!text.contains("nothing recorded"), "{text}");
+        let Some(marks) = marks else { return is_silent(report.findings()) };
+        let [finding] = report.findings() else {
+            bail!("{} findings: {:#?}", report.findings().len(), report.findings())
+        };
+        let (mark, line) = named(finding, marks).with_context(|| format!("{finding:#?}"))?;
+        let recorded = finding.evidence.iter().find(|it| it.starts_with("recorded: "));
+        Ok(format!("{}, {mark:?} on line {line}: {recorded:?}", finding.rule))
+    });
+}
+
+/// Whoever ends a watch, and however, there is no recording left.
+#[test]
+fn a_recording_is_stopped_when_the_watch_is() {
+    let program = pair("java/map-without-expiry").unwrap().program(Twin::Repaired);
+    let service = program.start().unwrap();
+    let target = || vec![Target::Process(service.pid())];
+    let recordings = || {
+        let check = Command::new("jcmd").args([&service.pid().to_string(), "JFR.check"]).output();
+        String::from_utf8(check.unwrap().stdout).unwrap()
+    };
+    runtime().unwrap().block_on(async {
+        let (context, enough) = Context::background().with_cancel();
+        let begun = Arc::new(tokio::sync::Notify::new());
+        let looks = Arc::clone(&begun);
+        let mut watching = pin!(watch(plan(target(), true), &context, move |_| looks.notify_one()));
+        tokio::select! {
+            seen = &mut watching => panic!("it has 14 s: {seen:?}"),
+            () = begun.notified() => {}
+        }
+        assert!(recordings().contains("name=staunch-"), "{}", recordings());
+        enough.cancel();
+        let seen = watching.await.unwrap();
+        assert_eq!(seen[0].history.instants().len(), 2, "{:?}", seen[0].notes);
+        assert!(!recordings().contains("staunch-"), "{}", recordings());
+
+        let begun = Arc::new(tokio::sync::Notify::new());
+        let looks = Arc::clone(&begun);
+        let context = Context::background();
+        let dropped = watch(plan(target(), true), &context, move |_| looks.notify_one());
+        tokio::select! {
+            seen = dropped => panic!("it has 14 s: {seen:?}"),
+            () = begun.notified() => {}
+        }
+    });
+    assert!(!recordings().contains("staunch-"), "{}", recordings());
+    service.stop().unwrap();
+}
+
 /// Watches a service under a small load.
 fn examine(program: &Program) -> anyhow::Result<Report> {
+    examine_by(program, CALLS_EVERY, false)
+}
+
+fn examine_by(program: &Program, calls_every: Duration, records: bool) -> anyhow::Result<Report> {
     let service = program.start()?;
     service.work(WARM_UP)?;
-    let load = service.load(CALLS_EVERY)?;
-    let report = report(vec![Target::Process(service.pid())])?;
+    let load = service.load(calls_every)?;
+    let report = report(vec![Target::Process(service.pid())], records)?;
     drop(load);
     let text = report.write(Format::Text);
     ensure!(!text.contains("without threads and classes"), "{text}");
@@ -157,6 +247,7 @@ fn check_each<M: Sync>(
     all: &[(Program, M)],
     check: impl Fn(&(Program, M)) -> anyhow::Result<String> + Sync,
 ) {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let next = AtomicUsize::new(0);
     let work = || {
         let mut wrong = Vec::new();

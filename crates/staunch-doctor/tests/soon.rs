@@ -44,7 +44,7 @@ fn a_rare_leak_is_named_within_thirty_seconds() {
 fn examine(target: Target) -> (Vec<Finding>, Duration) {
     let begun = Instant::now();
     let (period, every) = (Duration::from_secs(20), Duration::from_secs(2));
-    let plan = Plan { targets: vec![target], period, every, headers: Vec::new() };
+    let plan = Plan { targets: vec![target], period, every, headers: Vec::new(), records: false };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let seen = runtime.block_on(watch(plan, &Context::background(), |_| ())).unwrap();
     (diagnose(&seen[0].history, &Options::default()), begun.elapsed())

@@ -73,7 +73,13 @@ async fn watched(shown: Shown, period: Duration, looks: usize) -> Seen {
     let address = listener.local_addr().unwrap();
     let server = thread::Builder::new().spawn(move || serve(&listener, &shown)).unwrap();
     let targets = vec![Target::parse(&format!("http://{address}")).unwrap()];
-    let plan = Plan { targets, period, every: Duration::from_millis(20), headers: Vec::new() };
+    let plan = Plan {
+        targets,
+        period,
+        every: Duration::from_millis(20),
+        headers: Vec::new(),
+        records: false,
+    };
     let (context, enough) = Context::background().with_cancel();
     let mut enough = Some(enough);
     let seen = watch(plan, &context, move |progress| {
@@ -149,7 +155,7 @@ async fn reading_saved_files_ends_with_the_watch() {
     let capture = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../fixtures/captures/go-connection-not-closed/goroutine-0.debug2.txt");
     let targets = vec![Target::parse(capture.to_str().unwrap()).unwrap()];
-    let plan = Plan { targets, period: LONG, every: LONG, headers: Vec::new() };
+    let plan = Plan { targets, period: LONG, every: LONG, headers: Vec::new(), records: false };
     let (context, enough) = Context::background().with_cancel();
     assert_eq!(watch(plan.clone(), &context, |_| ()).await.unwrap().len(), 1);
     enough.cancel();

@@ -34,7 +34,7 @@ impl Doctor {
     pub(super) fn look(&mut self, admin: &str) -> anyhow::Result<Vec<Finding>> {
         let targets = vec![Target::parse(admin)?];
         let period = self.every * (LOOKS - 1);
-        let plan = Plan { targets, period, every: self.every, headers: Vec::new() };
+        let plan = Plan { targets, period, every: self.every, headers: Vec::new(), records: false };
         let Doctor { runtime, signals, .. } = self;
         let seen = runtime.block_on(async {
             let context = Context::background();

@@ -2,9 +2,9 @@
 //! and sockets show that there are more and more, and not who made them.
 //!
 //! **Proves**: objects that the recording sampled, and that were live behind a full collection at its end, were
-//! allocated on this line ([`Basis::Kept`]). Where no sampled object stayed, because what leaks is none (a folder's
+//! allocated on this line or in its function ([`Basis::Kept`]). Where no sampled object stayed, because what leaks is none (a folder's
 //! stream is a descriptor alone) or was made by a thread of a library's (a connection of `java.net.http`), it proves
-//! only that of all lines of the program this one alone was seen to open such things ([`Basis::OnlyOne`]).
+//! only that of all functions of the program this one alone was seen to open such things ([`Basis::OnlyOne`]).
 //!
 //! **Cannot**: see what was not sampled: one object in some hundred KiB is. So lines are added to what other rules
 //! have found, and are no findings of their own; the counts decide whether there is a leak.
@@ -35,9 +35,9 @@ pub(super) enum Made {
 /// Why a line is named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Basis {
-    /// So many of so many sampled objects that stayed were allocated there.
+    /// So many of so many sampled objects that stayed were allocated in its function.
     Kept { here: u64, of: u64 },
-    /// No other line of the program was seen to make such a thing, in so many samples.
+    /// No other function of the program was seen to make such a thing, in so many samples.
     OnlyOne { samples: u64 },
 }
 
@@ -64,14 +64,9 @@ impl<'a> Recorded<'a> {
     /// Where what becomes more was made.
     pub(super) fn line(&self, made: Made) -> Option<Origin<'a>> {
         let of = || self.samples.iter().filter(move |it| makes(it) == Some(made));
-        most_kept(of().map(|it| (own_call(&it.frames), it.live))).or_else(|| {
-            let mut lines = BTreeMap::<&Frame, u64>::new();
-            for (frame, sample) in of().filter_map(|it| Some((own_call(&it.frames)?, it))) {
-                *lines.entry(frame).or_default() += sample.allocated + sample.live;
-            }
-            let only = lines.pop_first().filter(|_| lines.is_empty());
-            only.map(|(frame, samples)| Origin { frame, basis: Basis::OnlyOne { samples } })
-        })
+        let made = |it: &'a Sampled| Some((own_call(&it.frames)?, it.allocated + it.live));
+        most_kept(of().map(|it| (own_call(&it.frames), it.live)))
+            .or_else(|| only_one(of().filter_map(made)))
     }
 
     /// Gives a finding about what was made the line, if it is known and it has none.
@@ -100,18 +95,41 @@ fn is_line(frame: &Frame) -> bool {
     frame.line > 0 && is_own(&frame.function)
 }
 
-/// The line that kept half of the objects or more, if it kept [`KEPT_MIN`].
+/// Objects of each line, by function: what is made on several lines of one function is one mistake.
+type Lines<'a> = BTreeMap<&'a str, BTreeMap<&'a Frame, u64>>;
+
+fn by_function<'a>(lines: impl Iterator<Item = (&'a Frame, u64)>) -> Lines<'a> {
+    let mut functions = Lines::new();
+    for (frame, count) in lines.filter(|(_, count)| *count > 0) {
+        *functions.entry(&frame.function).or_default().entry(frame).or_default() += count;
+    }
+    functions
+}
+
+/// The line with most objects of all that a function has.
+fn busiest<'a>(lines: &BTreeMap<&'a Frame, u64>) -> Option<&'a Frame> {
+    lines.iter().max_by_key(|(_, count)| **count).map(|(frame, _)| *frame)
+}
+
+/// The function that kept half of the objects or more, if it kept [`KEPT_MIN`]: its busiest line.
 fn most_kept<'a>(lines: impl Iterator<Item = (Option<&'a Frame>, u64)>) -> Option<Origin<'a>> {
     /// One may be in use.
     const KEPT_MIN: u64 = 2;
-    let mut kept = BTreeMap::<&Frame, u64>::new();
-    for (frame, live) in lines.filter_map(|(frame, live)| Some((frame?, live))) {
-        *kept.entry(frame).or_default() += live;
-    }
-    let of = kept.values().sum();
-    let (frame, here) = kept.into_iter().max_by_key(|(_, live)| *live)?;
+    let functions = by_function(lines.filter_map(|(frame, live)| Some((frame?, live))));
+    let of = functions.values().flat_map(BTreeMap::values).sum();
+    let count = |lines: &BTreeMap<&Frame, u64>| lines.values().sum::<u64>();
+    let most = functions.values().max_by_key(|lines| count(lines))?;
+    let here = count(most);
     let is_most = here >= KEPT_MIN && 2 * here >= of;
-    is_most.then_some(Origin { frame, basis: Basis::Kept { here, of } })
+    is_most.then(|| Some(Origin { frame: busiest(most)?, basis: Basis::Kept { here, of } }))?
+}
+
+/// The one function that has any: its busiest line.
+fn only_one<'a>(lines: impl Iterator<Item = (&'a Frame, u64)>) -> Option<Origin<'a>> {
+    let mut functions = by_function(lines);
+    let (_, only) = functions.pop_first().filter(|_| functions.is_empty())?;
+    let basis = Basis::OnlyOne { samples: only.values().sum() };
+    Some(Origin { frame: busiest(&only)?, basis })
 }
 
 /// What the program made when this was allocated: what it called, or the object itself.
@@ -223,12 +241,13 @@ impl Origin<'_> {
             fix.text = format!("{} (made at {file}:{line})", fix.text);
             fix.places.push(Place::from(self.frame));
         }
+        let function = &self.frame.function;
         finding.evidence.push(match self.basis {
             Basis::Kept { here, of } => format!(
-                "recorded: of {of} sampled objects of its kind that stayed, {here} were allocated at {file}:{line}"
+                "recorded: of {of} sampled objects of its kind that stayed, {here} were allocated in {function}, most of them at {file}:{line}"
             ),
             Basis::OnlyOne { samples } => format!(
-                "recorded: {file}:{line} is the only line of the program that was seen to make such things ({samples} samples); that it is the one that forgets is likely, and not proven"
+                "recorded: {function} is the only function of the program that was seen to make such things ({samples} samples, most of them at {file}:{line}); that it is the one that forgets is likely, and not proven"
             ),
         });
     }
@@ -271,6 +290,9 @@ mod tests {
         ]);
         assert_eq!(line(&stayed, Made::Connection), Some((26, true)));
         assert_eq!(line(&stayed, Made::File), None);
+        let pool = [("A.f:1", 1), ("A.f:2", 2), ("A.f:3", 1), ("B.g:2", 3)];
+        let pool = pool.map(|(call, live)| sample("java.lang.Thread", &[call], 0, live));
+        assert_eq!(line(&history(pool.to_vec()), Made::Thread), Some((2, true)), "one function");
         let even = [("A.f:1", 2), ("B.g:2", 2), ("C.h:3", 2)];
         let even = even.map(|(call, live)| sample("java.net.Socket", &[call], 0, live));
         assert_eq!(line(&history(even.to_vec()), Made::Connection), None, "three are as likely");
@@ -282,6 +304,8 @@ mod tests {
     #[test]
     fn what_left_no_object_is_named_if_one_line_alone_makes_such_things() {
         let list = |call| sample("byte[]", &["java.nio.file.Files.list:3", call], 5, 0);
+        let lines = vec![list("A.f:7"), list("A.f:8"), list("A.f:8")];
+        assert_eq!(line(&history(lines), Made::File), Some((8, false)), "one function");
         let only = vec![list("A.f:7"), sample("byte[]", &["A.f:8"], 50, 0)];
         assert_eq!(line(&history(only), Made::File), Some((7, false)));
         assert_eq!(line(&history(vec![list("A.f:7"), list("A.g:9")]), Made::File), None);

@@ -12,7 +12,10 @@ use staunch_kernel::{
     FdKind, Process, ProcessError, Protocol, Queue, SocketQuery, SocketsError, TcpState,
 };
 
-use super::jvm::{Machine, without_digits};
+use super::{
+    Look,
+    jvm::{Machine, without_digits},
+};
 
 /// Why a process could not be looked at.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +47,7 @@ pub struct ProcessSource {
     sockets: HashMap<u64, (TcpState, Duration)>,
     /// The JVM that runs in it.
     machine: Option<Machine>,
-    looks: u64,
+    notes: Vec<String>,
 }
 
 impl ProcessSource {
@@ -52,27 +55,49 @@ impl ProcessSource {
     #[must_use]
     pub fn new(pid: u32) -> ProcessSource {
         let machine = Machine::of(pid);
-        ProcessSource { process: Process::new(pid), sockets: HashMap::new(), machine, looks: 0 }
+        let process = Process::new(pid);
+        ProcessSource { process, sockets: HashMap::new(), machine, notes: Vec::new() }
+    }
+
+    /// Has a JVM record where it allocates what stays, by JDK Flight Recorder, from a [`Look::First`] look
+    /// to a [`Look::Last`] one, which come within `time`. It is stopped by the last look, by
+    /// [`end`](ProcessSource::end), when this is dropped (which blocks for 10 s at most), and by the JVM
+    /// itself a minute behind `time`.
+    #[must_use]
+    pub fn recording(mut self, time: Duration) -> ProcessSource {
+        match &mut self.machine {
+            Some(machine) => machine.record(time),
+            None => self.notes.push(format!(
+                "there is nothing recorded of process {}: it is no JVM",
+                self.process.pid()
+            )),
+        }
+        self
     }
 
     /// What it has now, which is `at` after some first instant. Blocks while the kernel answers, and
-    /// for a second or so, or 20 s at most, while a JVM does. A JVM counts its classes, for which it
-    /// stops and collects, at the first look and when this is to be the last one.
+    /// for a second or so, or 40 s at most, while a JVM does. A JVM counts its classes, for which it
+    /// stops and collects, at the first look and the last one.
     ///
     /// # Errors
     /// [`ProcessSourceError`], also when the process has ended.
-    pub fn look(&mut self, at: Duration, is_last: bool) -> Result<Snapshot, ProcessSourceError> {
+    pub fn look(&mut self, at: Duration, look: Look) -> Result<Snapshot, ProcessSourceError> {
         let seen = self.look_from_outside(at)?;
-        let with_classes = is_last || self.looks == 0;
-        self.looks += 1;
-        let machine = self.machine.as_mut().map(|machine| machine.look(with_classes));
+        let machine = self.machine.as_mut().map(|machine| machine.look(look));
         Ok(seen.join(machine.unwrap_or_default()))
     }
 
+    /// Ends what goes on in the process on our behalf: a recording. Blocks for 10 s at most.
+    pub fn end(&mut self) {
+        if let Some(machine) = &mut self.machine {
+            machine.end();
+        }
+    }
+
     /// Why less was seen than could be, and what to do.
-    #[must_use]
-    pub fn note(&self) -> Option<&str> {
-        self.machine.as_ref().and_then(Machine::note)
+    pub fn notes(&self) -> impl Iterator<Item = &str> {
+        let machine = self.machine.iter().flat_map(Machine::notes);
+        self.notes.iter().chain(machine).map(String::as_str)
     }
 
     fn look_from_outside(&mut self, at: Duration) -> Result<Snapshot, ProcessSourceError> {
@@ -225,7 +250,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let mut source = ProcessSource::new(std::process::id());
         let mut age = |at| {
-            let snapshot = source.look(Duration::from_secs(at), false).unwrap();
+            let snapshot = source.look(Duration::from_secs(at), Look::Between).unwrap();
             let sockets = snapshot.sockets.unwrap();
             let own = sockets.iter().find(|socket| socket.local == Some(address)).unwrap();
             assert_eq!(own.state, SocketState::Listen);
@@ -237,7 +262,8 @@ mod tests {
 
     #[test]
     fn what_it_has_is_counted() {
-        let snapshot = ProcessSource::new(std::process::id()).look(Duration::ZERO, false).unwrap();
+        let snapshot =
+            ProcessSource::new(std::process::id()).look(Duration::ZERO, Look::Between).unwrap();
         assert!(snapshot.fds.unwrap().iter().any(|fds| fds.count > 0));
         assert!(snapshot.threads.unwrap().iter().map(|threads| threads.count).sum::<u64>() > 0);
         assert!(snapshot.resident.unwrap() > 0);
@@ -246,7 +272,8 @@ mod tests {
 
     #[test]
     fn a_process_that_is_gone_is_named() {
-        let error = ProcessSource::new(u32::MAX >> 1).look(Duration::ZERO, false).unwrap_err();
+        let error =
+            ProcessSource::new(u32::MAX >> 1).look(Duration::ZERO, Look::Between).unwrap_err();
         assert!(error.to_string().contains(&(u32::MAX >> 1).to_string()), "{error}");
     }
 }

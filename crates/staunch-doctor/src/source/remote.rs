@@ -26,6 +26,7 @@ use url::Url;
 use crate::watch::chain;
 
 use super::{
+    Look,
     go::{
         GoroutineDumpError, GoroutineDumpLimits, ProfileError, is_profile, read_goroutine_dump,
         read_heap_profile,
@@ -149,15 +150,6 @@ struct GoPages {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Absent;
 
-/// How much of a service is looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Depth {
-    /// What costs it little.
-    Light,
-    /// The heap as well, for which it collects its garbage.
-    WithHeap,
-}
-
 impl Remote {
     /// Finds out what the service at `base` shows.
     pub(crate) async fn discover(
@@ -185,21 +177,21 @@ impl Remote {
     }
 
     /// What the service shows now. That its heap is not shown is a note, and no error.
-    pub(crate) async fn look(&mut self, depth: Depth) -> Result<Snapshot, RemoteError> {
+    pub(crate) async fn look(&mut self, turn: Look) -> Result<Snapshot, RemoteError> {
         let pages = match &self.page {
             Page::Ledger(url) => return self.ledger(url).await,
             Page::Go(pages) => pages,
         };
         let mut tasks = self.goroutines(&pages.goroutines).await?;
         let leaks = match &pages.leaks {
-            Some(url) if depth == Depth::WithHeap => Some(self.has_leaks(url).await),
+            Some(url) if turn != Look::Between => Some(self.has_leaks(url).await),
             _ => None,
         };
         if leaks == Some(Ok(true)) {
             tasks = self.goroutines(&pages.goroutines).await.unwrap_or(tasks);
         }
         let heap = match &pages.heap {
-            Some(url) if depth == Depth::WithHeap => Some(self.heap(url).await),
+            Some(url) if turn != Look::Between => Some(self.heap(url).await),
             _ => None,
         };
         if let (Some(Err(Absent)), Page::Go(pages)) = (leaks, &mut self.page) {

@@ -1,18 +1,23 @@
-//! Asks a JVM by `jcmd`, within bounds of time and bytes.
+//! Asks a JVM by `jcmd`, and reads its recordings by `jfr`, within bounds of time and bytes.
 //!
 //! `jcmd` is a program of the JDK that starts a JVM of its own (0.2 to 0.5 s of one core) and asks the
-//! target through its attach socket. It is started with a process id, the name of a command, and
-//! nothing else of the target's; what it writes is read like any other text.
+//! target through its attach socket. It is started with a process id, the name of a command, what we
+//! say of it, and nothing of the target's; what it writes is read like any other text. `jfr`, which
+//! stands beside it, prints what is in a file.
 //!
-//! **Invariant.** A `jcmd` that was started has ended, by itself or killed, when [`Jcmd::ask`] returns, and
-//! that is after [`TIME_MAX`] at the latest, whoever else holds its pipes.
+//! **Invariant.** A program that was started has ended, by itself or killed, when [`Jcmd::ask`] returns,
+//! and that is after [`TIME_MAX`] at the latest, whoever else holds its pipes. Ctrl-C on a terminal does
+//! not reach it: what it was to end would go on.
 
 use std::{
-    env, fs,
+    env, fmt, fs,
     io::{self, Read},
     os::{
         fd::AsFd,
-        unix::fs::{MetadataExt, PermissionsExt},
+        unix::{
+            fs::{MetadataExt, PermissionsExt},
+            process::CommandExt,
+        },
     },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -39,10 +44,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 pub(crate) enum JcmdError {
     /// There is no program of that name.
     #[error(
-        "there is no `jcmd` beside its `java` or on PATH: install a JDK of at least its version \
+        "there is no `{program}` beside its `java` or on PATH: install a JDK of at least its version \
          (a JRE has none), or save `jstack` and `GC.class_histogram` where there is one"
     )]
-    Missing,
+    Missing {
+        /// The program.
+        program: &'static str,
+    },
     /// It cannot be started.
     #[error("cannot start {}", program.display())]
     Start {
@@ -52,40 +60,51 @@ pub(crate) enum JcmdError {
         source: io::Error,
     },
     /// What it says cannot be read.
-    #[error("cannot read what jcmd says")]
+    #[error("cannot read what a program of the JDK says")]
     Read(#[source] io::Error),
     /// It took too long, and was killed.
     #[error(
-        "jcmd {command} had not answered after {TIME_MAX:?}: the JVM may be stopped, or at a long \
+        "{question} had not answered after {TIME_MAX:?}: the JVM may be stopped, or at a long \
          pause of its collector"
     )]
     Late {
-        /// What it was to ask.
-        command: &'static str,
+        /// What it was asked.
+        question: Question,
     },
     /// It said more than is read, and was killed.
-    #[error(
-        "jcmd {command} said more than {ANSWER_BYTES_MAX} bytes, which is the most that is read"
-    )]
+    #[error("{question} said more than {ANSWER_BYTES_MAX} bytes, which is the most that is read")]
     Large {
-        /// What it was to ask.
-        command: &'static str,
+        /// What it was asked.
+        question: Question,
     },
     /// The JVM does not answer it.
     #[error(
-        "jcmd {command} was refused ({said}): run the doctor as the user of the process, in its \
+        "{question} was refused ({said}): run the doctor as the user of the process, in its \
          container, and without -XX:+DisableAttachMechanism"
     )]
     Refused {
-        /// What it was to ask.
-        command: &'static str,
+        /// What it was asked.
+        question: Question,
         /// What it said.
         said: String,
     },
 }
 
+/// What is asked: a program of the JDK, and its command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Question {
+    program: &'static str,
+    command: &'static str,
+}
+
+impl fmt::Display for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.program, self.command)
+    }
+}
+
 /// The program, and whom it asks.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Jcmd {
     program: PathBuf,
     pid: u32,
@@ -99,23 +118,61 @@ impl Jcmd {
         let beside = java.iter().filter_map(|java| java.parent()).map(Path::to_owned);
         let path = env::var_os("PATH").unwrap_or_default();
         let mut programs = beside.chain(env::split_paths(&path)).map(|folder| folder.join("jcmd"));
-        let program = programs.find(|it| may_be_run(it)).ok_or(JcmdError::Missing)?;
+        let program =
+            programs.find(|it| may_be_run(it)).ok_or(JcmdError::Missing { program: "jcmd" })?;
         Ok(Jcmd { program, pid })
     }
 
     /// What the JVM answers to a command. Blocks for [`TIME_MAX`] at most.
     pub(crate) fn ask(&self, command: &'static str) -> Result<Vec<u8>, JcmdError> {
-        let started = Command::new(&self.program)
-            .args([&self.pid.to_string(), command])
-            .env_remove("JAVA_TOOL_OPTIONS")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn();
-        let program = || self.program.clone();
-        let child = started.map_err(|source| JcmdError::Start { program: program(), source })?;
-        answer(child, command, TIME_MAX)
+        self.ask_with(command, &[])
     }
+
+    /// The same, of a command with arguments such as `name=value`.
+    pub(crate) fn ask_with(
+        &self,
+        command: &'static str,
+        arguments: &[String],
+    ) -> Result<Vec<u8>, JcmdError> {
+        let mut program = Command::new(&self.program);
+        program.args([&self.pid.to_string(), command]).args(arguments);
+        let child = start(&self.program, program)?;
+        answer(child, Question { program: "jcmd", command }, TIME_MAX)
+    }
+
+    /// What `jfr print` says of the events of one kind in a recording. Blocks for [`TIME_MAX`] at most.
+    pub(crate) fn print(&self, event: &str, recording: &Path) -> Result<Vec<u8>, JcmdError> {
+        let jfr = self.program.with_file_name("jfr");
+        if !may_be_run(&jfr) {
+            return Err(JcmdError::Missing { program: "jfr" });
+        }
+        let mut program = Command::new(&jfr);
+        program.args(["print", "--stack-depth", "64", "--events", event]).arg(recording);
+        let child = start(&jfr, program)?;
+        answer(child, Question { program: "jfr", command: "print" }, TIME_MAX)
+    }
+
+    /// A program of the tests.
+    #[cfg(test)]
+    pub(super) fn at(program: PathBuf, pid: u32) -> Jcmd {
+        Jcmd { program, pid }
+    }
+
+    /// The process that is asked.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+}
+
+fn start(program: &Path, mut command: Command) -> Result<Child, JcmdError> {
+    let started = command
+        .env_remove("JAVA_TOOL_OPTIONS")
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    started.map_err(|source| JcmdError::Start { program: program.to_owned(), source })
 }
 
 fn may_be_run(program: &Path) -> bool {
@@ -128,8 +185,8 @@ fn may_be_run(program: &Path) -> bool {
 }
 
 /// What `child` says until it has ended; it is killed when `time` is over or it says too much.
-fn answer(mut child: Child, command: &'static str, time: Duration) -> Result<Vec<u8>, JcmdError> {
-    let heard = hear(&mut child, command, Instant::now() + time);
+fn answer(mut child: Child, question: Question, time: Duration) -> Result<Vec<u8>, JcmdError> {
+    let heard = hear(&mut child, question, Instant::now() + time);
     if heard.is_err() {
         let _ = child.kill(); // it may have ended by itself
     }
@@ -137,7 +194,7 @@ fn answer(mut child: Child, command: &'static str, time: Duration) -> Result<Vec
     let Heard { answer, complaint } = heard?;
     if !status.success() {
         let said = first_line(if complaint.is_empty() { &answer } else { &complaint });
-        return Err(JcmdError::Refused { command, said });
+        return Err(JcmdError::Refused { question, said });
     }
     Ok(answer)
 }
@@ -151,14 +208,14 @@ struct Heard {
 
 /// Reads both pipes of `child` until it has ended and nothing is left in them. That they are closed is
 /// not waited for: a process that it started may hold them for ever.
-fn hear(child: &mut Child, command: &'static str, end: Instant) -> Result<Heard, JcmdError> {
+fn hear(child: &mut Child, question: Question, end: Instant) -> Result<Heard, JcmdError> {
     let (mut out, mut err) = (child.stdout.take(), child.stderr.take());
     let mut heard = Heard::default();
     loop {
         let has_ended = child.try_wait().map_err(JcmdError::Read)?.is_some();
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(JcmdError::Late { command });
+            return Err(JcmdError::Late { question });
         }
         let time = if has_ended { Duration::ZERO } else { left.min(LOOK_EVERY) };
         let [out_says, err_says] = readable(out.as_ref(), err.as_ref(), time)?;
@@ -169,7 +226,7 @@ fn hear(child: &mut Child, command: &'static str, end: Instant) -> Result<Heard,
             read_some(&mut err, &mut heard.complaint, COMPLAINT_BYTES_MAX)?;
         }
         if heard.answer.len() > ANSWER_BYTES_MAX {
-            return Err(JcmdError::Large { command });
+            return Err(JcmdError::Large { question });
         }
         if has_ended && !out_says && !err_says {
             return Ok(heard);
@@ -230,11 +287,14 @@ mod tests {
         command.spawn().unwrap()
     }
 
+    const VERSION: Question = Question { program: "jcmd", command: "VM.version" };
+    const THREADS: Question = Question { program: "jcmd", command: "Thread.print" };
+
     #[test]
     fn an_answer_is_read_and_a_refusal_is_said() {
-        assert_eq!(answer(shell("echo 1:"), "VM.version", TIME_MAX).unwrap(), b"1:\n");
+        assert_eq!(answer(shell("echo 1:"), VERSION, TIME_MAX).unwrap(), b"1:\n");
         let refused = shell("echo 4711:; echo 'no access' >&2; exit 1");
-        let error = answer(refused, "Thread.print", TIME_MAX).unwrap_err().to_string();
+        let error = answer(refused, THREADS, TIME_MAX).unwrap_err().to_string();
         assert!(error.starts_with("jcmd Thread.print was refused (no access): run"), "{error}");
     }
 
@@ -242,7 +302,7 @@ mod tests {
     fn who_is_late_is_killed() {
         let child = shell("exec sleep 60");
         let pid = child.id();
-        let error = answer(child, "Thread.print", Duration::from_millis(50)).unwrap_err();
+        let error = answer(child, THREADS, Duration::from_millis(50)).unwrap_err();
         assert!(matches!(error, JcmdError::Late { .. }), "{error}");
         assert!(!Path::new(&format!("/proc/{pid}")).exists(), "it has been waited for");
     }
@@ -251,21 +311,21 @@ mod tests {
     fn who_inherits_its_pipes_is_not_waited_for() {
         let begun = Instant::now();
         let child = shell("sleep 5 & echo $!");
-        assert!(!answer(child, "VM.version", TIME_MAX).unwrap().is_empty());
-        let late = answer(shell("sleep 5 & wait"), "VM.version", Duration::from_millis(50));
+        assert!(!answer(child, VERSION, TIME_MAX).unwrap().is_empty());
+        let late = answer(shell("sleep 5 & wait"), VERSION, Duration::from_millis(50));
         assert!(matches!(late, Err(JcmdError::Late { .. })), "{late:?}");
         assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     }
 
     #[test]
     fn who_says_too_much_or_without_end_is_killed() {
-        let much = answer(shell("exec head -c 300M /dev/zero"), "Thread.print", TIME_MAX);
+        let much = answer(shell("exec head -c 300M /dev/zero"), THREADS, TIME_MAX);
         assert!(matches!(much, Err(JcmdError::Large { .. })));
         let endless = shell("while :; do echo x; done");
-        let late = answer(endless, "Thread.print", Duration::from_millis(50));
+        let late = answer(endless, THREADS, Duration::from_millis(50));
         assert!(matches!(late, Err(JcmdError::Late { .. })), "{late:?}");
         let complains = shell("head -c 1M /dev/zero >&2; exit 1");
-        let refused = answer(complains, "Thread.print", TIME_MAX);
+        let refused = answer(complains, THREADS, TIME_MAX);
         assert!(matches!(refused, Err(JcmdError::Refused { .. })), "{refused:?}");
     }
 

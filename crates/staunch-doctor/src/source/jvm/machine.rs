@@ -5,6 +5,7 @@ use std::{
     fs::{self, File},
     io::{self, BufRead, BufReader, Read},
     path::Path,
+    time::Duration,
 };
 
 use staunch_diagnosis::Snapshot;
@@ -12,9 +13,10 @@ use staunch_diagnosis::Snapshot;
 use super::{
     histogram::read_class_histogram,
     jcmd::{Jcmd, JcmdError},
+    recording::Recording,
     threads::read_thread_dump,
 };
-use crate::source::TextError;
+use crate::source::{Look, TextError};
 
 /// `/proc/PID/maps` of a process with that many mappings is about 10 MB.
 const MAPS_BYTES_MAX: u64 = 16 << 20;
@@ -28,12 +30,23 @@ enum AskError {
     Text(#[from] TextError),
 }
 
+/// Whether the JVM's allocations are recorded.
+#[derive(Debug, Default)]
+enum Recorder {
+    #[default]
+    Off,
+    /// They are to be, for so long.
+    Wanted(Duration),
+    On(Recording),
+}
+
 /// Asks one JVM for its threads, and now and then for its classes.
 #[derive(Debug)]
 pub(crate) struct Machine {
     jcmd: Option<Jcmd>,
+    recorder: Recorder,
     /// Why less was seen than could be.
-    note: Option<String>,
+    notes: Vec<String>,
 }
 
 impl Machine {
@@ -42,30 +55,73 @@ impl Machine {
         if !is_machine(pid) {
             return None;
         }
-        Some(match Jcmd::of(pid) {
-            Ok(jcmd) => Machine { jcmd: Some(jcmd), note: None },
-            Err(error) => Machine { jcmd: None, note: Some(without(&error)) },
-        })
+        let (jcmd, notes) = match Jcmd::of(pid) {
+            Ok(jcmd) => (Some(jcmd), Vec::new()),
+            Err(error) => (None, vec![without(&error)]),
+        };
+        Some(Machine { jcmd, recorder: Recorder::Off, notes })
     }
 
-    /// Threads, and `with_classes` what is live on its heap, for which it stops for a full collection.
-    /// What it does not say is left out; it is not asked again then.
-    pub(crate) fn look(&mut self, with_classes: bool) -> Snapshot {
+    /// Has it record its allocations from the first look to the last, which come within `time`.
+    pub(crate) fn record(&mut self, time: Duration) {
+        self.recorder = Recorder::Wanted(time);
+    }
+
+    /// Threads, and at the first look and the last what is live on its heap, for which it stops for a full
+    /// collection. What it does not say is left out; it is not asked again then.
+    pub(crate) fn look(&mut self, turn: Look) -> Snapshot {
         let Some(jcmd) = &self.jcmd else { return Snapshot::default() };
-        match look(jcmd, with_classes) {
-            Ok(snapshot) => snapshot,
+        match look(jcmd, turn != Look::Between) {
+            Ok(mut snapshot) => {
+                self.go_on_recording(&mut snapshot, turn);
+                snapshot
+            }
             Err(error) => {
-                (self.jcmd, self.note) = (None, Some(without(&error)));
+                self.notes.push(without(&error));
+                self.end();
+                self.jcmd = None;
                 Snapshot::default()
             }
         }
     }
 
+    /// Behind the collection of a look, so that what stayed is what the recording calls old.
+    fn go_on_recording(&mut self, snapshot: &mut Snapshot, turn: Look) {
+        let Some(jcmd) = &self.jcmd else { return };
+        let recorded = match (std::mem::take(&mut self.recorder), turn) {
+            (Recorder::Wanted(time), Look::First) => {
+                Recording::start(jcmd, time).map(|it| self.recorder = Recorder::On(it))
+            }
+            (Recorder::On(recording), Look::Last) => recording.finish().map(|samples| {
+                if samples.is_empty() {
+                    self.notes.push(NOTHING_SAMPLED.to_owned());
+                }
+                snapshot.heap.get_or_insert_default().samples = samples;
+            }),
+            (other, _) => {
+                self.recorder = other;
+                Ok(())
+            }
+        };
+        self.notes.extend(recorded.err().map(|error| unrecorded(&error)));
+    }
+
+    /// Ends what goes on in the JVM on our behalf. Blocks as long as one `jcmd` at most.
+    pub(crate) fn end(&mut self) {
+        if let Recorder::On(mut recording) = std::mem::take(&mut self.recorder)
+            && let Err(error) = recording.stop()
+        {
+            self.notes.push(unrecorded(&error));
+        }
+    }
+
     /// Why less was seen than could be, and what to do.
-    pub(crate) fn note(&self) -> Option<&str> {
-        self.note.as_deref()
+    pub(crate) fn notes(&self) -> &[String] {
+        &self.notes
     }
 }
+
+const NOTHING_SAMPLED: &str = "what was recorded of the JVM has no sample: it allocated too little meanwhile; watch for longer";
 
 fn look(jcmd: &Jcmd, with_classes: bool) -> Result<Snapshot, AskError> {
     let threads = jcmd.ask("Thread.print")?;
@@ -78,8 +134,17 @@ fn look(jcmd: &Jcmd, with_classes: bool) -> Result<Snapshot, AskError> {
 }
 
 fn without(error: &dyn Error) -> String {
+    let why = with_source(error);
+    format!("the JVM was looked at from outside only, without threads and classes: {why}")
+}
+
+fn unrecorded(error: &dyn Error) -> String {
+    format!("there is nothing recorded of the JVM: {}", with_source(error))
+}
+
+fn with_source(error: &dyn Error) -> String {
     let behind = error.source().map(|it| format!(": {it}")).unwrap_or_default();
-    format!("the JVM was looked at from outside only, without threads and classes: {error}{behind}")
+    format!("{error}{behind}")
 }
 
 /// Whether a JVM runs in a process: its program is `java`, or it has loaded the library.
