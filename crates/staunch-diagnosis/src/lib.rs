@@ -32,7 +32,7 @@ mod trend;
 pub use finding::{Cause, Confidence, Finding, Fix, Kind, Place, Severity, Wait};
 pub use history::{History, Instant};
 pub use options::Options;
-pub use rules::diagnose;
+pub use rules::{diagnose, suspicions};
 pub use snapshot::{
     ClassCount, EntryGroup, FdCount, Frame, Heap, HeapSite, Limits, Member, Monitor, Pointer,
     Runtime, Sampled, Snapshot, Socket, SocketState, State, TaskGroup, Tasks, ThreadCount, Waiting,

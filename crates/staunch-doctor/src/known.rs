@@ -13,9 +13,10 @@ use staunch_diagnosis::Finding;
 use toml::value::Datetime;
 
 /// Every rule: each has a page in `docs/guide/findings/`.
-const RULES: [&str; 36] = [
+const RULES: [&str; 37] = [
     "allocation-rate",
     "body-not-closed",
+    "body-not-read",
     "cache-without-expiry",
     "cancel-not-called",
     "chan-receive",

@@ -20,8 +20,9 @@ use tempfile::TempDir;
 const MODULE: &str = "staunch.example/fixtures";
 
 /// A service, the rule that finds its leak, and whether there is a patch.
-const SERVICES: [(&str, &str, bool); 25] = [
+const SERVICES: [(&str, &str, bool); 26] = [
     ("body-not-closed", "body-not-closed", true),
+    ("body-not-read", "body-not-read", true),
     ("cache-without-ttl", "heap-growth", false),
     ("cancel-not-called", "cancel-not-called", true),
     ("connection-not-closed", "connection-not-closed", true),

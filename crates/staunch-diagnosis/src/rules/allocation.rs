@@ -19,9 +19,9 @@ const PACE_MIN: f64 = 16.0 * (1 << 20) as f64;
 
 /// What a line has allocated by one stack between the two heaps.
 #[derive(Default)]
-struct Made {
-    bytes: u64,
-    objects: u64,
+pub(super) struct Made {
+    pub(super) bytes: u64,
+    pub(super) objects: u64,
 }
 
 pub(super) fn find(history: &History) -> Vec<Defect<'_>> {
@@ -31,7 +31,7 @@ pub(super) fn find(history: &History) -> Vec<Defect<'_>> {
 }
 
 /// The time between the two heaps.
-fn seconds(history: &History) -> f64 {
+pub(super) fn seconds(history: &History) -> f64 {
     let with_heap = |it: &&crate::Instant| it.snapshot.heap.is_some();
     let mut instants = history.instants().iter().filter(with_heap);
     let (first, last) = (instants.next(), instants.next_back());
@@ -39,7 +39,8 @@ fn seconds(history: &History) -> f64 {
     last.at.saturating_sub(first.at).as_secs_f64()
 }
 
-fn made(history: &History) -> BTreeMap<&[Frame], Made> {
+/// By stack.
+pub(super) fn made(history: &History) -> BTreeMap<&[Frame], Made> {
     let mut made = BTreeMap::<&[Frame], Made>::new();
     let Some((first, last)) = ends(history) else { return made };
     let add = |made: &mut Made, site: &HeapSite| {

@@ -16,6 +16,7 @@ mod http_client;
 mod pile;
 mod recorded;
 mod retained;
+mod reuse;
 #[cfg(test)]
 mod testing;
 mod threads;
@@ -56,6 +57,19 @@ pub fn diagnose(history: &History, options: &Options) -> Vec<Finding> {
         surest.then_with(|| b.count.last().cmp(&a.count.last())).then_with(|| a.id.cmp(&b.id))
     });
     findings
+}
+
+/// What is wrong only if the source of the program says so as well: what was seen may be right. To be confirmed by
+/// whoever has the source, and not to be reported otherwise.
+///
+/// ```
+/// use staunch_diagnosis::{History, Snapshot, suspicions};
+///
+/// assert!(suspicions(&History::single(Snapshot::default())).is_empty());
+/// ```
+#[must_use]
+pub fn suspicions(history: &History) -> Vec<Finding> {
+    reuse::find(history).iter().map(Defect::finding).collect()
 }
 
 /// What goroutines of Go show that wait within its libraries; the first that knows a line is heard.

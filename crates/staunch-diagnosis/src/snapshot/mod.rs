@@ -24,6 +24,9 @@ pub struct Snapshot {
     pub tasks: Option<Tasks>,
     /// Open sockets.
     pub sockets: Option<Vec<Socket>>,
+    /// TCP connections that were closed with data that nobody had read, in the target's whole network
+    /// namespace, since it began.
+    pub aborts: Option<u64>,
     /// Open file descriptors by kind.
     pub fds: Option<Vec<FdCount>>,
     /// Threads by name.
@@ -67,6 +70,7 @@ impl Snapshot {
     pub fn join(mut self, other: Snapshot) -> Snapshot {
         self.tasks = self.tasks.or(other.tasks);
         self.sockets = self.sockets.or(other.sockets);
+        self.aborts = self.aborts.or(other.aborts);
         self.fds = self.fds.or(other.fds);
         self.threads = self.threads.or(other.threads);
         self.heap = self.heap.or(other.heap);

@@ -63,6 +63,24 @@ impl Checkout {
         }
         reading.notes.into_iter().collect()
     }
+
+    /// Those of `suspicions` ([`staunch_diagnosis::suspicions`]) of which the source shows the mistake as
+    /// well, with what it tells.
+    #[must_use]
+    pub fn confirm(&self, suspicions: Vec<Finding>) -> Vec<Finding> {
+        let (packages, notes) = (BTreeMap::new(), BTreeSet::new());
+        let mut reading = Reading { checkout: self, packages, notes };
+        let until = Instant::now() + TIME_MAX;
+        let is_confirmed = |mut finding: Finding| {
+            let is_shown = Instant::now() <= until && reading.explain(&mut finding);
+            is_shown.then(|| {
+                let line = "the source shows it on the line named";
+                finding.evidence.push(line.to_owned());
+                finding
+            })
+        };
+        suspicions.into_iter().filter_map(is_confirmed).collect()
+    }
 }
 
 struct Reading<'c> {
@@ -82,7 +100,8 @@ struct Line {
 }
 
 impl Reading<'_> {
-    fn explain(&mut self, finding: &mut Finding) {
+    /// Whether the source shows the mistake.
+    fn explain(&mut self, finding: &mut Finding) -> bool {
         let birth =
             finding.birth.as_ref().and_then(|it| self.line(&it.function, &it.file, it.line));
         let wait = finding.wait.as_ref().and_then(|it| self.line(&it.function, &it.file, it.line));
@@ -94,11 +113,11 @@ impl Reading<'_> {
         }
         let cause = cause(finding, [&birth, &wait]);
         let lines = Lines { cause, birth, wait };
-        if let Some((package, repair)) = lines.repair(rule(finding)) {
-            let source = &package.files[repair.spot.file];
-            let named = lines.named(&package, repair.spot.file).unwrap_or(&source.name);
-            tell(finding, source, named, repair);
-        }
+        let Some((package, repair)) = lines.repair(rule(finding)) else { return false };
+        let source = &package.files[repair.spot.file];
+        let named = lines.named(&package, repair.spot.file).unwrap_or(&source.name);
+        tell(finding, source, named, repair);
+        true
     }
 
     /// The line that a program names, if it is the one that the source has there.

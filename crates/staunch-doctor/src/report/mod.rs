@@ -7,7 +7,7 @@ mod text;
 
 use std::{fmt::Write as _, time::Duration};
 
-use staunch_diagnosis::{Finding, Options, Severity, diagnose};
+use staunch_diagnosis::{Finding, Options, Severity, diagnose, suspicions};
 
 use crate::{
     canary,
@@ -46,6 +46,8 @@ pub struct Report {
     targets: Vec<String>,
     detector: Detector,
     findings: Vec<Finding>,
+    /// What only the source can confirm, and is no finding until then.
+    suspicions: Vec<Finding>,
     /// What is known, with the reason why it is left out.
     known: Vec<(Finding, String)>,
     notes: Vec<String>,
@@ -63,6 +65,7 @@ impl Report {
             targets: seen.iter().flat_map(|seen| seen.targets.clone()).collect(),
             detector,
             findings: Vec::new(),
+            suspicions: Vec::new(),
             known: Vec::new(),
             notes: seen.iter().flat_map(|seen| seen.notes.clone()).collect(),
             looks: histories().map(|history| history.instants().len()).max().unwrap_or(0),
@@ -72,26 +75,33 @@ impl Report {
                 .unwrap_or_default(),
         };
         let today = Day::today();
-        let found = seen.iter().flat_map(|seen| {
-            let findings = diagnose(&seen.history, options).into_iter();
-            // Dumps say how many there were, but not when.
-            let known = move |it: Option<String>| it.filter(|_| seen.is_timed);
-            findings.map(move |it| Finding { forecast: known(it.forecast), ..it })
-        });
-        for finding in found {
-            match known.reason(&finding, today) {
-                Some(reason) => report.known.push((finding, reason.to_owned())),
-                None => report.findings.push(finding),
+        for seen in seen {
+            for finding in diagnose(&seen.history, options) {
+                // Dumps say how many there were, but not when.
+                let forecast = finding.forecast.filter(|_| seen.is_timed);
+                let finding = Finding { forecast, ..finding };
+                match known.reason(&finding, today) {
+                    Some(reason) => report.known.push((finding, reason.to_owned())),
+                    None => report.findings.push(finding),
+                }
             }
+            let is_unknown = |it: &Finding| known.reason(it, today).is_none();
+            report.suspicions.extend(suspicions(&seen.history).into_iter().filter(is_unknown));
         }
         report
     }
 
-    /// Adds what the source of the targets tells: the lines that are named, causes, patches.
+    /// Adds what the source of the targets tells: the lines that are named, causes, patches, and what was
+    /// suspected if it shows the mistake.
     #[cfg(feature = "code")]
     #[must_use]
     pub fn with_source(mut self, source: &crate::Checkout) -> Report {
         self.notes.extend(source.explain(&mut self.findings));
+        let line = |it: &Finding| it.birth.as_ref().map(|it| (it.file.clone(), it.line));
+        let named: Vec<_> = self.findings.iter().filter_map(line).collect();
+        let mut suspicions = std::mem::take(&mut self.suspicions);
+        suspicions.retain(|it| line(it).is_none_or(|line| !named.contains(&line)));
+        self.findings.extend(source.confirm(suspicions));
         self
     }
 
@@ -223,6 +233,7 @@ mod tests {
             targets: vec!["http://127.0.0.1:6060".into()],
             detector: Detector::Awake,
             findings: vec![finding.clone()],
+            suspicions: Vec::new(),
             known: vec![(finding, "it is in the baseline".into())],
             notes: vec!["the watch was ended after 10 s".into()],
             looks: 3,

@@ -1,5 +1,6 @@
 //! Where snapshots come from.
 
+mod aborts;
 pub mod file;
 pub mod go;
 pub mod jvm;

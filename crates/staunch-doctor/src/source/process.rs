@@ -14,6 +14,7 @@ use staunch_kernel::{
 
 use super::{
     Look,
+    aborts::aborts,
     jvm::{Machine, without_digits},
 };
 
@@ -120,6 +121,7 @@ impl ProcessSource {
                 ephemeral_ports: ephemeral_ports(),
             },
             sockets: Some(sockets),
+            aborts: aborts(pid),
             ..Snapshot::default()
         })
     }

@@ -133,23 +133,27 @@ fn with_timeouts(file: &File, literal: Node<'_>) -> Option<Vec<Edit>> {
         let fields = missing.map(|(name, value)| format!("{indent}{name}: {value},"));
         edits.extend(fields.map(|it| Edit::behind(first(body), it)));
     }
-    edits.extend(import_time(file)?);
+    edits.extend(import(file, "time")?);
     Some(edits)
 }
 
 /// `import "time"`, in its place among the others, if it is missing; `None` if there is no list of
 /// imports to put it into.
-fn import_time(file: &File) -> Option<Vec<Edit>> {
+pub(super) fn import(file: &File, package: &str) -> Option<Vec<Edit>> {
+    let quoted = format!("\"{package}\"");
     let imports: Vec<Node<'_>> = of_kind(file.root(), "import_spec").collect();
-    if imports.iter().any(|it| file.code(*it) == "\"time\"") {
+    if imports.iter().any(|it| file.code(*it) == quoted) {
         return Some(Vec::new());
     }
-    let is_listed = |it: Node<'_>| it.parent().is_some_and(|it| it.kind() == "import_spec_list");
-    let comes_before = |it: Node<'_>| {
-        let path = file.code(it).trim_start_matches(['_', ' ']);
-        !path.contains('.') && path < "\"time\""
+    let is_listed = |it: &Node<'_>| it.parent().is_some_and(|it| it.kind() == "import_spec_list");
+    let listed: Vec<Node<'_>> = imports.into_iter().filter(is_listed).collect();
+    let comes_before = |it: &Node<'_>| {
+        let path = file.code(*it).trim_start_matches(['_', ' ']);
+        !path.contains('.') && *path < *quoted
     };
-    let before = imports.into_iter().rfind(|it| is_listed(*it) && comes_before(*it))?;
-    let import = format!("{}\"time\"", file.indent(first(before)));
-    Some(vec![Edit::behind(last(before), import)])
+    let line = |beside: Node<'_>| format!("{}{quoted}", file.indent(first(beside)));
+    match listed.iter().copied().rfind(|it| comes_before(it)) {
+        Some(before) => Some(vec![Edit::behind(last(before), line(before))]),
+        None => listed.first().map(|it| vec![Edit::before(first(*it), line(*it))]),
+    }
 }

@@ -22,6 +22,7 @@ mod syntax;
 #[cfg(test)]
 mod tests;
 mod ticker;
+mod unread;
 
 use tree_sitter::Node;
 
@@ -97,6 +98,7 @@ fn shapes(rule: &str) -> &'static [Shape] {
         "lock" => &[held::lock],
         "wait-group" => &[held::group],
         "endless" => &[ticker::endless],
+        "body-not-read" => &[unread::unread],
         "deadline-not-set" => &[http::request, http::deadline],
         "server-without-timeouts" => &[http::server],
         "transport-per-request" => &[http::transport],

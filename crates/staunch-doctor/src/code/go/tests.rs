@@ -304,3 +304,38 @@ fn who_sends_again_and_again_looks_at_the_context() {
     let results = text("ctx context.Context, c chan int", "c <- v").replace(") {", ") error {");
     check("chan-send", &results, NONE);
 }
+
+#[test]
+fn a_body_that_is_closed_unread_is_read_first() {
+    let text = |close: &str, rest: &str| {
+        format!(
+            "import (\n\t\"fmt\"\n\t\"net/http\"\n)\n\nfunc f() error {{\n\
+             \tresp, err := h.client.Get(url) // birth\n\tif err != nil {{\n\t\treturn err\n\t}}\n\
+             \t{close} // cause\n{rest}\n}}"
+        )
+    };
+    let rule = "body-not-read";
+    let read = "+io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10))";
+    let looked = "\tif resp == nil || resp.StatusCode > 299 {\n\t\treturn bad\n\t}\n\treturn nil";
+    let deferred = ["+\"io\"", "-defer resp.Body.Close()", "+defer func() {", read];
+    let deferred = [&deferred[..], &["+resp.Body.Close()", "+}()"]].concat();
+    check(rule, &text("defer resp.Body.Close()", looked), &deferred);
+    let plain = ["+\"io\"", read];
+    check(rule, &text("resp.Body.Close()", looked), &plain);
+    check(rule, &text("_ = resp.Body.Close()", looked), NONE);
+    for rest in [
+        "\treturn json.NewDecoder(resp.Body).Decode(&x)",
+        "\treturn use(resp)",
+        "\treturn resp.Write(w)",
+        "\th.last = resp\n\treturn nil",
+        "\tresp, err = h.client.Get(other)\n\treturn err",
+    ] {
+        check_none(rule, &text("defer resp.Body.Close()", rest));
+    }
+    check_none(rule, &text("log(err)", looked));
+    let head = text("defer resp.Body.Close()", looked).replace("client.Get(", "client.Head(");
+    check_none(rule, &head);
+    let head = "client.Do(request(http.MethodHead, ";
+    let head = text("defer resp.Body.Close()", looked).replace("client.Get(url", head);
+    check_none(rule, &head.replace("http.MethodHead, )", "http.MethodHead, url))"));
+}
