@@ -13,6 +13,7 @@ mod fuse;
 mod growth;
 mod heap_growth;
 mod http_client;
+mod observed;
 mod pile;
 mod recorded;
 mod retained;
@@ -51,6 +52,7 @@ pub fn diagnose(history: &History, options: &Options) -> Vec<Finding> {
     fuse::add_counts(&mut findings, counts.collect());
     findings.extend(classes::find(history, recorded));
     findings.extend(entries::find(history));
+    findings.extend(observed::find(history));
     findings.retain(|finding| finding.confidence.value() >= options.confidence_min);
     findings.sort_by(|a, b| {
         let surest = b.confidence.value().total_cmp(&a.confidence.value());

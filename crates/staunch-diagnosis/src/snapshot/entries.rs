@@ -26,3 +26,16 @@ pub struct EntryGroup {
     /// The age of the oldest.
     pub oldest: Duration,
 }
+
+/// Something that a Staunch service saw happen, and remembers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// What saw it: `dropped-bodies`, ...
+    pub rule: String,
+    /// The line on which what it happened to was born.
+    pub birth: Frame,
+    /// What was seen, in one line.
+    pub text: String,
+    /// How long ago.
+    pub ago: Duration,
+}

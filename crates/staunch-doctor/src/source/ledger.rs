@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use staunch_diagnosis::{EntryGroup, Frame, Snapshot};
+use staunch_diagnosis::{EntryGroup, Frame, Observed, Snapshot};
 
 /// Why a document is not a ledger.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +24,21 @@ pub enum LedgerSourceError {
 struct Document {
     detector: String,
     groups: Vec<Group>,
+    #[serde(default)]
+    observations: Observations,
+}
+
+#[derive(Default, Deserialize)]
+struct Observations {
+    recent: Vec<Observation>,
+}
+
+#[derive(Deserialize)]
+struct Observation {
+    rule: String,
+    born_at: String,
+    text: String,
+    seconds_ago: f64,
 }
 
 #[derive(Deserialize)]
@@ -59,7 +74,17 @@ pub fn read_ledger(document: &[u8]) -> Result<Snapshot, LedgerSourceError> {
         bytes: group.bytes,
         oldest: Duration::try_from_secs_f64(group.oldest_seconds).unwrap_or_default(),
     });
-    Ok(Snapshot { entries: Some(groups.collect()), ..Snapshot::default() })
+    let observed = read.observations.recent.into_iter().map(|it| Observed {
+        birth: line(&it.born_at),
+        rule: it.rule,
+        text: it.text,
+        ago: Duration::try_from_secs_f64(it.seconds_ago).unwrap_or(Duration::MAX),
+    });
+    Ok(Snapshot {
+        entries: Some(groups.collect()),
+        observed: Some(observed.collect()),
+        ..Snapshot::default()
+    })
 }
 
 /// `FILE:LINE`; a ledger knows no functions.
@@ -75,7 +100,8 @@ mod tests {
     const DOCUMENT: &str = r#"{"detector":"awake","totals":{},"groups":[{"kind":"lease",
         "born_at":"src/bank.rs:42","state":"active","count":3,"bytes":10,"oldest_seconds":61.5,
         "stalest_seconds":1.0,"overdue":2,"orphans":1,"obligation":"ends by 5s"}],"entries":[],
-        "next":null}"#;
+        "observations":{"counts":{"dropped-bodies":1},"recent":[{"rule":"dropped-bodies","kind":"body",
+        "born_at":"src/prices.rs:41","text":"10 bodies","seconds_ago":1.5}]},"next":null}"#;
 
     #[test]
     fn groups_are_read() {
@@ -85,6 +111,19 @@ mod tests {
         assert_eq!((group.count, group.overdue, group.orphans), (3, 2, 1));
         assert_eq!(group.obligation, "ends by 5s");
         assert_eq!(group.oldest, Duration::from_millis(61_500));
+    }
+
+    #[test]
+    fn observations_are_read_where_there_are_some() {
+        let observed = read_ledger(DOCUMENT.as_bytes()).unwrap().observed.unwrap();
+        let [it] = &observed[..] else { panic!("{observed:?}") };
+        assert_eq!(
+            (&*it.rule, &*it.birth.file, it.birth.line),
+            ("dropped-bodies", "src/prices.rs", 41)
+        );
+        assert_eq!((&*it.text, it.ago), ("10 bodies", Duration::from_millis(1_500)));
+        let none = DOCUMENT.replace("observations", "others");
+        assert_eq!(read_ledger(none.as_bytes()).unwrap().observed, Some(Vec::new()));
     }
 
     #[test]
