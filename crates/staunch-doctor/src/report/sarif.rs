@@ -1,6 +1,8 @@
 //! A report for code scanning (SARIF 2.1.0,
 //! <https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html>).
 
+mod fix;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
@@ -41,21 +43,27 @@ fn invocation(report: &Report) -> Value {
 
 fn result(finding: &Finding) -> Value {
     let level = if finding.severity == Severity::Warning { "warning" } else { "error" };
-    let fix = finding.fix.as_ref().map(|fix| format!(" {}.", fix.text)).unwrap_or_default();
+    let what = finding.fix.as_ref().map(|fix| format!(" {}.", fix.text)).unwrap_or_default();
     let cause = finding.cause.as_ref().map(|it| format!(" {}.", it.text)).unwrap_or_default();
     // The line to look at first is the one that makes what leaks.
     let births = finding.birth.iter().map(|birth| location(&birth.file, birth.line));
     let waits = finding.wait.iter().map(|wait| location(&wait.file, wait.line));
     let places: Vec<Value> = births.chain(waits).collect();
-    json!({
+    let mut result = json!({
         "ruleId": finding.rule,
         "level": level,
-        "message": { "text": format!("{}.{cause}{fix}", finding.summary) },
+        "message": { "text": format!("{}.{cause}{what}", finding.summary) },
         "locations": places.first().into_iter().collect::<Vec<_>>(),
         "relatedLocations": places.get(1..).unwrap_or_default(),
         "partialFingerprints": { "staunch/v1": finding.id },
         "rank": finding.confidence.value() * 100.0,
-    })
+    });
+    let repair = finding.fix.as_ref();
+    let patch = repair.and_then(|it| fix::fix(it.patch.as_ref()?, &it.text, uri));
+    if let Some(patch) = patch {
+        result["fixes"] = json!([patch]);
+    }
+    result
 }
 
 fn location(file: &str, line: u32) -> Value {
@@ -92,6 +100,22 @@ mod tests {
         assert_eq!(place["artifactLocation"]["uri"], "app/main.go");
         assert_eq!(place["region"]["startLine"], 21);
         assert_eq!(document["runs"][0]["tool"]["driver"]["rules"][0]["id"], "chan-send-abandoned");
+    }
+
+    #[test]
+    fn a_patch_is_a_fix_and_what_is_none_is_left_out() {
+        let mut report = report();
+        let result = |report: &Report| -> Value {
+            let document: Value = serde_json::from_str(&write(report)).unwrap();
+            document["runs"][0]["results"][0].clone()
+        };
+        assert_eq!(result(&report).get("fixes"), None, "it has no file and no lines");
+        let patch = "--- a/main.go\n+++ b/main.go\n@@ -21,2 +21,2 @@\n a\n-b\n+c\n".to_owned();
+        report.findings[0].fix.as_mut().unwrap().patch = Some(patch);
+        let change = &result(&report)["fixes"][0]["artifactChanges"][0];
+        assert_eq!(change["artifactLocation"]["uri"], "main.go");
+        assert_eq!(change["replacements"][0]["deletedRegion"]["startLine"], 22);
+        assert_eq!(change["replacements"][0]["insertedContent"]["text"], "c\n");
     }
 
     #[test]
