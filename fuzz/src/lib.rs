@@ -58,6 +58,7 @@ pub const TARGETS: &[Target] = &[
     target("text-profile", targets::text_profile, targets::TEXT_PROFILES),
     target("thread-dump", targets::thread_dump, targets::THREAD_DUMPS),
     target("class-histogram", targets::class_histogram, targets::CLASS_HISTOGRAMS),
+    target("samples", targets::samples, targets::SAMPLES),
     target("socket-list", targets::socket_list, targets::SOCKET_LISTS),
     target("proc-net", targets::proc_net, targets::PROC_NETS),
     target("sock-diag", targets::sock_diag, targets::DATAGRAMS),

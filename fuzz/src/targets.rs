@@ -4,6 +4,8 @@ use std::hint::black_box;
 
 use staunch_config::{Config, HumanDuration, IpRange, OriginPattern};
 use staunch_diagnosis::{History, Options, Snapshot, diagnose};
+use staunch_config::{Config, HumanDuration};
+use staunch_diagnosis::{Heap, History, Options, Snapshot, diagnose};
 use staunch_doctor::source::{TextError, go, jvm, sockets};
 use staunch_gateway::fuzzing as gateway;
 use staunch_http::{EventsOptions, Message, StreamLimits, fuzzing};
@@ -375,6 +377,14 @@ pub(crate) fn class_histogram(bytes: &[u8]) {
     diagnose_twice(&Snapshot { heap, ..Snapshot::default() });
 }
 
+/// However the bytes come, the same samples are read, and no rule panics on them.
+pub(crate) fn samples(bytes: &[u8]) {
+    if let Some(samples) = either_way(bytes, |reader| jvm::read_samples(reader)) {
+        let heap = Some(Heap { samples, ..Heap::default() });
+        diagnose_twice(&Snapshot { heap, ..Snapshot::default() });
+    }
+}
+
 /// However the bytes come, the same sockets are read; two with the same ends have the same id; and no
 /// rule panics.
 pub(crate) fn socket_list(bytes: &[u8]) {
@@ -414,6 +424,11 @@ pub(crate) const THREAD_DUMPS: &[&[u8]] = &[
 pub(crate) const CLASS_HISTOGRAMS: &[&[u8]] = &[
     b" num     #instances         #bytes  class name (module)\n-------------------------------------------------------\n   1:         26012        1476272  [B (java.base@17.0.15)\n   2:          1000          24000  Sessions$Session\n   3:             1             16  [[Ljava.lang.String;\nTotal         27013        1500288\n",
     b"4711:\n num     #instances         #bytes  class name\n----------------------------------------------\n   1:  18446744073709551615  0  [I\n",
+];
+
+pub(crate) const SAMPLES: &[&[u8]] = &[
+    b"jdk.OldObjectSample {\n  object =  [\n    byte[8192]\n  ]\n  stackTrace = [\n    java.util.HashMap.<init>(int) line: 12\n    Sessions.work(HttpExchange) line: 28\n    ...\n  ]\n}\n\n",
+    b"jdk.ObjectAllocationSample {\n  objectClass = byte[] (classLoader = bootstrap)\n  stackTrace = [\n    java.nio.file.Files.list(Path)\n    A$$Lambda$1+0x1.f(B) line: 3\n  ]\n}\n",
 ];
 
 pub(crate) const SOCKET_LISTS: &[&[u8]] = &[
