@@ -45,11 +45,11 @@ fn the_demo_names_each_leak_with_its_line_and_finds_nothing_after_the_repair() {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(0), "{said}");
     for expected in [
-        "[1/7] connection-not-closed",
+        "[1/8] connection-not-closed",
         "fixtures/rust/src/lease_not_returned/leaky.rs:",
         "let lease = world.pool.acquire().await?;\n",
         "found  nothing",
-        "7 of 7 mistakes named",
+        "8 of 8 mistakes named",
         "nothing found after the repair",
     ] {
         assert!(said.contains(expected), "no `{expected}` in {said}");
