@@ -3,8 +3,6 @@
 use std::hint::black_box;
 
 use staunch_config::{Config, HumanDuration, IpRange, OriginPattern};
-use staunch_diagnosis::{History, Options, Snapshot, diagnose};
-use staunch_config::{Config, HumanDuration};
 use staunch_diagnosis::{Heap, History, Options, Snapshot, diagnose};
 use staunch_doctor::source::{TextError, go, jvm, sockets};
 use staunch_gateway::fuzzing as gateway;

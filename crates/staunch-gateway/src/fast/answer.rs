@@ -196,7 +196,7 @@ fn digits(out: &mut Vec<u8>, status: u16) {
 #[derive(Debug)]
 pub(crate) struct Own {
     pub(crate) status: StatusCode,
-    headers: HeaderMap,
+    headers: Box<HeaderMap>,
     body: Cow<'static, [u8]>,
 }
 
@@ -206,7 +206,7 @@ impl Own {
         let mut text = text.into();
         text.push('\n');
         let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-        Own { status, headers: HeaderMap::new(), body: text.into_bytes().into() }
+        Own { status, headers: Box::default(), body: text.into_bytes().into() }
             .with(CONTENT_TYPE, plain)
     }
 
@@ -228,7 +228,7 @@ impl Own {
         out.push(b' ');
         out.extend_from_slice(self.status.canonical_reason().unwrap_or_default().as_bytes());
         out.extend_from_slice(b"\r\n");
-        for (name, value) in &self.headers {
+        for (name, value) in &*self.headers {
             field(out, name.as_ref(), value.as_bytes());
         }
         date::with_now(|now| field(out, b"date", now));
@@ -260,7 +260,7 @@ impl From<Refusal> for Own {
     fn from(refusal: Refusal) -> Own {
         let Refusal { status, headers, body, .. } = refusal;
         if headers.contains_key(CONTENT_TYPE) || body.is_empty() {
-            return Own { status, headers: *headers, body };
+            return Own { status, headers, body };
         }
         let line = Own::new(status, String::from_utf8_lossy(&body));
         headers.iter().fold(line, |line, (name, value)| {

@@ -106,13 +106,13 @@ mod tests {
 
     /// What is left of a head with these headers, by the lines and by a map: sorted, as `name: value`.
     fn both(headers: &[usize], edits: &Edits) -> (Vec<String>, Vec<String>) {
-        let mut head = "GET / HTTP/1.1\r\n".to_owned();
         let mut map = HeaderMap::new();
-        for (number, name) in headers.iter().enumerate() {
-            head += &format!("{}: {number}\r\n", NAMES[*name]);
+        let line = |(number, name): (usize, &usize)| {
             map.append(NAMES[*name], HeaderValue::from(number));
-        }
-        head += "\r\n";
+            format!("{}: {number}\r\n", NAMES[*name])
+        };
+        let lines: Vec<String> = headers.iter().enumerate().map(line).collect();
+        let head = format!("GET / HTTP/1.1\r\n{}\r\n", lines.concat());
         let mut room = [EMPTY_HEADER; 16];
         let mut request = Request::new(&mut room);
         assert!(request.parse(head.as_bytes()).unwrap().is_complete());
