@@ -18,6 +18,9 @@ pub(crate) enum Command {
     Run(Run),
     /// Say everything that is wrong with a configuration.
     Check(Check),
+    /// Show what can be configured.
+    #[command(subcommand)]
+    Config(ConfigPage),
     /// Make an API key: print it, for whom it is, and its hash, for `keys` in [policy.keys]. It is stored
     /// nowhere.
     Key(Key),
@@ -38,6 +41,15 @@ pub(crate) struct Run {
     /// 127.0.0.1:9000, UDP echo on 9001, HTTP on 8080, admin on 6060.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+}
+
+/// What of the configuration is shown.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum ConfigPage {
+    /// The embedded default, with every key and the reason for it: a file to begin with.
+    Default,
+    /// Every table and key, as Markdown.
+    Reference,
 }
 
 #[derive(Debug, clap::Args)]

@@ -6,6 +6,7 @@
 
 mod args;
 mod check;
+mod config_page;
 mod demo;
 mod doctor;
 mod key;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
     match args.command {
         Command::Run(run) => run::run(&run),
         Command::Check(check) => check::check(&check),
+        Command::Config(page) => config_page::show(page),
         Command::Key(key) => key::key(&key),
         Command::Doctor(doctor) => doctor::doctor(&doctor),
         Command::Demo(demo) => demo::demo(&demo),

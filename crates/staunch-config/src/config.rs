@@ -52,6 +52,17 @@ impl Config {
         include_str!("default.toml")
     }
 
+    /// Every table and key of [`default_text`](Config::default_text), as a page of Markdown.
+    ///
+    /// # Examples
+    /// ```
+    /// let page = staunch_config::Config::reference();
+    /// assert!(page.contains("| `grace` | `\"10s\"` |"));
+    /// ```
+    pub fn reference() -> String {
+        crate::reference::reference(Self::default_text())
+    }
+
     /// Reads a configuration from `text`. `name` is the name of its file: it stands in front of
     /// each mistake, and relative paths in the text are resolved against its folder.
     ///

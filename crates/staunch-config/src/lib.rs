@@ -39,6 +39,7 @@ mod overlap;
 mod policy;
 mod process;
 mod reader;
+mod reference;
 mod route;
 mod service;
 mod size;

@@ -45,6 +45,9 @@ const RECORDED_LARGE_CALLS_EVERY: Duration = Duration::from_millis(70);
 /// To begin a recording takes its time as well.
 const RECORDED_PERIOD: Duration = Duration::from_secs(14);
 
+/// A recording is a sample: of objects as small as a stream, one may have none on a busy machine.
+const RECORDINGS: usize = 3;
+
 /// How many services run at once.
 const AT_ONCE: usize = 2;
 /// Held by the test whose services those are.
@@ -145,17 +148,34 @@ fn leaks_that_are_recorded_are_named_and_others_are_silent() {
     check_each(&checks, |(program, marks)| {
         let is_large = program.name.starts_with("java/body-not-closed");
         let every = if is_large { RECORDED_LARGE_CALLS_EVERY } else { RECORDED_CALLS_EVERY };
-        let report = examine_by(program, every, true)?;
-        let text = report.write(Format::Text);
-        ensure!(!text.contains("nothing recorded"), "{text}");
-        let Some(marks) = marks else { return is_silent(report.findings()) };
-        let [finding] = report.findings() else {
-            bail!("{} findings: {:#?}", report.findings().len(), report.findings())
-        };
-        let (mark, line) = named(finding, marks).with_context(|| format!("{finding:#?}"))?;
-        let recorded = finding.evidence.iter().find(|it| it.starts_with("recorded: "));
-        Ok(format!("{}, {mark:?} on line {line}: {recorded:?}", finding.rule))
+        let Some(marks) = marks else { return is_silent(recorded(program, every)?.findings()) };
+        let tries = (1..=RECORDINGS).map(|_| is_named(&recorded(program, every)?, marks));
+        let mut last = Err(anyhow::anyhow!("nothing was tried"));
+        for tried in tries {
+            last = tried;
+            if last.is_ok() {
+                break;
+            }
+        }
+        last
     });
+}
+
+fn recorded(program: &Program, calls_every: Duration) -> anyhow::Result<Report> {
+    let report = examine_by(program, calls_every, true)?;
+    let text = report.write(Format::Text);
+    ensure!(!text.contains("nothing recorded"), "{text}");
+    Ok(report)
+}
+
+/// One finding, and a marked line.
+fn is_named(report: &Report, marks: &Marks) -> anyhow::Result<String> {
+    let [finding] = report.findings() else {
+        bail!("{} findings: {:#?}", report.findings().len(), report.findings())
+    };
+    let (mark, line) = named(finding, marks).with_context(|| format!("{finding:#?}"))?;
+    let recorded = finding.evidence.iter().find(|it| it.starts_with("recorded: "));
+    Ok(format!("{}, {mark:?} on line {line}: {recorded:?}", finding.rule))
 }
 
 /// Whoever ends a watch, and however, there is no recording left.

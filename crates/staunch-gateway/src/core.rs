@@ -67,7 +67,7 @@ pub(crate) struct Job {
     pub(crate) grace: Duration,
     /// Cancelled when everything is to end at once.
     pub(crate) cut: CancellationToken,
-    /// How many cores accept.
+    /// How many listeners accept, those of all cores together.
     pub(crate) up: watch::Sender<usize>,
 }
 
@@ -209,15 +209,16 @@ async fn listen(
         .run(async |scope| {
             for share in shares {
                 let (context, shared) = (scope.context().clone(), Arc::clone(shared));
-                let (into, guard) = (Arc::clone(&into), guard.cloned());
+                let (into, guard, up) = (Arc::clone(&into), guard.cloned(), up.clone());
                 scope.spawn_named("listener", async move {
+                    // Here, and not where it is started from: that has ended by now, and whoever is
+                    // told that all accept finds nothing that is about to end.
+                    up.modify(|listeners| *listeners += 1);
                     let served = share.serve(&context, shared, guard.as_ref()).await;
                     into.lock().unwrap_or_else(PoisonError::into_inner).extend(served);
                     Ok(())
                 });
             }
-            tokio::task::yield_now().await; // the listeners begin
-            up.modify(|cores| *cores += 1);
             Ok(())
         })
         .await;

@@ -178,8 +178,8 @@ impl Gateway {
             .grace(grace + GRACE_MARGIN)
             .run(async |scope| {
                 let (up, mut accepting) = watch::channel(0);
-                let cores = self.start(&scope, guard.as_ref(), &cut, &up, &into);
-                while accepting.latest() < cores {
+                let listeners = self.start(&scope, guard.as_ref(), &cut, &up, &into);
+                while accepting.latest() < listeners {
                     if accepting.changed().await.is_err() {
                         return Ok(()); // asked to stop meanwhile
                     }
@@ -194,7 +194,7 @@ impl Gateway {
         std::mem::take(&mut *done.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Starts everything. Each core adds one to `up` when it accepts; how many there are.
+    /// Starts everything. Each listener of each core adds one to `up` when it accepts; how many there are.
     fn start(
         self,
         scope: &Scope<Infallible>,
@@ -204,6 +204,7 @@ impl Gateway {
         done: &Arc<Mutex<Done>>,
     ) -> usize {
         let Gateway { cores, grace, mut listeners, datagrams, control } = self;
+        let all = cores.get() * listeners.len();
         let needed = if listeners.is_empty() { 0 } else { cores.get() };
         for core in 0..needed {
             let shares = listeners.iter_mut().filter_map(Listening::share).collect();
@@ -247,7 +248,7 @@ impl Gateway {
             let plans = control.plans.subscribe();
             receive(scope, datagrams, plans, cores.get(), done);
         }
-        needed
+        all
     }
 }
 

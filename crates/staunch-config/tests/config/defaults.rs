@@ -245,3 +245,11 @@ fn a_file_is_loaded_as_its_text_is_parsed() {
     let message = Config::load(&path).unwrap_err().to_string();
     assert!(message.contains(&format!("{}:2:1: unknown key `lisen`", path.display())), "{message}");
 }
+
+/// `docs/reference/config.md` is `staunch config reference`.
+#[test]
+fn the_reference_is_that_of_the_default() {
+    let written = include_str!("../../../../docs/reference/config.md");
+    let is_made = written == Config::reference();
+    assert!(is_made, "write it anew: staunch config reference > docs/reference/config.md");
+}
