@@ -2,7 +2,7 @@
 //! of bodies, and of what could be read in two ways.
 
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
 };
 
@@ -196,6 +196,28 @@ fn a_client_that_leaves_gives_up_what_it_asked_for() {
         // Its connection is closed, or reset where an answer was lost.
         assert!(!server.read(&mut [0]).is_ok_and(|read| read > 0), "{}", answer.escape_ascii());
     }
+    before.settles_to(&baseline);
+    before.terminate().assert_clean();
+}
+
+#[test]
+fn a_body_has_its_time_also_when_the_answer_has_begun() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let routed = service(listener.local_addr().unwrap(), "");
+    let before = gateway(&routed.replace("\"4GiB\"", "\"1KiB\"\nbody_time = \"300ms\""));
+    let baseline = before.baseline();
+    let mut client = connect(before.tcp("web"));
+    client.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n1").unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    server.set_read_timeout(Some(PATIENCE)).unwrap();
+    head(&mut server);
+    server.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").unwrap();
+    assert!(head(&mut client).starts_with("HTTP/1.1 200"));
+    let mut heard = Vec::new();
+    let ended = client.read_to_end(&mut heard); // an end or a reset: it was not told all
+    assert!(!ended.is_err_and(|it| it.kind() == ErrorKind::WouldBlock), "it has not ended");
+    assert_eq!(heard, b"half");
+    drop((client, server));
     before.settles_to(&baseline);
     before.terminate().assert_clean();
 }

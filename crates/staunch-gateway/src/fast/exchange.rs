@@ -126,6 +126,11 @@ impl Upload {
         self.over
     }
 
+    /// Whether there is more of it, and the server takes it.
+    pub(crate) fn is_coming(&self) -> bool {
+        self.over.is_none() && !self.is_broken
+    }
+
     /// Whether the client still sends what nobody will read.
     pub(crate) fn is_unfinished(&self) -> bool {
         self.left > 0

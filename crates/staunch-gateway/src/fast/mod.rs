@@ -84,6 +84,8 @@ pub(crate) enum FastError {
     Left,
     #[error("the server broke off in the middle of an answer")]
     Cut,
+    #[error("the client took too long over its body, of which the answer has begun")]
+    Slow,
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error(transparent)]
@@ -282,20 +284,33 @@ async fn hand_over<T: Transport>(
     mut asked: Asked,
     begun: Begun,
 ) -> Result<bool, FastError> {
-    let Begun { mut exchange, answered, in_flight, .. } = begun;
+    let Begun { mut exchange, answered, in_flight, upload, .. } = begun;
     if let Some(admission) = &mut asked.admission {
         admission.answered();
     }
     asked.account.set_obligation(Obligation::EndsWithParent); // a body takes its time
-    let rest = poll_fn(|cx| exchange.poll_rest(client, cx)).await;
+    let rest = poll_fn(|cx| {
+        if let Poll::Ready(rest) = exchange.poll_rest(client, cx) {
+            return Poll::Ready(Some(rest));
+        }
+        while exchange.upload.is_coming() {
+            ready!(client.alarm.poll(exchange.upload.due(&upload), cx));
+            if exchange.upload.is_late(&upload, Instant::now()) {
+                return Poll::Ready(None);
+            }
+        }
+        Poll::Pending
+    });
+    let rest = rest.await;
     drop(in_flight);
     match rest {
-        Ok(()) => {
+        Some(Ok(())) => {
             exchange.end();
             Ok(!answered.is_last)
         }
-        Err(Broken::Client) => Err(FastError::Left),
-        Err(Broken::Server { .. } | Broken::Nonsense) => {
+        Some(Err(Broken::Client)) => Err(FastError::Left),
+        None => Err(FastError::Slow),
+        Some(Err(Broken::Server { .. } | Broken::Nonsense)) => {
             if exchange.ends_with_connection() {
                 client.io.reset_on_close();
             }

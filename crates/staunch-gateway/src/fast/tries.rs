@@ -66,6 +66,8 @@ pub(crate) struct Begun {
     /// Until all of it is with the client.
     pub(crate) in_flight: InFlight,
     pub(crate) at: Instant,
+    /// What the rest of the request's body may cost.
+    pub(crate) upload: UploadLimits,
 }
 
 impl Tries<'_> {
@@ -90,7 +92,8 @@ impl Tries<'_> {
                     let status = StatusCode::from_u16(answered.status).unwrap_or_default();
                     let at = Instant::now();
                     self.upstream.answered(server, &in_flight, status, at);
-                    return Ok(Begun { exchange, answered, in_flight, at });
+                    let upload = self.upload();
+                    return Ok(Begun { exchange, answered, in_flight, at, upload });
                 }
                 Err(failed) => failed,
             };
@@ -135,8 +138,12 @@ impl Tries<'_> {
             tried,
             first_byte: service.timeouts.first_byte,
             total: route.timeout,
-            upload: UploadLimits { time: route.body_time, rate: self.body_rate },
+            upload: self.upload(),
         }
+    }
+
+    fn upload(&self) -> UploadLimits {
+        UploadLimits { time: self.route.route.body_time, rate: self.body_rate }
     }
 
     /// A connection, while the client is there and the time of the request lasts.
