@@ -142,6 +142,8 @@ fn what_could_be_read_in_two_ways_reaches_no_server() {
         let heard = say(before.tcp("web"), request.as_bytes());
         assert_eq!(statuses(&heard), ["400"], "{}: {heard}", request.escape_debug());
     }
+    let connect = "CONNECT /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    assert_eq!(statuses(&say(before.tcp("web"), connect.as_bytes())), ["501"], "it is no proxy");
     assert!(listener.accept().is_err(), "no server was asked");
     before.settles_to(&baseline);
     before.terminate().assert_clean();
@@ -220,4 +222,25 @@ fn a_body_has_its_time_also_when_the_answer_has_begun() {
     drop((client, server));
     before.settles_to(&baseline);
     before.terminate().assert_clean();
+}
+
+#[test]
+fn http2_is_known_however_its_first_words_come() {
+    let behind = Server::start(BEHIND);
+    let before = gateway(&service(behind.tcp("demo"), ""));
+    let baseline = before.baseline();
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    for cut in [1, 3, 14, 23, 24] {
+        let mut client = connect(before.tcp("web"));
+        client.set_nodelay(true).unwrap();
+        client.write_all(&preface[..cut]).unwrap();
+        client.write_all(&[&preface[cut..], &settings].concat()).unwrap();
+        let mut frame = [0; 9];
+        client.read_exact(&mut frame).unwrap();
+        assert_eq!(frame[3], 4, "cut at {cut}: {frame:?}");
+    }
+    before.settles_to(&baseline);
+    before.terminate().assert_clean();
+    behind.terminate().assert_clean();
 }

@@ -1,11 +1,15 @@
 //! One timer for a connection.
 
 use std::{
+    future::Future,
     pin::Pin,
     task::{Context as Poller, Poll, ready},
 };
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::{
+    task::coop::unconstrained,
+    time::{Instant, Sleep, sleep_until},
+};
 
 /// A timer that is set anew only when it has gone off, or when something is due before it would: most of
 /// what is waited for comes in time, and costs nothing here.
@@ -27,7 +31,8 @@ impl Alarm {
         }
         self.is_polled = true;
         loop {
-            ready!(sleep.as_mut().poll(cx));
+            // Without a budget: a timer that has none left is not set, and wakes nobody.
+            ready!(Pin::new(&mut unconstrained(sleep.as_mut())).poll(cx));
             if Instant::now() >= due {
                 return Poll::Ready(());
             }
@@ -57,6 +62,26 @@ mod tests {
                 poll_fn(|cx| alarm.poll(after(due), cx)).await;
                 assert_eq!(begun.elapsed().as_secs(), due.max(was));
             }
+        });
+    }
+
+    #[test]
+    fn it_goes_off_for_a_task_that_has_done_much_before() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let (mut alarm, due) = (Alarm::default(), Instant::now() + Duration::from_secs(3));
+            poll_fn(|cx| {
+                while tokio::task::coop::has_budget_remaining() {
+                    let _ = std::pin::pin!(tokio::task::coop::consume_budget()).poll(cx);
+                }
+                alarm.poll(due, cx)
+            })
+            .await;
+            assert_eq!(Instant::now(), due);
         });
     }
 

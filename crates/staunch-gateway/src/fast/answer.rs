@@ -104,14 +104,16 @@ impl<'b, 'h> Answer<'b, 'h> {
         out.push(b' ');
         out.extend_from_slice(self.reason.as_bytes());
         out.extend_from_slice(b"\r\n");
+        let mut has_length = self.status == 204; // which has none (RFC 9110, 8.6)
         self.lines.write(out, |header| match Field::of(header.name) {
-            Field::Connection | Field::Hop | Field::Te | Field::Upgrade | Field::Coding => false,
-            Field::Length => true, // whatever `Connection` names
-            _ if self.named.is_some() && self.is_named(header.name) => false,
-            _ => edits.keep(header.name),
+            Field::Length => !std::mem::replace(&mut has_length, true),
+            _ => self.goes_on(header.name) && edits.keep(header.name),
         });
-        edits.write(out, self.lines);
-        if !self.has_date {
+        edits.write(out, |name| {
+            let is_it = |it: &Header<'_>| it.name.eq_ignore_ascii_case(name);
+            edits.keep(name) && self.goes_on(name) && self.lines.headers.iter().any(is_it)
+        });
+        if !self.has_date && edits.keep("date") {
             date::with_now(|now| field(out, b"date", now));
         }
         if matches!(self.body, Body::Chunked(_)) {
@@ -121,6 +123,15 @@ impl<'b, 'h> Answer<'b, 'h> {
             out.extend_from_slice(b"connection: close\r\n");
         }
         out.extend_from_slice(b"\r\n");
+    }
+
+    /// Whether a header is not for this connection alone.
+    fn goes_on(&self, name: &str) -> bool {
+        let is_hop = matches!(
+            Field::of(name),
+            Field::Connection | Field::Hop | Field::Te | Field::Upgrade | Field::Coding
+        );
+        !is_hop && (self.named.is_none() || !self.is_named(name))
     }
 
     fn is_named(&self, name: &str) -> bool {

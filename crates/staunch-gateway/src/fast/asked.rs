@@ -80,6 +80,9 @@ enum Routed<'s> {
     Other,
 }
 
+/// What an HTTP/2 client says first (RFC 9113, 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
 /// A request may take so much longer than its limits before it counts as overdue: whoever ends it must
 /// be given the time to.
 const OVERDUE: Duration = Duration::from_secs(5);
@@ -88,6 +91,9 @@ impl Fast {
     /// Judges what the client has said. Of a request with a server the head for it is written, and what
     /// follows is kept.
     pub(super) fn judge<T: Transport>(&self, client: &mut Client<T>, said: &[u8]) -> Judged {
+        if PREFACE.starts_with(said) {
+            return Judged::Other; // of HTTP/2, or what may become it
+        }
         let mut room = plain::room();
         let plain = match Plain::read(said, &mut room, &self.limits) {
             Said::Plain(plain) => plain,
@@ -104,8 +110,9 @@ impl Fast {
     }
 
     fn request<T: Transport>(&self, client: &mut Client<T>, plain: &Plain<'_, '_>) -> Judged {
-        if plain.method == "OPTIONS" {
-            return Judged::Other; // perhaps a browser asks what it may ask for
+        // Perhaps a browser asks what it may ask for; and the long way knows that this is no proxy.
+        if matches!(plain.method, "OPTIONS" | "CONNECT") {
+            return Judged::Other;
         }
         let is_head = plain.method == "HEAD";
         let is_last = plain.is_last || client.begun.saturating_add(1) >= self.limits.requests;

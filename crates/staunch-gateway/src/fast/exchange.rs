@@ -51,6 +51,8 @@ pub(crate) struct Upload {
     is_broken: bool,
     /// The client is waited for.
     is_waiting: bool,
+    /// When its rate is looked at next.
+    look_at: Instant,
 }
 
 /// What a request may cost its server.
@@ -63,6 +65,9 @@ pub(crate) struct UploadLimits {
 
 /// A client has so long before its rate counts.
 const RATE_GRACE: Duration = Duration::from_secs(5);
+
+/// Between two looks at it.
+const RATE_PERIOD: Duration = Duration::from_secs(1);
 
 /// Why there is no answer, or no more of it.
 #[derive(Debug)]
@@ -104,6 +109,8 @@ struct Download {
     /// The connection to the server is of no use after it.
     is_last: bool,
     must_flush: bool,
+    /// The server has said something.
+    has_begun: bool,
 }
 
 /// What is known of an answer once its head has come.
@@ -118,7 +125,9 @@ impl Upload {
     pub(crate) fn new(left: u64, now: Instant) -> Upload {
         let over = (left == 0).then_some(now);
         let held = Held::default();
-        Upload { left, got: 0, begun: now, over, held, is_broken: false, is_waiting: false }
+        let look_at = now + RATE_GRACE;
+        let [is_broken, is_waiting] = [false; 2];
+        Upload { left, got: 0, begun: now, over, held, is_broken, is_waiting, look_at }
     }
 
     /// When the server had all of it.
@@ -155,16 +164,14 @@ impl Upload {
     /// When to look whether it takes too long.
     pub(crate) fn due(&self, limits: &UploadLimits) -> Instant {
         let last = self.begun + limits.time;
-        if limits.rate == 0 || !self.is_waiting {
-            return last;
-        }
-        last.min((self.begun + RATE_GRACE).max(Instant::now() + Duration::from_secs(1)))
+        if limits.rate == 0 { last } else { last.min(self.look_at) }
     }
 
-    /// Whether the client takes too long over it.
-    pub(crate) fn is_late(&self, limits: &UploadLimits, now: Instant) -> bool {
+    /// Whether the client takes too long over it. If not, it is looked at again.
+    pub(crate) fn is_late(&mut self, limits: &UploadLimits, now: Instant) -> bool {
         let took = now - self.begun;
         let least = u64::from(limits.rate).saturating_mul(took.as_secs());
+        self.look_at = self.look_at.max(now + RATE_PERIOD);
         took >= limits.time || (self.is_waiting && took >= RATE_GRACE && self.got < least)
     }
 }
@@ -178,6 +185,7 @@ impl Exchange {
             piece: PIECE_MIN,
             is_last: true,
             must_flush: false,
+            has_begun: false,
         };
         let upload = Upload::new(asked.body, now);
         Exchange { server, asked: 0, upload, download, is_head: asked.is_head }
@@ -228,8 +236,9 @@ impl Exchange {
     }
 
     /// The server has nothing more to say, and nothing is left of what it was told.
-    pub(crate) fn end(mut self) {
-        let is_whole = self.upload.over.is_some() && !self.upload.is_broken;
+    pub(crate) fn end<T>(mut self, client: &Client<T>) {
+        let is_asked = self.asked == client.asking.len();
+        let is_whole = is_asked && self.upload.over.is_some() && !self.upload.is_broken;
         if is_whole && !self.download.is_last {
             self.server.complete();
         }
@@ -343,11 +352,12 @@ impl Exchange {
             let mut buffer = ReadBuf::new(&mut scratch[..before + PIECE_MIN]);
             buffer.set_filled(before);
             let read = Pin::new(&mut self.server.io).poll_read(cx, &mut buffer);
-            let is_unanswered = before == 0;
+            let is_unanswered = !self.download.has_begun;
             ready!(read).map_err(|_| Broken::Server { is_unanswered })?;
             if buffer.filled().len() == before {
                 return Poll::Ready(Err(Broken::Server { is_unanswered }));
             }
+            self.download.has_begun = true;
             Poll::Ready(self.heard(client, buffer.filled(), telling, cx))
         })
     }
@@ -527,5 +537,31 @@ impl Download {
             }
             _ => Err(Broken::Server { is_unanswered: false }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_that_comes_too_slowly_is_noticed_once_a_second() {
+        let (begun, second) = (Instant::now(), Duration::from_secs(1));
+        let limits = UploadLimits { time: 60 * second, rate: 240 };
+        let mut upload = Upload::new(100_000, begun);
+        upload.is_waiting = true;
+        assert_eq!(upload.due(&limits), begun + RATE_GRACE);
+        upload.got = 5 * 240;
+        assert!(!upload.is_late(&limits, begun + 5 * second));
+        assert_eq!(upload.due(&limits), begun + 6 * second);
+        assert!(upload.is_late(&limits, begun + 6 * second));
+        upload.is_waiting = false;
+        assert!(
+            !upload.is_late(&limits, begun + 6 * second),
+            "it is the server that is waited for"
+        );
+        assert!(upload.is_late(&limits, begun + 60 * second));
+        let any = UploadLimits { rate: 0, ..limits };
+        assert_eq!(upload.due(&any), begun + 60 * second);
     }
 }

@@ -63,7 +63,7 @@ use self::{
 };
 pub(crate) use self::{field::is_claim, server::Dials};
 use crate::{
-    forward::{Cancelling, Forward},
+    forward::{Cancelling, Failure, Forward},
     scratch,
 };
 
@@ -206,6 +206,10 @@ impl Fast {
                     }
                 }
                 let end = (filled + self.limits.head_bytes).min(scratch::LENGTH);
+                if end == filled {
+                    client.said = scratch.to_vec();
+                    return Poll::Ready(Next::Judged(Judged::Other));
+                }
                 let mut buffer = ReadBuf::new(&mut scratch[filled..end]);
                 let read = Pin::new(&mut client.io).poll_read(cx, &mut buffer);
                 let came = buffer.filled().len();
@@ -237,7 +241,7 @@ impl Fast {
     async fn answer<T: Transport>(
         &self,
         client: &mut Client<T>,
-        asked: Asked,
+        mut asked: Asked,
         stopping: &Stopping,
     ) -> Result<bool, FastError> {
         let state = Arc::clone(&asked.state);
@@ -267,10 +271,14 @@ impl Fast {
             Err(Unanswered::Slow) => {
                 (Own::new(StatusCode::REQUEST_TIMEOUT, "The body took too long to come"), false)
             }
+            Err(Unanswered::Late) => (Own::from(Failure::Late), asked.body == 0),
             Err(Unanswered::Failed(failure)) => (Own::from(failure), asked.body == 0),
         };
         cancelling.0 = None;
         let own = own.edited(&asked.edits);
+        if let Some(admission) = &mut asked.admission {
+            admission.answered();
+        }
         route.counts.answered(own.status, asked.begun.elapsed());
         let is_last = asked.is_last || !is_read || stopping.is_asked();
         tell(client, &own, asked.is_head, is_last).await?;
@@ -305,11 +313,16 @@ async fn hand_over<T: Transport>(
     drop(in_flight);
     match rest {
         Some(Ok(())) => {
-            exchange.end();
+            exchange.end(client);
             Ok(!answered.is_last)
         }
         Some(Err(Broken::Client)) => Err(FastError::Left),
-        None => Err(FastError::Slow),
+        None => {
+            if exchange.ends_with_connection() {
+                client.io.reset_on_close();
+            }
+            Err(FastError::Slow)
+        }
         Some(Err(Broken::Server { .. } | Broken::Nonsense)) => {
             if exchange.ends_with_connection() {
                 client.io.reset_on_close();

@@ -3,24 +3,22 @@
 
 use std::{io::Write, net::IpAddr};
 
+use httparse::Header;
 use staunch_scope::TraceId;
 
 use super::{edits::Edits, field::Field, plain::Plain};
 
 /// What a server is told of the client of a connection, in all its requests.
 #[derive(Debug)]
-pub(crate) struct Introduction(Vec<u8>);
+pub(crate) struct Introduction(Vec<(&'static str, Vec<u8>)>);
 
 impl Introduction {
     pub(crate) fn new(client: Option<IpAddr>, is_secure: bool) -> Introduction {
-        let mut lines = Vec::with_capacity(96);
-        if let Some(client) = client {
-            field(&mut lines, b"x-forwarded-for", client.to_canonical().to_string().as_bytes());
-        }
+        let address = |client: IpAddr| client.to_canonical().to_string().into_bytes();
+        let address = client.map(|client| ("x-forwarded-for", address(client)));
         let proto: &[u8] = if is_secure { b"https" } else { b"http" };
-        field(&mut lines, b"x-forwarded-proto", proto);
-        field(&mut lines, b"via", b"1.1 staunch");
-        Introduction(lines)
+        let others = [("x-forwarded-proto", proto.to_vec()), ("via", b"1.1 staunch".to_vec())];
+        Introduction(address.into_iter().chain(others).collect())
     }
 }
 
@@ -67,11 +65,23 @@ pub(crate) fn write(
         | Field::Upgrade
         | Field::Expect => false,
     });
-    edits.write(out, plain.lines);
-    field(out, b"x-forwarded-host", plain.host.as_bytes());
-    let trace = trace.unwrap_or_else(|| TraceId::derived(request));
-    field(out, b"traceparent", &trace.to_traceparent());
-    out.extend_from_slice(&introduction.0);
+    let trace = trace.unwrap_or_else(|| TraceId::derived(request)).to_traceparent();
+    // Ours come first, and then what the policy changes, as on the long way.
+    let own = [("x-forwarded-host", plain.host.as_bytes()), ("traceparent", &trace[..])];
+    let introduction = introduction.0.iter().map(|(name, value)| (*name, &value[..]));
+    for (name, value) in own.into_iter().chain(introduction.clone()) {
+        if edits.keep(name) {
+            field(out, name.as_bytes(), value);
+        }
+    }
+    edits.write(out, |name| {
+        let of_client = |it: &Header<'_>| {
+            let goes_on = matches!(Field::of(it.name), Field::Accept | Field::Date | Field::Other);
+            goes_on && it.name.eq_ignore_ascii_case(name)
+        };
+        let own = own.into_iter().chain(introduction.clone()).any(|(own, _)| own == name);
+        edits.keep(name) && (own || plain.lines.headers.iter().any(of_client))
+    });
     out.extend_from_slice(b"\r\n");
 }
 
@@ -96,6 +106,10 @@ mod tests {
     use crate::fast::plain::{Said, room};
 
     fn sent(head: &str) -> String {
+        sent_with(head, &Edits::default())
+    }
+
+    fn sent_with(head: &str, edits: &Edits) -> String {
         let mut room = room();
         let Said::Plain(plain) = Plain::read(head.as_bytes(), &mut room, &HttpLimits::default())
         else {
@@ -104,7 +118,7 @@ mod tests {
         let introduction = Introduction::new(Some([10, 0, 0, 7].into()), true);
         let to = Address { path: "/p", query: Some("q"), host: b"h" };
         let mut out = Vec::new();
-        write(&mut out, &plain, &to, &introduction, &Edits::default(), 1);
+        write(&mut out, &plain, &to, &introduction, edits, 1);
         String::from_utf8(out).unwrap()
     }
 
@@ -125,6 +139,15 @@ mod tests {
              Cookie: a=1\r\nx-forwarded-host: a.example\r\nx-forwarded-for: 10.0.0.7\r\n\
              x-forwarded-proto: https\r\nvia: 1.1 staunch\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn a_policy_has_the_last_word_of_what_a_server_is_told() {
+        let edits = Edits::of("x-forwarded-for", ("x-forwarded-proto", "other"));
+        let sent = sent_with("GET /a HTTP/1.1\r\nHost: a\r\n\r\n", &edits);
+        assert!(!sent.contains("x-forwarded-for"), "{sent}");
+        assert_eq!(sent.matches("x-forwarded-proto").count(), 1, "{sent}");
+        assert!(sent.contains("x-forwarded-proto: other\r\n"), "{sent}");
     }
 
     #[test]

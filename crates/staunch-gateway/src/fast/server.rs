@@ -1,7 +1,8 @@
 //! Connections to a server on which one request follows the other.
 
 use std::{
-    pin::Pin,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context as Poller, Waker},
 };
@@ -10,7 +11,10 @@ use staunch_config::EndpointAddress;
 use staunch_net::{Connection, DialError, Dialer, ReadFor};
 use staunch_pool::{Condition, Manager, OwnedInUse, Pool};
 use staunch_scope::Context;
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::{
+    io::{AsyncRead, ReadBuf},
+    task::coop::unconstrained,
+};
 
 use crate::forward::Failure;
 
@@ -77,9 +81,10 @@ impl ServerConnection {
     /// Whether the server says nothing, not even that it has gone. Without a system call if the kernel
     /// has told nothing.
     fn is_quiet(&mut self) -> bool {
-        let mut cx = Poller::from_waker(Waker::noop());
-        let mut byte = [0];
-        Pin::new(&mut self.io).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_pending()
+        let (mut cx, mut byte) = (Poller::from_waker(Waker::noop()), [0]);
+        let read = poll_fn(|cx| Pin::new(&mut self.io).poll_read(cx, &mut ReadBuf::new(&mut byte)));
+        // Without a budget: a task that has none left would see nothing.
+        pin!(unconstrained(read)).poll(&mut cx).is_pending()
     }
 }
 

@@ -26,7 +26,10 @@ pub(crate) struct Times {
 pub(crate) enum Late {
     /// The client, over its body.
     Body,
+    /// A server, over its answer.
     Answer,
+    /// All tries together.
+    Total,
 }
 
 impl Times {
@@ -36,15 +39,20 @@ impl Times {
     }
 
     /// What is too late.
-    pub(crate) fn late(&self, upload: &Upload, now: Instant) -> Option<Late> {
+    pub(crate) fn late(&self, upload: &mut Upload, now: Instant) -> Option<Late> {
         match upload.over() {
             None => upload.is_late(&self.upload, now).then_some(Late::Body),
+            Some(over) if self.total_due(over).is_some_and(|due| now >= due) => Some(Late::Total),
             Some(over) => (now >= self.answer_due(over)).then_some(Late::Answer),
         }
     }
 
     fn answer_due(&self, over: Instant) -> Instant {
         let of_try = self.tried.max(over) + self.first_byte;
-        self.total.map_or(of_try, |total| of_try.min(self.begun.max(over) + total))
+        self.total_due(over).map_or(of_try, |due| of_try.min(due))
+    }
+
+    fn total_due(&self, over: Instant) -> Option<Instant> {
+        Some(self.begun.max(over) + self.total?)
     }
 }

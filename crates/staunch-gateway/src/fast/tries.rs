@@ -32,6 +32,8 @@ pub(crate) enum Unanswered {
     Gone,
     /// Its client took too long over the body.
     Slow,
+    /// The time of its route is over, which says nothing of the server that was asked last.
+    Late,
     Failed(Failure),
 }
 
@@ -165,7 +167,7 @@ impl Tries<'_> {
             }
             let Some(last) = last else { return Poll::Pending };
             ready!(client.alarm.poll(last, cx));
-            Poll::Ready(Err(Failed::for_good(Unanswered::Failed(Failure::Late))))
+            Poll::Ready(Err(Failed::for_good(Unanswered::Late)))
         })
         .await
     }
@@ -185,7 +187,7 @@ impl Tries<'_> {
             }
             loop {
                 ready!(client.alarm.poll(times.due(&exchange.upload), cx));
-                if let Some(late) = times.late(&exchange.upload, Instant::now()) {
+                if let Some(late) = times.late(&mut exchange.upload, Instant::now()) {
                     return Poll::Ready(Err(Why::Late(late)));
                 }
             }
@@ -197,6 +199,7 @@ impl Tries<'_> {
         match why {
             Why::Broken(Broken::Client) => Failed::for_good(Unanswered::Gone),
             Why::Late(Late::Body) => Failed::for_good(Unanswered::Slow),
+            Why::Late(Late::Total) => Failed::for_good(Unanswered::Late),
             Why::Late(Late::Answer) => Failed::for_good(Unanswered::Failed(Failure::Late)),
             Why::Broken(Broken::Nonsense) => Failed::for_good(Unanswered::Failed(Failure::Server)),
             // A connection that had been used may have ended just before it was used again.
