@@ -6,7 +6,6 @@
 
 use std::{
     convert::Infallible,
-    future::Future,
     panic::Location,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -16,7 +15,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use hyper::{Request, Response, body::Body};
 use staunch_guard::{Guard, Layer, Registration, Shed};
-use staunch_http::{ClientOptionsError, HttpLimits, RequestBody, Server, Transport, handler};
+use staunch_http::{ClientOptionsError, HttpLimits, RequestBody, Server, handler};
 use staunch_net::{Connection, Listener, Served, TlsConfig, TlsConnection, UnattachedListener};
 use staunch_pool::PoolOptionsError;
 use staunch_scope::{
@@ -26,14 +25,7 @@ use staunch_scope::{
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
-use crate::{
-    fast::{Fast, FastError},
-    forward::Forward,
-    plan::Plan,
-    remote::Remote,
-    tcp,
-    upstream::Upstream,
-};
+use crate::{fast::Fast, forward::Forward, plan::Plan, remote::Remote, tcp, upstream::Upstream};
 
 /// What has begun on a core may take so long beyond the drain of its listeners to end.
 const MARGIN: Duration = Duration::from_secs(1);
@@ -275,46 +267,50 @@ async fn http(
         let forward = Arc::clone(&long);
         async move { forward.answer(request).await }
     });
-    let (guard, shed) = (guard.cloned(), guard.map(Shed::new));
     let (server, born_at) = (Server::new(limits.clone()), Location::caller());
-    let fast = Arc::new(Fast { forward, limits, guard, born_at, long: server });
-    match (shed, tls) {
-        (None, None) => {
-            listener.serve(context, move |it: Connection| each(&fast, it, &service)).await
+    match guard {
+        None => {
+            let fast = Fast { forward, limits, guard: None, born_at, long: server, service };
+            each(Arc::new(fast), listener, context, tls).await
         }
-        (None, Some(tls)) => {
-            listener
-                .serve_tls(context, tls, move |it: TlsConnection| each(&fast, it, &service))
-                .await
-        }
-        (Some(shed), None) => {
-            let service = shed.layer(service);
-            listener.serve(context, move |it: Connection| each(&fast, it, &service)).await
-        }
-        (Some(shed), Some(tls)) => {
-            let service = shed.layer(service);
-            listener
-                .serve_tls(context, tls, move |it: TlsConnection| each(&fast, it, &service))
-                .await
+        Some(guard) => {
+            let service = Shed::new(guard).layer(service);
+            let guard = Some(guard.clone());
+            let fast = Fast { forward, limits, guard, born_at, long: server, service };
+            each(Arc::new(fast), listener, context, tls).await
         }
     }
 }
 
-/// Answers the requests of one connection.
-fn each<T, S, B>(
-    fast: &Arc<Fast>,
-    transport: T,
-    service: &S,
-) -> impl Future<Output = Result<(), FastError>> + Send + use<T, S, B>
+/// Answers the requests of each connection.
+async fn each<S, B>(
+    fast: Arc<Fast<S>>,
+    listener: Listener,
+    context: &Context,
+    tls: Option<&TlsConfig>,
+) -> Served
 where
-    T: Transport,
     S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
     S: Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    let (fast, service) = (Arc::clone(fast), service.clone());
-    async move { fast.serve(transport, service).await }
+    match tls {
+        None => {
+            let answer = move |connection: Connection| {
+                let fast = Arc::clone(&fast);
+                async move { fast.serve(connection).await }
+            };
+            listener.serve(context, answer).await
+        }
+        Some(tls) => {
+            let answer = move |connection: TlsConnection| {
+                let fast = Arc::clone(&fast);
+                async move { fast.serve(connection).await }
+            };
+            listener.serve_tls(context, tls, answer).await
+        }
+    }
 }
 
 async fn bytes(

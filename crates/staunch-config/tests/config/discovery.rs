@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use staunch_config::{Config, DiscoverySource, DnsName, OnEmpty, Service};
+use staunch_config::{DiscoverySource, DnsName, OnEmpty, Service};
+
+use crate::check_parts;
 
 fn text(keys: &str) -> String {
     format!(
@@ -13,8 +15,7 @@ fn text(keys: &str) -> String {
 
 #[track_caller]
 fn parse(keys: &str) -> Service {
-    let parsed = Config::parse("/etc/t.toml", &text(keys));
-    parsed.unwrap_or_else(|errors| panic!("{errors:#}")).services.remove(0)
+    crate::parse(&text(keys)).services.remove(0)
 }
 
 #[track_caller]
@@ -23,15 +24,9 @@ fn source(keys: &str) -> DiscoverySource {
     discovery.unwrap_or_else(|| panic!("no discovery")).source
 }
 
-/// Each of `expected` is a part of one mistake, and there are no others.
 #[track_caller]
 fn check(keys: &str, expected: &[&str]) {
-    let errors = Config::parse("t", &text(keys)).expect_err("there is a mistake");
-    let found: Vec<_> = errors.iter().map(ToString::to_string).collect();
-    assert_eq!(found.len(), expected.len(), "{errors:#}");
-    for (found, expected) in found.iter().zip(expected) {
-        assert!(found.contains(expected), "{expected}: {errors:#}");
-    }
+    check_parts(&text(keys), expected);
 }
 
 #[test]

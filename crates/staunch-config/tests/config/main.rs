@@ -31,6 +31,22 @@ fn check(text: &str, expected: &[&str]) {
     assert_eq!(mistakes(text), expected, "\n{text}");
 }
 
+#[track_caller]
+fn parse(text: &str) -> Config {
+    Config::parse("/etc/t.toml", text).unwrap_or_else(|errors| panic!("{errors:#}"))
+}
+
+/// Each of `expected` is a part of one mistake, and there are no others.
+#[track_caller]
+fn check_parts(text: &str, expected: &[&str]) {
+    let errors = Config::parse("t", text).expect_err("there is a mistake");
+    let found: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(found.len(), expected.len(), "{errors:#}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.contains(expected), "{expected}: {errors:#}");
+    }
+}
+
 /// Checks `text` with a faultless listener below it.
 #[track_caller]
 fn check_top(text: &str, expected: &[&str]) {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use staunch_config::{Config, JwtKeys, Origins, Policy, RateBy, WhenDown};
 
+use crate::{check_parts as check, parse};
+
 const WEB: &str = "[[listener]]\nname = 'web'\nprotocol = 'http'\nlisten = '127.0.0.1:1'\n\
                    [[service]]\nname = 's'\nendpoints = ['a:1']\n";
 const HASH: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
@@ -20,25 +22,9 @@ fn version(keys: &str) -> String {
 }
 
 #[track_caller]
-fn parse(text: &str) -> Config {
-    Config::parse("/etc/t.toml", text).unwrap_or_else(|errors| panic!("{errors:#}"))
-}
-
-#[track_caller]
 fn of_route(keys: &str) -> Policy {
     let config = parse(&policy(keys));
     config.policy(&config.routes[0])
-}
-
-/// Each of `expected` is a part of one mistake, and there are no others.
-#[track_caller]
-fn check(text: &str, expected: &[&str]) {
-    let errors = Config::parse("t", text).expect_err("there is a mistake");
-    let found: Vec<_> = errors.iter().map(ToString::to_string).collect();
-    assert_eq!(found.len(), expected.len(), "{errors:#}");
-    for (found, expected) in found.iter().zip(expected) {
-        assert!(found.contains(expected), "{expected}: {errors:#}");
-    }
 }
 
 #[test]

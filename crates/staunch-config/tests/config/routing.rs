@@ -2,29 +2,15 @@
 
 use std::time::Duration;
 
-use staunch_config::{Balance, Config, EndpointAddress, UpstreamProtocol};
+use staunch_config::{Balance, EndpointAddress, UpstreamProtocol};
+
+use crate::{check_parts as check, parse};
 
 const WEB: &str = "[[listener]]\nname = 'web'\nprotocol = 'http'\nlisten = '127.0.0.1:1'\n";
 const SERVICE: &str = "[[service]]\nname = 's'\nendpoints = ['a:1']\n";
 
 fn route(keys: &str) -> String {
     format!("{WEB}{SERVICE}[[route]]\nname = 'r'\nservice = 's'\n{keys}")
-}
-
-#[track_caller]
-fn parse(text: &str) -> Config {
-    Config::parse("/etc/t.toml", text).unwrap_or_else(|errors| panic!("{errors:#}"))
-}
-
-/// Each of `expected` is a part of one mistake, and there are no others.
-#[track_caller]
-fn check(text: &str, expected: &[&str]) {
-    let errors = Config::parse("t", text).expect_err("there is a mistake");
-    let found: Vec<_> = errors.iter().map(ToString::to_string).collect();
-    assert_eq!(found.len(), expected.len(), "{errors:#}");
-    for (found, expected) in found.iter().zip(expected) {
-        assert!(found.contains(expected), "{expected}: {errors:#}");
-    }
 }
 
 #[test]

@@ -47,14 +47,14 @@ mod tests {
 
     use super::*;
 
+    fn in_paused_time(test: impl Future<Output = ()>) {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_time().start_paused(true).build().unwrap().block_on(test);
+    }
+
     #[test]
     fn it_goes_off_when_something_is_due() {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap();
-        runtime.block_on(async {
+        in_paused_time(async {
             let (mut alarm, begun) = (Alarm::default(), Instant::now());
             let after = |seconds| begun + Duration::from_secs(seconds);
             for due in [10, 5, 30, 20, 40] {
@@ -67,12 +67,7 @@ mod tests {
 
     #[test]
     fn it_goes_off_for_a_task_that_has_done_much_before() {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap();
-        runtime.block_on(async {
+        in_paused_time(async {
             let (mut alarm, due) = (Alarm::default(), Instant::now() + Duration::from_secs(3));
             poll_fn(|cx| {
                 while tokio::task::coop::has_budget_remaining() {
@@ -87,12 +82,7 @@ mod tests {
 
     #[test]
     fn what_came_in_time_leaves_it_as_it_is() {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap();
-        runtime.block_on(async {
+        in_paused_time(async {
             let (mut alarm, begun) = (Alarm::default(), Instant::now());
             for second in 0..100 {
                 let due = begun + Duration::from_secs(second + 1);

@@ -87,7 +87,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// be given the time to.
 const OVERDUE: Duration = Duration::from_secs(5);
 
-impl Fast {
+impl<S> Fast<S> {
     /// Judges what the client has said. Of a request with a server the head for it is written, and what
     /// follows is kept.
     pub(super) fn judge<T: Transport>(&self, client: &mut Client<T>, said: &[u8]) -> Judged {

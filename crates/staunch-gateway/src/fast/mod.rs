@@ -67,14 +67,15 @@ use crate::{
     scratch,
 };
 
-/// The requests of a listener on one core.
-pub(crate) struct Fast {
+/// The requests of a listener on one core; `S` answers those that are not plain.
+pub(crate) struct Fast<S> {
     pub(crate) forward: Arc<Forward>,
     pub(crate) limits: HttpLimits,
     pub(crate) guard: Option<Guard>,
     pub(crate) born_at: &'static Location<'static>,
-    /// Answers what is not plain.
+    /// Speaks for `service`, which answers what is not plain.
     pub(crate) long: Server,
+    pub(crate) service: S,
 }
 
 /// Why a connection has ended in the middle of something.
@@ -112,20 +113,19 @@ enum Next {
 /// it were closed at once, what the client was told could be lost (RFC 9112, 9.6).
 const LINGER: (u64, Duration) = (256 << 10, Duration::from_secs(1));
 
-impl Fast {
-    /// Answers the requests of one connection, those that are not plain by `service`.
-    pub(crate) async fn serve<T, S, B>(&self, transport: T, service: S) -> Result<(), FastError>
-    where
-        T: Transport,
-        S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
-        S: Clone + Send + Sync + 'static,
-        S::Future: Send + 'static,
-        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
-    {
+impl<S, B> Fast<S>
+where
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+    S: Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    /// Answers the requests of one connection.
+    pub(crate) async fn serve(&self, transport: impl Transport) -> Result<(), FastError> {
         let mut resting = Resting::new(transport, 0);
         while let Some(heard) = resting.hears().await {
             // Boxed: while nobody asks anything, the task holds what rests and no more.
-            match Box::pin(self.work(resting, heard.bytes(), service.clone())).await? {
+            match Box::pin(self.work(resting, heard.bytes())).await? {
                 Some(rests) => resting = rests,
                 None => break,
             }
@@ -133,19 +133,11 @@ impl Fast {
         Ok(())
     }
 
-    async fn work<T, S, B>(
+    async fn work<T: Transport>(
         &self,
         resting: Resting<T>,
         heard: &[u8],
-        service: S,
-    ) -> Result<Option<Resting<T>>, FastError>
-    where
-        T: Transport,
-        S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
-        S: Clone + Send + Sync + 'static,
-        S::Future: Send + 'static,
-        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
-    {
+    ) -> Result<Option<Resting<T>>, FastError> {
         let mut client = Client::new(resting, heard, self.forward.is_secure);
         let stopping = Stopping::default();
         let turn = stopping.tell(self.talk(&mut client, &stopping)).await?;
@@ -153,11 +145,15 @@ impl Fast {
         let resting = Resting::new(io, begun);
         match turn {
             Turn::Rests => Ok(Some(resting)),
-            Turn::Other => Ok(Box::pin(self.long.resume(resting, &said, service)).await?),
+            Turn::Other => {
+                Ok(Box::pin(self.long.resume(resting, &said, self.service.clone())).await?)
+            }
             Turn::Ended => Ok(None),
         }
     }
+}
 
+impl<S: Sync> Fast<S> {
     /// Answers plain requests, until there is something else to do.
     async fn talk<T: Transport>(
         &self,

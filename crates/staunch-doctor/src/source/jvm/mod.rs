@@ -12,6 +12,7 @@ mod jcmd;
 mod machine;
 mod recording;
 mod samples;
+mod strings;
 mod threads;
 mod waiting;
 

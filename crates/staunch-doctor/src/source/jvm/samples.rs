@@ -10,15 +10,11 @@
 //!
 //! Source: `PrettyWriter` in the JDK's `jdk.jfr.internal.tool`, 11 to 25.
 
-use std::{
-    collections::{HashMap, HashSet},
-    io::BufRead,
-    sync::Arc,
-};
+use std::{collections::HashMap, io::BufRead};
 
 use staunch_diagnosis::{Frame, Sampled};
 
-use super::call;
+use super::{call, strings::Strings};
 use crate::source::text::{LinePlace, Lines, TextError};
 
 /// Objects that were allocated while it recorded, and are live.
@@ -80,7 +76,7 @@ struct Event {
 /// What has been read so far.
 #[derive(Default)]
 struct Samples {
-    strings: HashSet<Arc<str>>,
+    strings: Strings,
     event: Option<Event>,
     events: u64,
     /// Allocated and live, by class and stack.
@@ -135,7 +131,7 @@ impl Samples {
         let line = line.unwrap_or(0);
         let function = call::lasting_name(function.trim_end());
         let file = if line > 0 { file_of(&function) } else { String::new() };
-        Ok(Frame { file: self.string(&file), function: self.string(&function), line })
+        Ok(Frame { file: self.strings.once(&file), function: self.strings.once(&function), line })
     }
 
     fn push(&mut self, frame: Frame, place: LinePlace) -> Result<(), TextError> {
@@ -145,16 +141,6 @@ impl Samples {
         }
         event.frames.push(frame);
         Ok(())
-    }
-
-    /// Every string once.
-    fn string(&mut self, text: &str) -> Arc<str> {
-        if let Some(known) = self.strings.get(text) {
-            return Arc::clone(known);
-        }
-        let text: Arc<str> = text.into();
-        self.strings.insert(Arc::clone(&text));
-        text
     }
 
     fn end(&mut self) {

@@ -13,7 +13,7 @@
 //! Source: `JavaThread::print_on`, `print_stack_on` and `DeadlockCycle::print_on_with` in HotSpot, 8 to 25.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     io::BufRead,
     sync::Arc,
 };
@@ -22,7 +22,7 @@ use staunch_diagnosis::{
     Frame, Member, Monitor, Pointer, Runtime, Snapshot, State, TaskGroup, Tasks, ThreadCount,
 };
 
-use super::{call, waiting};
+use super::{call, strings::Strings, waiting};
 use crate::source::text::{LinePlace, Lines, TextError};
 
 /// What is read of one dump at most.
@@ -92,7 +92,7 @@ pub fn read_thread_dump(reader: impl BufRead) -> Result<ThreadDump, TextError> {
 /// What has been read so far.
 #[derive(Default)]
 struct Dump {
-    strings: HashSet<Arc<str>>,
+    strings: Strings,
     record: Option<Record>,
     groups: HashMap<Key, Vec<Member>>,
     /// Groups in the order in which they were seen first.
@@ -150,7 +150,7 @@ impl Dump {
             return Err(place.too_large("threads", THREADS_MAX));
         }
         let lasting = without_digits(header.name);
-        let name = self.string(&lasting);
+        let name = self.strings.once(&lasting);
         *self.threads.entry(lasting).or_default() += 1;
         if let Some(id) = header.id {
             self.ids.insert(header.name.to_owned(), id);
@@ -163,7 +163,7 @@ impl Dump {
         if let Some(number) = text.strip_prefix("Mounted virtual thread #") {
             let id = number.parse().map_err(|_| place.malformed("expected a number", text))?;
             self.end_record();
-            let name = self.string("virtual thread");
+            let name = self.strings.once("virtual thread");
             self.record = Some(Record::new(Some(id), name));
             return Ok(());
         }
@@ -189,18 +189,8 @@ impl Dump {
     }
 
     fn frame(&mut self, call: &call::Call<'_>) -> Frame {
-        let function = self.string(&call::lasting_name(call.function));
-        Frame { function, file: self.string(call.file), line: call.line }
-    }
-
-    /// Every string once.
-    fn string(&mut self, text: &str) -> Arc<str> {
-        if let Some(known) = self.strings.get(text) {
-            return Arc::clone(known);
-        }
-        let text: Arc<str> = text.into();
-        self.strings.insert(Arc::clone(&text));
-        text
+        let function = self.strings.once(&call::lasting_name(call.function));
+        Frame { function, file: self.strings.once(call.file), line: call.line }
     }
 
     /// The thread at hand joins its group; those of the virtual machine have no stack, and no group.
@@ -209,7 +199,7 @@ impl Dump {
         else {
             return;
         };
-        let key = Key { name, state: self.string(&state), frames: frames.into() };
+        let key = Key { name, state: self.strings.once(&state), frames: frames.into() };
         let members = self.groups.entry(key.clone()).or_default();
         if members.is_empty() {
             self.order.push(key);
