@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    PATIENCE,
+    PATIENCE, eventually,
     gateway::{BEHIND, Scripted, gateway, head, service},
     server::Server,
 };
@@ -241,6 +241,37 @@ fn http2_is_known_however_its_first_words_come() {
         assert_eq!(frame[3], 4, "cut at {cut}: {frame:?}");
     }
     before.settles_to(&baseline);
+    before.terminate().assert_clean();
+    behind.terminate().assert_clean();
+}
+
+/// Each holds a piece at most, and large ones only as long as all hold little together.
+#[test]
+fn many_clients_that_read_nothing_hold_little() {
+    const CLIENTS: u64 = 800;
+    let behind = Server::start(BEHIND);
+    let before = gateway(&service(behind.tcp("demo"), ""));
+    let web = before.tcp("web");
+    drop(say(web, b"GET /download?bytes=1000000 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+    let memory = before.process().peak_memory();
+    let clients: Vec<TcpStream> = (0..CLIENTS)
+        .map(|_| {
+            let mut client = connect(web);
+            client.write_all(b"GET /download?bytes=33554432 HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+            client.read_exact(&mut [0]).unwrap(); // the answer has begun
+            client
+        })
+        .collect();
+    let mut peaks = vec![0];
+    eventually("everybody has stopped", || {
+        peaks.push(before.process().peak_memory());
+        let is_still = peaks.len() > 20 && peaks[peaks.len() - 20] == peaks[peaks.len() - 1];
+        is_still.then_some(()).ok_or_else(|| format!("{peaks:?}"))
+    });
+    let grown = before.process().peak_memory() - memory;
+    println!("{CLIENTS} clients: {} KiB", grown >> 10);
+    assert!(grown < (24 << 20) + CLIENTS * (40 << 10), "{grown}");
+    drop(clients);
     before.terminate().assert_clean();
     behind.terminate().assert_clean();
 }

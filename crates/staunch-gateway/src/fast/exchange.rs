@@ -11,6 +11,7 @@ use std::{
 };
 
 use staunch_http::Transport;
+use staunch_ledger::Account;
 use staunch_net::ReadFor;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -24,7 +25,10 @@ use super::{
     edits::Edits,
     server::Leased,
 };
-use crate::{held::Held, scratch};
+use crate::{
+    held::{Held, is_much_held},
+    scratch,
+};
 
 /// Bytes of an answer's head, as hyper's client takes them.
 const HEAD_MAX: usize = 64 << 10;
@@ -88,6 +92,8 @@ pub(crate) struct Exchange {
     pub(crate) upload: Upload,
     download: Download,
     is_head: bool,
+    /// Bytes that its account shows.
+    weighed: u64,
 }
 
 /// What a client is told beside what the server says.
@@ -188,7 +194,7 @@ impl Exchange {
             has_begun: false,
         };
         let upload = Upload::new(asked.body, now);
-        Exchange { server, asked: 0, upload, download, is_head: asked.is_head }
+        Exchange { server, asked: 0, upload, download, is_head: asked.is_head, weighed: 0 }
     }
 
     /// Sends the request, until the head of an answer has come, of which the client has been told.
@@ -233,6 +239,17 @@ impl Exchange {
     /// a failure. Others say how long they are.
     pub(crate) fn ends_with_connection(&self) -> bool {
         matches!(self.download.body, Body::Rest)
+    }
+
+    /// Has the request's account show what is held of it and its answer.
+    pub(crate) fn weigh(&mut self, account: &Account) {
+        let held = (self.upload.held.len() + self.download.held.len()) as u64;
+        if held > self.weighed {
+            account.add_bytes(held - self.weighed);
+        } else if held < self.weighed {
+            account.sub_bytes(self.weighed - held);
+        }
+        self.weighed = held;
     }
 
     /// The server has nothing more to say, and nothing is left of what it was told.
@@ -472,7 +489,7 @@ impl Exchange {
                 Poll::Pending => 0,
             };
             self.download.must_flush = true;
-            if written < piece.len() {
+            if written < piece.len() || is_much_held() {
                 self.download.piece = PIECE_MIN;
             } else if is_full {
                 self.download.piece = (self.download.piece * 2).min(scratch::LENGTH);

@@ -294,7 +294,9 @@ async fn hand_over<T: Transport>(
     }
     asked.account.set_obligation(Obligation::EndsWithParent); // a body takes its time
     let rest = poll_fn(|cx| {
-        if let Poll::Ready(rest) = exchange.poll_rest(client, cx) {
+        let rest = exchange.poll_rest(client, cx);
+        exchange.weigh(&asked.account);
+        if let Poll::Ready(rest) = rest {
             return Poll::Ready(Some(rest));
         }
         while exchange.upload.is_coming() {

@@ -182,7 +182,9 @@ impl Tries<'_> {
         poll_fn(|cx| {
             let is_last = self.is_last || self.stopping.is_asked();
             let telling = Telling { is_last, edits: &self.asked.edits };
-            if let Poll::Ready(answered) = exchange.poll_answer(client, telling, cx) {
+            let answered = exchange.poll_answer(client, telling, cx);
+            exchange.weigh(&self.asked.account);
+            if let Poll::Ready(answered) = answered {
                 return Poll::Ready(answered.map_err(Why::Broken));
             }
             loop {
