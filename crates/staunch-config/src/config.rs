@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::Path;
 
+use crate::access_log::AccessLog;
 use crate::admin::Admin;
 use crate::error::ConfigErrors;
 use crate::file;
@@ -25,6 +26,8 @@ pub struct Config {
     pub admin: Option<Admin>,
     /// What is logged, and how.
     pub log: Log,
+    /// A line for each request; `None` if there is none.
+    pub access_log: Option<AccessLog>,
     /// Threads.
     pub runtime: Runtime,
     /// How the process stops.
@@ -129,6 +132,7 @@ impl Config {
         let mut claims = Claims::default();
         let admin = section.table("admin", |admin| Admin::read(admin, &mut claims));
         let log = section.table("log", Log::read);
+        let access_log = section.table("access_log", AccessLog::read);
         let runtime = section.table("runtime", Runtime::read);
         let drain = section.table("drain", Drain::read);
         let memory = section.table("memory", Memory::read);
@@ -168,6 +172,7 @@ impl Config {
         let config = Self {
             admin,
             log,
+            access_log,
             runtime,
             drain,
             memory,
@@ -179,6 +184,9 @@ impl Config {
             policies,
         };
         config.check_shares(section);
+        if let Some(log) = &config.access_log {
+            log.check_secrets(section, &config.policies);
+        }
         Some(config)
     }
 }

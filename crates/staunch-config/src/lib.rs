@@ -27,6 +27,7 @@
 //! );
 //! ```
 
+mod access_log;
 mod admin;
 mod config;
 mod duration;
@@ -45,6 +46,7 @@ mod service;
 mod size;
 mod together;
 
+pub use self::access_log::{AccessLog, AccessLogFormat, AccessLogTarget};
 pub use self::admin::Admin;
 pub use self::config::Config;
 pub use self::duration::{HumanDuration, ParseDurationError};

@@ -25,7 +25,15 @@ use staunch_scope::{
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
-use crate::{fast::Fast, forward::Forward, plan::Plan, remote::Remote, tcp, upstream::Upstream};
+use crate::{
+    access::{Logged, Source},
+    fast::Fast,
+    forward::Forward,
+    plan::Plan,
+    remote::Remote,
+    tcp,
+    upstream::Upstream,
+};
 
 /// What has begun on a core may take so long beyond the drain of its listeners to end.
 const MARGIN: Duration = Duration::from_secs(1);
@@ -69,6 +77,7 @@ pub(crate) struct Share {
     pub(crate) listener: UnattachedListener,
     pub(crate) tls: Option<TlsConfig>,
     pub(crate) speaks: Speaks,
+    pub(crate) access: Option<Arc<Source>>,
 }
 
 #[derive(Clone)]
@@ -124,7 +133,7 @@ impl CoreState {
         before: Option<&CoreState>,
         place: Place,
     ) -> Result<CoreState, CoreError> {
-        let known = |name: &str| before?.upstream(name);
+        let known = |name: &str| Some(before?.upstream(name)?.1);
         let upstreams = plan
             .services
             .iter()
@@ -134,8 +143,10 @@ impl CoreState {
         Ok(CoreState { plan, upstreams, remote })
     }
 
-    pub(crate) fn upstream(&self, service: &str) -> Option<&Upstream> {
-        self.upstreams.iter().map(|known| &**known).find(|known| known.plan.name == service)
+    /// The upstream of a service, and its place.
+    pub(crate) fn upstream(&self, service: &str) -> Option<(usize, &Upstream)> {
+        let known = self.upstreams.iter().map(|known| &**known).enumerate();
+        known.into_iter().find(|(_, known)| known.plan.name == service)
     }
 }
 
@@ -227,7 +238,7 @@ impl Share {
         core: Arc<Shared>,
         guard: Option<&Guard>,
     ) -> Option<(String, Served)> {
-        let Share { name, listener, tls, speaks } = self;
+        let Share { name, listener, tls, speaks, access } = self;
         let listener = listener
             .attach()
             .inspect_err(|error| tracing::error!(listener = name, %error, "cannot listen"))
@@ -235,10 +246,11 @@ impl Share {
         let (listener, _closes) = guarded(listener, guard);
         let served = match speaks {
             Speaks::Http(limits) => {
-                let forward = Forward { core, listener: name.clone(), is_secure: tls.is_some() };
+                let (listens, is_secure) = (name.clone(), tls.is_some());
+                let forward = Forward { core, listener: listens, is_secure, access };
                 http(forward, listener, context, tls.as_ref(), limits, guard).await
             }
-            Speaks::Tcp(service) => bytes(service, listener, context, tls, core).await,
+            Speaks::Tcp(service) => bytes((service, access), listener, context, tls, core).await,
         };
         Some((name, served))
     }
@@ -270,11 +282,13 @@ async fn http(
     let (server, born_at) = (Server::new(limits.clone()), Location::caller());
     match guard {
         None => {
+            let service = Logged::new(service, forward.access.clone());
             let fast = Fast { forward, limits, guard: None, born_at, long: server, service };
             each(Arc::new(fast), listener, context, tls).await
         }
         Some(guard) => {
             let service = Shed::new(guard).layer(service);
+            let service = Logged::new(service, forward.access.clone());
             let guard = Some(guard.clone());
             let fast = Fast { forward, limits, guard, born_at, long: server, service };
             each(Arc::new(fast), listener, context, tls).await
@@ -314,7 +328,7 @@ where
 }
 
 async fn bytes(
-    service: Arc<str>,
+    (service, access): (Arc<str>, Option<Arc<Source>>),
     listener: Listener,
     context: &Context,
     tls: Option<TlsConfig>,
@@ -325,15 +339,16 @@ async fn bytes(
             let handle = move |client: Connection| {
                 let (core, service, peer) =
                     (Arc::clone(&core), Arc::clone(&service), client.peer_ip());
-                async move { tcp::serve(core, &service, client, peer).await }
+                let access = access.clone();
+                async move { tcp::serve(core, &service, client, peer, access.as_ref()).await }
             };
             listener.serve(context, handle).await
         }
         Some(tls) => {
             let handle = move |client: TlsConnection| {
                 let (core, service) = (Arc::clone(&core), Arc::clone(&service));
-                let peer = client.peer_ip();
-                async move { tcp::serve(core, &service, client, peer).await }
+                let (peer, access) = (client.peer_ip(), access.clone());
+                async move { tcp::serve(core, &service, client, peer, access.as_ref()).await }
             };
             listener.serve_tls(context, &tls, handle).await
         }

@@ -20,6 +20,7 @@ use staunch_scope::{Context, Scope, ScopeBuilder, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    access::{self, AccessLog, AccessLogError, Source},
     checks,
     core::{self, CoreState, Job, Share, Shared, Speaks},
     discovery::{self, Discoveries},
@@ -37,6 +38,19 @@ pub struct Gateway {
     listeners: Vec<Listening>,
     datagrams: Vec<Receiving>,
     control: Control,
+    access: Option<Arc<AccessLog>>,
+}
+
+/// The gateway cannot be what the configuration says.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GatewayError {
+    /// A file of a policy cannot be used.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The access log cannot be written.
+    #[error(transparent)]
+    AccessLog(#[from] AccessLogError),
 }
 
 /// A listener, bound for each core.
@@ -64,6 +78,7 @@ struct Receiving {
 pub struct Control {
     plans: watch::Sender<Arc<Plan>>,
     discoveries: Arc<Discoveries>,
+    access: Option<Arc<AccessLog>>,
 }
 
 /// How the connections of a listener are set up.
@@ -92,7 +107,7 @@ pub struct Done {
 
 impl Gateway {
     /// A gateway that works by `config`'s routes and services, on so many cores, and has `grace` to
-    /// drain. Reads the files that policies name.
+    /// drain. Reads the files that policies name, and opens the access log.
     ///
     /// # Errors
     /// When one of them cannot be used.
@@ -100,11 +115,16 @@ impl Gateway {
         config: &Config,
         cores: NonZeroUsize,
         grace: Duration,
-    ) -> Result<Gateway, PolicyError> {
+    ) -> Result<Gateway, GatewayError> {
         let discoveries = Arc::new(Discoveries::new(config));
         let plan = Plan::new(config, &discoveries.now().1, &Plan::default())?;
-        let control = Control { plans: watch::channel(Arc::new(plan)).0, discoveries };
-        Ok(Gateway { cores, grace, listeners: Vec::new(), datagrams: Vec::new(), control })
+        let access = config.access_log.as_ref();
+        let access = access.map(|access| AccessLog::open(access, cores.get())).transpose()?;
+        let access = access.map(Arc::new);
+        let plans = watch::channel(Arc::new(plan)).0;
+        let control = Control { plans, discoveries, access: access.clone() };
+        let (listeners, datagrams) = (Vec::new(), Vec::new());
+        Ok(Gateway { cores, grace, listeners, datagrams, control, access })
     }
 
     /// Has the requests of a listener go where the routes of its name lead.
@@ -169,6 +189,21 @@ impl Gateway {
         guard: Option<Guard>,
         ready: impl FnOnce(),
     ) -> Done {
+        match self.access.clone() {
+            None => self.serve_all(context, guard, ready).await,
+            Some(log) => {
+                let served = access::around(&log, context, self.serve_all(context, guard, ready));
+                served.await.unwrap_or_default()
+            }
+        }
+    }
+
+    async fn serve_all(
+        self,
+        context: &Context,
+        guard: Option<Guard>,
+        ready: impl FnOnce(),
+    ) -> Done {
         let done = Arc::new(Mutex::new(Done::default()));
         // A thread cannot be forced, but what runs on it can: when this future is dropped.
         let cut = CancellationToken::new();
@@ -203,11 +238,12 @@ impl Gateway {
         up: &watch::Sender<usize>,
         done: &Arc<Mutex<Done>>,
     ) -> usize {
-        let Gateway { cores, grace, mut listeners, datagrams, control } = self;
+        let Gateway { cores, grace, mut listeners, datagrams, control, access } = self;
         let all = cores.get() * listeners.len();
         let needed = if listeners.is_empty() { 0 } else { cores.get() };
         for core in 0..needed {
-            let shares = listeners.iter_mut().filter_map(Listening::share).collect();
+            let logs = |name: &str| access.as_ref().map(|log| log.source(core, name));
+            let shares = listeners.iter_mut().filter_map(|it| it.share(logs(&it.name))).collect();
             let plans = control.plans.subscribe();
             let (place, cut) = ((core, cores.get()), cut.clone());
             let (up, guard) = (up.clone(), guard.cloned());
@@ -291,12 +327,13 @@ fn receive(
 
 impl Listening {
     /// The part of the next core.
-    fn share(&mut self) -> Option<Share> {
+    fn share(&mut self, access: Option<Arc<Source>>) -> Option<Share> {
         Some(Share {
             name: self.name.clone(),
             listener: self.each.pop()?,
             tls: self.tls.clone(),
             speaks: self.speaks.clone(),
+            access,
         })
     }
 }
@@ -304,6 +341,10 @@ impl Listening {
 impl Control {
     pub(crate) fn plan(&self) -> Arc<Plan> {
         self.plans.with(Arc::clone)
+    }
+
+    pub(crate) fn access_log(&self) -> Option<&AccessLog> {
+        self.access.as_deref()
     }
 
     pub(crate) fn discoveries(&self) -> &Arc<Discoveries> {

@@ -15,6 +15,7 @@
 //! 6. A path is seen in one spelling by routes and servers, and nothing that could be read in two ways
 //!    goes on.
 
+mod access;
 mod balance;
 mod checks;
 mod children;
@@ -41,6 +42,7 @@ mod upstream;
 #[doc(hidden)]
 pub use crate::fast::fuzzing;
 pub use crate::{
+    access::AccessLogError,
     core::guarded,
-    gateway::{Control, Done, Gateway, Setup},
+    gateway::{Control, Done, Gateway, GatewayError, Setup},
 };

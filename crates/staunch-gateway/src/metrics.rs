@@ -28,7 +28,8 @@ impl Collector for Control {
         policies(&plan, &mut encoder)?;
         durations(&plan, &mut encoder)?;
         servers(&plan, &mut encoder)?;
-        discoveries(self, &mut encoder)
+        discoveries(self, &mut encoder)?;
+        access_log(self, &mut encoder)
     }
 }
 
@@ -173,6 +174,19 @@ fn discoveries(control: &Control, encoder: &mut DescriptorEncoder<'_>) -> fmt::R
             let measured = ConstGauge::new(measure(&known, now));
             measured.encode(metric.encode_family(&[("service", service), ("source", source)])?)?;
         }
+    }
+    Ok(())
+}
+
+fn access_log(control: &Control, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let Some(log) = control.access_log() else { return Ok(()) };
+    let (written, lost) = log.counts();
+    for (name, help, count) in [
+        ("staunch_access_log_lines", "Lines of the access log that were written", written),
+        ("staunch_access_log_lost", "Lines of the access log that found no room", lost),
+    ] {
+        let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        ConstCounter::new(count).encode(metric)?;
     }
     Ok(())
 }

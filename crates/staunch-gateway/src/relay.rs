@@ -37,12 +37,12 @@ enum Step {
     Ended,
 }
 
-/// Copies both ways until both sides have said their last, or one of them fails. How many bytes went
-/// from `a` to `b`, and from `b` to `a`.
+/// Copies both ways until both sides have said their last, or one of them fails. `moved` is told how many
+/// bytes went from `a` to `b`, and from `b` to `a`, whenever there are more.
 ///
 /// # Cancel safety
 /// Dropped before its end, what was read and not written is lost with the connections.
-pub(crate) async fn relay<A, B>(a: A, b: B) -> io::Result<(u64, u64)>
+pub(crate) async fn relay<A, B>(a: A, b: B, mut moved: impl FnMut(u64, u64)) -> io::Result<()>
 where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
@@ -50,10 +50,11 @@ where
     let (mut a, mut b) = (a, b);
     let (mut there, mut back) = (Flow::default(), Flow::default());
     poll_fn(|cx| {
-        let there_ended = there.poll(cx, &mut a, &mut b)?.is_ready();
-        let back_ended = back.poll(cx, &mut b, &mut a)?.is_ready();
-        if there_ended && back_ended {
-            return Poll::Ready(Ok((there.total, back.total)));
+        let there_ended = there.poll(cx, &mut a, &mut b);
+        let back_ended = back.poll(cx, &mut b, &mut a);
+        moved(there.total, back.total);
+        if there_ended?.is_ready() && back_ended?.is_ready() {
+            return Poll::Ready(Ok(()));
         }
         Poll::Pending
     })
@@ -146,8 +147,11 @@ mod tests {
                 };
                 tokio::join!(ask, answer).0
             };
-            let (moved, heard) = tokio::join!(relay(a, b), exchange);
-            assert_eq!(moved.unwrap(), (bytes as u64, bytes as u64));
+            let mut moved = (0, 0);
+            let relay = relay(a, b, |there, back| moved = (there, back));
+            let (relayed, heard) = tokio::join!(relay, exchange);
+            relayed.unwrap();
+            assert_eq!(moved, (bytes as u64, bytes as u64));
             assert!(heard == sent, "{bytes} bytes by {pipe}");
         });
     }
@@ -166,7 +170,7 @@ mod tests {
             let ((mut client, a), (server, b)) = (duplex(8), duplex(8));
             drop(server);
             client.write_all(b"hello").await.unwrap();
-            assert!(relay(a, b).await.is_err());
+            assert!(relay(a, b, |_, _| ()).await.is_err());
         });
     }
 
@@ -223,7 +227,7 @@ mod tests {
                 heard
             };
             tokio::select! {
-                ended = relay(a, Holding { io, held: Vec::new() }) => panic!("{ended:?}"),
+                ended = relay(a, Holding { io, held: Vec::new() }, |_, _| ()) => panic!("{ended:?}"),
                 heard = heard => assert_eq!(heard, [7; 5000]),
             }
         });

@@ -8,7 +8,13 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{balance::InFlight, core::Shared, relay::relay, upstream::Upstream};
+use crate::{
+    access::{End, Entry, Source},
+    balance::InFlight,
+    core::Shared,
+    relay::relay,
+    upstream::Upstream,
+};
 
 /// Why a connection led nowhere.
 #[derive(Debug, thiserror::Error)]
@@ -27,16 +33,34 @@ pub(crate) async fn serve<C>(
     service: &str,
     client: C,
     peer: Option<std::net::IpAddr>,
+    access: Option<&Arc<Source>>,
 ) -> Result<(), TcpError>
 where
     C: AsyncRead + AsyncWrite + Unpin,
 {
+    let mut entry = access.map(|source| Entry::connection(source, peer));
     let (server, _in_flight) = {
         let state = core.state(); // not for as long as the connection lives
-        connect(state.upstream(service).ok_or(TcpError::NoServer)?, peer).await?
+        let (place, upstream) = state.upstream(service).ok_or(TcpError::NoServer)?;
+        if let Some(entry) = &mut entry {
+            entry.leads_to(&state, place);
+            entry.ends(End::Server);
+        }
+        connect(upstream, peer, entry.as_mut()).await?
     };
     drop(core);
-    relay(client, server).await?;
+    if let Some(entry) = &mut entry {
+        entry.ends(End::Client);
+    }
+    let moved = |received, sent| {
+        if let Some(entry) = &mut entry {
+            entry.moved(received, sent);
+        }
+    };
+    relay(client, server, moved).await?;
+    if let Some(entry) = &mut entry {
+        entry.ends(End::Whole);
+    }
     Ok(())
 }
 
@@ -44,6 +68,7 @@ where
 async fn connect(
     upstream: &Upstream,
     peer: Option<std::net::IpAddr>,
+    mut entry: Option<&mut Entry>,
 ) -> Result<(Connection, InFlight), TcpError> {
     let plan = &upstream.plan;
     plan.budget.deposit();
@@ -52,6 +77,9 @@ async fn connect(
         let (index, server) =
             upstream.pick(&tried, peer, Instant::now()).ok_or(TcpError::NoServer)?;
         let in_flight = server.begin(Instant::now());
+        if let Some(entry) = &mut entry {
+            entry.asks(index);
+        }
         let error = match upstream.dial(server).await {
             Ok(connection) => {
                 in_flight.answered(Instant::now());

@@ -23,6 +23,7 @@ use staunch_policy::{Pass, Permit};
 use tokio::time::{Instant, timeout};
 
 use crate::{
+    access::{End, Slot},
     balance::InFlight,
     forward::{
         AnswerBody, Failure, Forward, Origin, of_answer, of_request, speaks_against, traceparent,
@@ -73,7 +74,7 @@ pub(crate) async fn open(
     (pass, permit): (Option<&Pass<'_>>, Option<Permit>),
 ) -> Response<AnswerBody> {
     let client = staunch_http::peer().map(|peer| peer.ip());
-    let Some((_, server)) = upstream.pick(&[], client, Instant::now()) else {
+    let Some((index, server)) = upstream.pick(&[], client, Instant::now()) else {
         return Failure::NoServer.answer();
     };
     let Some(mut asked) = head(forward, route, server, uri, &mut request, client) else {
@@ -81,6 +82,10 @@ pub(crate) async fn open(
     };
     if let Some(pass) = pass {
         pass.request(&mut |edit| edit.apply(asked.headers_mut()));
+    }
+    let slot = request.extensions_mut().remove::<Slot>();
+    if let Some(slot) = &slot {
+        slot.note(|entry| entry.asks(index));
     }
     let in_flight = server.begin(Instant::now());
     let limit = upstream.plan.service.timeouts.first_byte;
@@ -94,7 +99,7 @@ pub(crate) async fn open(
             } else {
                 server.plan.health.succeeded();
             }
-            speak(&mut request, answer, (in_flight, permit))
+            speak(&mut request, answer, (in_flight, permit), slot)
         }
         Err(failure) => {
             if failure.is_servers() {
@@ -201,6 +206,7 @@ fn speak(
     request: &mut Request<RequestBody>,
     answer: Answer,
     (in_flight, permit): (InFlight, Option<Permit>),
+    slot: Option<Slot>,
 ) -> Response<AnswerBody> {
     let Answer { mut answer, driver } = answer;
     let protocol = answer.headers().get(UPGRADE).cloned();
@@ -219,9 +225,19 @@ fn speak(
         let _until_its_end = (in_flight, permit);
         driver.ended().await;
         let copied = match upgraded.await {
-            Ok(server) => relay(client, TokioIo::new(server)).await,
+            Ok(server) => {
+                let moved = |received, sent| {
+                    if let Some(slot) = &slot {
+                        slot.note(|entry| entry.moved(received, sent));
+                    }
+                };
+                relay(client, TokioIo::new(server), moved).await
+            }
             Err(error) => Err(std::io::Error::other(error)),
         };
+        if let (Ok(()), Some(slot)) = (&copied, &slot) {
+            slot.note(|entry| entry.ends(End::Whole));
+        }
         if let Err(error) = copied {
             tracing::debug!("a tunnel broke off: {error}");
         }

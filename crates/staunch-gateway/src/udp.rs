@@ -75,7 +75,7 @@ pub(crate) async fn serve(
         let (core, datagram) = (&core, &datagram);
         async move {
             let state = core.state();
-            let upstream = state.upstream(service).ok_or(UdpError::NoServer)?;
+            let (_, upstream) = state.upstream(service).ok_or(UdpError::NoServer)?;
             dial(upstream, datagram).await
         }
     };

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of tests may fail as tests do")]
 
 mod abuse;
+mod access_log;
 mod bodies;
 mod client;
 mod demo;

@@ -154,3 +154,24 @@ fn a_guard_that_makes_no_sense() {
         ],
     );
 }
+
+/// Nothing that says who somebody is can be logged.
+#[test]
+fn an_access_log_that_is_none() {
+    check_top(
+        "[access_log]\nto = ''\nformat = 'csv'\none_in = 0\nheaders = ['Cookie', 'a b']\nbuffer = '1B'",
+        &[
+            "2:6: `to` in [access_log] is \"\": must be \"none\", \"stdout\" or the path of a file",
+            "3:10: `format` in [access_log] is \"csv\": must be one of `json`, `text`",
+            "4:10: `one_in` in [access_log] is 0: must be a whole number from 1 to 1000000",
+            "5:11: `headers` in [access_log] is an array: `Cookie` must be another header: this one \
+             holds secrets",
+            "6:10: `buffer` in [access_log] is \"1B\": must be a size from 64KiB to 1GiB",
+        ],
+    );
+    let nine: Vec<String> = (0..9).map(|number| format!("h{number}")).collect();
+    check_top(
+        &format!("[access_log]\nto = 'f'\nheaders = {nine:?}"),
+        &["3:11: `headers` in [access_log] is an array: must hold 8 names at most"],
+    );
+}

@@ -208,7 +208,7 @@ fn digits(out: &mut Vec<u8>, status: u16) {
 pub(crate) struct Own {
     pub(crate) status: StatusCode,
     headers: Box<HeaderMap>,
-    body: Cow<'static, [u8]>,
+    pub(crate) body: Cow<'static, [u8]>,
 }
 
 impl Own {

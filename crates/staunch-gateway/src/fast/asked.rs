@@ -1,7 +1,7 @@
 //! What a client asks for: read, routed and admitted, all at once, so that nothing of what it said need
 //! be kept.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Duration};
 
 use httparse::Header;
 use hyper::{
@@ -23,6 +23,7 @@ use super::{
     plain::{self, Plain, Said},
 };
 use crate::{
+    access::{Asking, Entry},
     core::CoreState,
     forward::rewritten,
     plan::RoutePlan,
@@ -100,8 +101,13 @@ impl<S> Fast<S> {
             Said::Part => return Judged::Part,
             Said::Other => return Judged::Other,
         };
+        client.entry = self.entry(client.ip, &plain);
         let judged = self.request(client, &plain);
-        if !matches!(judged, Judged::Other) {
+        if matches!(judged, Judged::Other) {
+            if let Some(entry) = client.entry.take() {
+                entry.forgo();
+            }
+        } else {
             client.begun = client.begun.saturating_add(1);
             client.said.clear();
             client.said.extend_from_slice(said.get(plain.lines.head.len()..).unwrap_or_default());
@@ -139,6 +145,7 @@ impl<S> Fast<S> {
             Ok(admission) => admission,
             Err(refused) => return tell(refusal(&refused)),
         };
+        client.note(|entry| entry.routed(&state, route));
         let (permit, edits) = match self.permitted(client, plain, route_plan) {
             Ok(permitted) => permitted,
             Err(own) => return tell(own),
@@ -154,7 +161,9 @@ impl<S> Fast<S> {
         client.asking.clear();
         let number = account.id().number();
         let introduction = &client.introduction;
-        outgoing::write(&mut client.asking, plain, &to, introduction, &edits.request, number);
+        let asking = &mut client.asking;
+        let trace = outgoing::write(asking, plain, &to, introduction, &edits.request, number);
+        client.note(|entry| entry.traced(trace));
         Judged::Ask(Asked {
             route,
             upstream,
@@ -169,6 +178,19 @@ impl<S> Fast<S> {
             _permit: permit,
             state,
         })
+    }
+
+    fn entry(&self, client: Option<IpAddr>, plain: &Plain<'_, '_>) -> Option<Entry> {
+        let source = self.forward.access.as_ref()?;
+        let asking = Asking {
+            method: plain.method,
+            host: plain.host.as_bytes(),
+            path: plain.target.split('?').next().unwrap_or_default(),
+            version: "1.1",
+            client,
+        };
+        let fields = FieldsOf(plain.lines.headers);
+        Some(Entry::request(source, &asking, |name| fields.first(name)))
     }
 
     fn route<'s>(&self, state: &'s CoreState, plain: &Plain<'_, '_>, path: &str) -> Routed<'s> {

@@ -11,7 +11,10 @@ use staunch_net::ReadFor;
 use tokio::io::ReadBuf;
 
 use super::{alarm::Alarm, outgoing::Introduction};
-use crate::scratch;
+use crate::{
+    access::{End, Entry},
+    scratch,
+};
 
 /// Bytes that a client may say before it has its answer: then it is not listened to until it has.
 const AHEAD_MAX: usize = 8 << 10;
@@ -28,6 +31,8 @@ pub(crate) struct Client<T> {
     pub(crate) alarm: Alarm,
     pub(crate) introduction: Introduction,
     pub(crate) ip: Option<IpAddr>,
+    /// What will be logged of its request.
+    pub(crate) entry: Option<Entry>,
     /// Requests that it has made.
     pub(crate) begun: u32,
 }
@@ -45,7 +50,22 @@ impl<T: Transport> Client<T> {
             alarm: Alarm::default(),
             introduction: Introduction::new(ip, is_secure),
             ip,
+            entry: None,
             begun,
+        }
+    }
+
+    /// Notes something of its request, if that is logged.
+    pub(crate) fn note(&mut self, note: impl FnOnce(&mut Entry)) {
+        if let Some(entry) = &mut self.entry {
+            note(entry);
+        }
+    }
+
+    /// All that is logged of its request is known.
+    pub(crate) fn noted(&mut self, end: End) {
+        if let Some(mut entry) = self.entry.take() {
+            entry.ends(end);
         }
     }
 

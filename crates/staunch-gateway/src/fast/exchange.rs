@@ -112,6 +112,7 @@ struct Download {
     body: Body,
     held: Held,
     piece: usize,
+    handed: u64,
     /// The connection to the server is of no use after it.
     is_last: bool,
     must_flush: bool,
@@ -156,6 +157,11 @@ impl Upload {
         self.got > 0
     }
 
+    /// Bytes that the client has sent.
+    pub(crate) fn got(&self) -> u64 {
+        self.got
+    }
+
     /// So many bytes of what the client had said already are on their way.
     fn took<T>(&mut self, client: &mut Client<T>, count: usize) {
         self.left -= count as u64;
@@ -189,6 +195,7 @@ impl Exchange {
             body: Body::Length(0),
             held: Held::default(),
             piece: PIECE_MIN,
+            handed: 0,
             is_last: true,
             must_flush: false,
             has_begun: false,
@@ -239,6 +246,11 @@ impl Exchange {
     /// a failure. Others say how long they are.
     pub(crate) fn ends_with_connection(&self) -> bool {
         matches!(self.download.body, Body::Rest)
+    }
+
+    /// Bytes of the answer's body that are with the client, or kept for it.
+    pub(crate) fn handed(&self) -> u64 {
+        self.download.handed
     }
 
     /// Has the request's account show what is held of it and its answer.
@@ -533,6 +545,7 @@ impl Download {
             Body::Rest => bytes.len(),
         };
         self.is_last |= there < bytes.len();
+        self.handed += there as u64;
         Ok(there)
     }
 

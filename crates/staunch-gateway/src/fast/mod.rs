@@ -63,6 +63,7 @@ use self::{
 };
 pub(crate) use self::{field::is_claim, server::Dials};
 use crate::{
+    access::End,
     forward::{Cancelling, Failure, Forward},
     scratch,
 };
@@ -260,6 +261,7 @@ impl<S: Sync> Fast<S> {
             Ok(begun) => {
                 cancelling.0 = None;
                 let status = StatusCode::from_u16(begun.answered.status).unwrap_or_default();
+                client.note(|entry| entry.answered(status.as_u16()));
                 route.counts.answered(status, begun.at - asked.begun);
                 return hand_over(client, asked, begun).await;
             }
@@ -296,6 +298,7 @@ async fn hand_over<T: Transport>(
     let rest = poll_fn(|cx| {
         let rest = exchange.poll_rest(client, cx);
         exchange.weigh(&asked.account);
+        client.note(|entry| entry.moved(exchange.upload.got(), exchange.handed()));
         if let Poll::Ready(rest) = rest {
             return Poll::Ready(Some(rest));
         }
@@ -312,16 +315,19 @@ async fn hand_over<T: Transport>(
     match rest {
         Some(Ok(())) => {
             exchange.end(client);
+            client.noted(End::Whole);
             Ok(!answered.is_last)
         }
         Some(Err(Broken::Client)) => Err(FastError::Left),
         None => {
+            client.noted(End::Slow);
             if exchange.ends_with_connection() {
                 client.io.reset_on_close();
             }
             Err(FastError::Slow)
         }
         Some(Err(Broken::Server { .. } | Broken::Nonsense)) => {
+            client.noted(End::Server);
             if exchange.ends_with_connection() {
                 client.io.reset_on_close();
             }
@@ -339,8 +345,15 @@ async fn tell<T: Transport>(
 ) -> io::Result<()> {
     client.out.clear();
     own.write(&mut client.out, is_head, is_last);
+    let body = if is_head { 0 } else { own.body.len() as u64 };
+    client.note(|entry| {
+        entry.answered(own.status.as_u16());
+        entry.sent = body;
+    });
     client.io.write_all(&client.out).await?;
-    client.io.flush().await
+    client.io.flush().await?;
+    client.noted(End::Whole);
+    Ok(())
 }
 
 /// Ends a connection in good order. What the client still sends is read for a while, so that it can read

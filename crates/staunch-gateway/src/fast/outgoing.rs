@@ -29,7 +29,7 @@ pub(crate) struct Address<'r> {
     pub(crate) host: &'r [u8],
 }
 
-/// Writes the head.
+/// Writes the head; the trace that the request belongs to.
 pub(crate) fn write(
     out: &mut Vec<u8>,
     plain: &Plain<'_, '_>,
@@ -37,7 +37,7 @@ pub(crate) fn write(
     introduction: &Introduction,
     edits: &Edits,
     request: u64,
-) {
+) -> TraceId {
     out.extend_from_slice(plain.method.as_bytes());
     out.push(b' ');
     out.extend_from_slice(to.path.as_bytes());
@@ -65,9 +65,10 @@ pub(crate) fn write(
         | Field::Upgrade
         | Field::Expect => false,
     });
-    let trace = trace.unwrap_or_else(|| TraceId::derived(request)).to_traceparent();
+    let trace = trace.unwrap_or_else(|| TraceId::derived(request));
+    let traceparent = trace.to_traceparent();
     // Ours come first, and then what the policy changes, as on the long way.
-    let own = [("x-forwarded-host", plain.host.as_bytes()), ("traceparent", &trace[..])];
+    let own = [("x-forwarded-host", plain.host.as_bytes()), ("traceparent", &traceparent[..])];
     let introduction = introduction.0.iter().map(|(name, value)| (*name, &value[..]));
     for (name, value) in own.into_iter().chain(introduction.clone()) {
         if edits.keep(name) {
@@ -83,6 +84,7 @@ pub(crate) fn write(
         edits.keep(name) && (own || plain.lines.headers.iter().any(of_client))
     });
     out.extend_from_slice(b"\r\n");
+    trace
 }
 
 /// Writes a header field.

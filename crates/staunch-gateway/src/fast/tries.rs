@@ -89,6 +89,7 @@ impl Tries<'_> {
                 return Err(Unanswered::Failed(Failure::NoServer));
             };
             let in_flight = server.begin(now);
+            client.note(|entry| entry.asks(index));
             let failed = match self.once(client, server, &in_flight).await {
                 Ok((exchange, answered)) => {
                     let status = StatusCode::from_u16(answered.status).unwrap_or_default();

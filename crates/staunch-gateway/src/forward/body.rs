@@ -21,6 +21,7 @@ use staunch_scope::BoxError;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::answer::{AnswerBody, own};
+use crate::access::Slot;
 
 /// What has become of a body on its way.
 #[derive(Debug)]
@@ -42,6 +43,7 @@ struct Bounded {
     left: u64,
     due: Due,
     progress: Arc<Progress>,
+    slot: Option<Slot>,
 }
 
 /// When all of a body must be there.
@@ -67,6 +69,10 @@ struct TooSlow(Duration);
 impl Drop for Bounded {
     fn drop(&mut self) {
         let _ = self.progress.over.set(Instant::now());
+        let received = self.progress.most.saturating_sub(self.left);
+        if let Some(slot) = &self.slot {
+            slot.note(|entry| entry.received = received);
+        }
     }
 }
 
@@ -79,6 +85,7 @@ struct TooLarge;
 pub(crate) fn upload(
     body: RequestBody,
     route: &Route,
+    slot: Option<Slot>,
 ) -> (staunch_pool::RequestBody, Option<Arc<Progress>>) {
     if body.is_end_stream() {
         return (staunch_pool::RequestBody::default(), None);
@@ -88,7 +95,7 @@ pub(crate) fn upload(
     let over = OnceLock::new();
     let progress = Arc::new(Progress { is_large, is_slow, has_failed, over, most });
     let due = Due { begun: Instant::now(), time: route.body_time, timer: None };
-    let bounded = Bounded { body, left: most, due, progress: Arc::clone(&progress) };
+    let bounded = Bounded { body, left: most, due, progress: Arc::clone(&progress), slot };
     (staunch_pool::RequestBody::stream(bounded), Some(progress))
 }
 

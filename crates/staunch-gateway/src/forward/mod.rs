@@ -27,10 +27,11 @@ pub(crate) use self::{
     budget::Budget,
     failure::Failure,
     headers::{HOPS_MAX, Origin, of_answer, of_request},
-    target::rewritten,
+    target::{host_of, rewritten},
     tries::speaks_against,
 };
 use crate::{
+    access::{Slot, Source},
     core::{CoreState, Shared},
     plan::{Plan, RoutePlan},
     remote::About,
@@ -45,6 +46,8 @@ pub(crate) struct Forward {
     pub(crate) core: Arc<Shared>,
     pub(crate) listener: String,
     pub(crate) is_secure: bool,
+    /// Where what is logged of requests goes, if it is.
+    pub(crate) access: Option<Arc<Source>>,
 }
 
 /// Counts a request that its client gives up.
@@ -65,9 +68,13 @@ impl Forward {
     /// Dropped before its end, the request to the server is given up.
     pub(crate) async fn answer(&self, request: Request<RequestBody>) -> Response<AnswerBody> {
         let state = self.core.state();
+        let slot = request.extensions().get::<Slot>();
         match self.routed(&state, &request) {
             Err(refusal) => *refusal,
-            Ok((route, upstream, target)) => {
+            Ok((place, route, upstream, target)) => {
+                if let Some(slot) = slot {
+                    slot.note(|entry| entry.routed(&state, place));
+                }
                 let begun = Instant::now();
                 let mut cancelling = Cancelling(Some(route));
                 let answer = match &route.policy {
@@ -89,7 +96,7 @@ impl Forward {
         &self,
         state: &'s CoreState,
         request: &Request<RequestBody>,
-    ) -> Result<(&'s RoutePlan, &'s Upstream, Target), Box<Response<AnswerBody>>> {
+    ) -> Result<(usize, &'s RoutePlan, &'s Upstream, Target), Box<Response<AnswerBody>>> {
         let refuse = |status, text: String| Box::new(own(status, text));
         let path = normal(request.uri().path())
             .map_err(|bad| refuse(StatusCode::BAD_REQUEST, bad.to_string()))?;
@@ -98,7 +105,7 @@ impl Forward {
             Some(table) => find(&state.plan, table, &host, &path, request),
             None => Found::Nothing,
         };
-        let (route, prefix) = match found {
+        let (place, prefix) = match found {
             Found::Route { route, prefix } => (route, prefix),
             Found::Methods(methods) => return Err(Box::new(answer::not_allowed(methods))),
             Found::Nothing => {
@@ -106,7 +113,7 @@ impl Forward {
             }
         };
         let nothing = || refuse(StatusCode::INTERNAL_SERVER_ERROR, "No such route".to_owned());
-        let route = state.plan.routes.get(route).ok_or_else(nothing)?;
+        let route = state.plan.routes.get(place).ok_or_else(nothing)?;
         let upstream = state.upstreams.get(route.service).ok_or_else(nothing)?;
         let announced = request.body().size_hint().lower();
         if announced > route.route.body.get() {
@@ -118,7 +125,7 @@ impl Forward {
         let target = target.map_err(|_| {
             refuse(StatusCode::BAD_REQUEST, "The path cannot be rewritten".to_owned())
         })?;
-        Ok((route, upstream, target))
+        Ok((place, route, upstream, target))
     }
 
     /// [`ask`](Self::ask), if the route's policy lets the request pass.
@@ -201,9 +208,11 @@ impl Forward {
         }
         let (mut head, body) = request.into_parts();
         head.uri = target.uri;
+        let slot = head.extensions.remove::<Slot>();
         head.extensions = hyper::http::Extensions::new();
-        let (body, progress) = upload(body, &route.route);
-        let tries = Tries { route, upstream, client, progress: progress.as_deref() };
+        let (body, progress) = upload(body, &route.route, slot.clone());
+        let slot = slot.as_ref();
+        let tries = Tries { route, upstream, client, progress: progress.as_deref(), slot };
         let answer = tries.answer(Request::from_parts(head, body)).await;
         progress.and_then(|progress| progress.answer()).unwrap_or(answer)
     }

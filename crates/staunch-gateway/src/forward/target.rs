@@ -64,7 +64,16 @@ pub(crate) fn host<B>(request: &Request<B>) -> String {
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
 
-/// As the client wrote it.
+/// The host that a request names, as its client wrote it.
+pub(crate) fn host_of<B>(request: &Request<B>) -> &[u8] {
+    match (request.uri().authority(), request.headers().get(HOST)) {
+        (Some(authority), _) => authority.as_str().as_bytes(),
+        (None, Some(host)) => host.as_bytes(),
+        (None, None) => b"",
+    }
+}
+
+/// The same as the value of a header.
 pub(crate) fn host_header<B>(request: &Request<B>) -> Option<HeaderValue> {
     let authority = request.uri().authority();
     let from_uri = authority.and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());

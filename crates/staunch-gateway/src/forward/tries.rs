@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{answer::AnswerBody, body::Progress, failure::Failure, headers::of_answer};
 use crate::{
+    access::Slot,
     balance::InFlight,
     plan::RoutePlan,
     upstream::{Server, Upstream},
@@ -26,6 +27,8 @@ pub(crate) struct Tries<'r> {
     pub(crate) client: Option<IpAddr>,
     /// Of the request's body, if it has one that is sent as it comes.
     pub(crate) progress: Option<&'r Progress>,
+    /// What will be logged of it.
+    pub(crate) slot: Option<&'r Slot>,
 }
 
 /// A try that took too long, and which time it was.
@@ -51,6 +54,9 @@ impl Tries<'_> {
                 return Failure::NoServer.answer();
             };
             let in_flight = server.begin(Instant::now());
+            if let Some(slot) = self.slot {
+                slot.note(|entry| entry.asks(index));
+            }
             let sent = server.pool.try_send(request);
             let (failure, again) = match self.in_time(begun, timer.as_mut(), sent).await {
                 Ok(Ok(answered)) => return self.answered(server, in_flight, answered),

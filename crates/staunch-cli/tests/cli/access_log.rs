@@ -1,0 +1,217 @@
+//! The access log: who asked what, and how it ended.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{Shutdown, TcpStream},
+};
+
+use serde_json::Value;
+use tokio_tungstenite::tungstenite::{self, Message};
+
+use crate::{
+    eventually,
+    gateway::{BEHIND, SOON, Scripted, gateway, head, service},
+    process::{Process, folder},
+    routes::curl,
+    server::{Server, get},
+};
+
+const LOG: &str = "[access_log]\nto = 'access.log'\nheaders = ['user-agent']\n";
+
+/// The lines of a log, once there are so many.
+fn lines(gateway: &Server, count: usize) -> Vec<Value> {
+    let path = gateway.process().path("access.log");
+    eventually("so many lines", || {
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        if lines.len() == count {
+            Ok(lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect())
+        } else {
+            Err(text)
+        }
+    })
+}
+
+#[track_caller]
+fn check(line: &Value, expected: &[(&str, Value)]) {
+    for (key, value) in expected {
+        assert_eq!(line.get(key), Some(value), "{key} in {line}");
+    }
+}
+
+/// Both ways of requests, over both versions.
+#[test]
+fn each_request_has_a_line() {
+    let behind = Server::start(BEHIND);
+    let rest = format!(
+        "{LOG}{}[[route]]\nname = 'no'\nservice = 'behind'\npath = '/no'\npolicies = ['nobody']\n\
+         [[policy]]\nname = 'nobody'\nclients = {{ deny = ['127.0.0.0/8'] }}\n",
+        service(behind.tcp("demo"), "")
+    );
+    let gateway = gateway(&rest);
+    let web = gateway.tcp("web");
+    let asked: [(&str, &[&str]); 7] = [
+        ("/hello?token=hidden", &[]),
+        ("/hello?token=hidden", &["--http2-prior-knowledge"]),
+        ("/hello", &["--head"]),
+        ("/upload", &["--request", "PUT", "--data", "once"]),
+        ("/upload", &["--request", "PUT", "--data", "once", "--http2-prior-knowledge"]),
+        ("/no", &["--user-agent", "a \"b\""]),
+        ("/no", &["--http2-prior-knowledge"]),
+    ];
+    let mut lines = Vec::new();
+    for (path, arguments) in asked {
+        curl(web, path, arguments);
+        lines = self::lines(&gateway, lines.len() + 1); // so they stand in this order
+    }
+    let server = behind.tcp("demo").to_string();
+    let to_server = [
+        ("route", "all".into()),
+        ("service", "behind".into()),
+        ("server", server.into()),
+        ("tries", 1.into()),
+        ("end", "whole".into()),
+        ("client", "127.0.0.1".into()),
+        ("host", web.to_string().into()),
+        ("listener", "web".into()),
+        ("status", 200.into()),
+    ];
+    for (line, (path, arguments)) in lines.iter().zip(asked).take(5) {
+        check(line, &to_server);
+        let version = if arguments.contains(&"--http2-prior-knowledge") { "2.0" } else { "1.1" };
+        let path = path.split('?').next().unwrap_or_default();
+        check(line, &[("version", version.into()), ("path", path.into())]);
+        assert!(line["user-agent"].as_str().unwrap().starts_with("curl/"), "{line}");
+        assert_eq!(line["trace"].as_str().unwrap().len(), 32, "{line}");
+        assert!(line["first_byte"].as_f64() <= line["seconds"].as_f64(), "{line}");
+    }
+    let sizes = |line: &Value| [line["received"].clone(), line["sent"].clone()];
+    for line in &lines[..2] {
+        assert_eq!(sizes(line), [0, 7], "{line}");
+    }
+    assert_eq!(sizes(&lines[2]), [0, 0]);
+    for line in &lines[3..5] {
+        assert_eq!(line["received"], 4, "{line}");
+    }
+    for line in &lines[5..] {
+        let expected = [("status", 403.into()), ("route", "no".into()), ("tries", 0.into())];
+        check(line, &expected);
+        check(line, &[("end", "whole".into()), ("path", "/no".into())]);
+    }
+    assert_eq!(lines[5]["user-agent"], "a \"b\"");
+    let (_, metrics, _) = gateway.get("/metrics");
+    assert!(metrics.contains("\nstaunch_access_log_lines_total 7\n"), "{metrics}");
+    assert!(metrics.contains("\nstaunch_access_log_lost_total 0\n"), "{metrics}");
+    gateway.terminate().assert_clean();
+    behind.terminate().assert_clean();
+}
+
+#[test]
+fn how_it_ended_is_said() {
+    let cut = Scripted::start(vec![b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"]);
+    let behind = Server::start(BEHIND);
+    let rest = format!(
+        "{LOG}{}[[route]]\nname = 'cut'\npath = '/cut'\nservice = 'cut'\n\
+         [[service]]\nname = 'cut'\nendpoints = ['{}']\n{SOON}\n",
+        service(behind.tcp("demo"), ""),
+        cut.address,
+    );
+    let gateway = gateway(&rest);
+    let web = gateway.tcp("web");
+    let mut client = TcpStream::connect(web).unwrap();
+    client.write_all(b"GET /cut HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert!(head(&mut client).starts_with("HTTP/1.1 200 "));
+    let _ = client.read_to_end(&mut Vec::new()); // it ends, somehow
+    let line = &lines(&gateway, 1)[0];
+    check(line, &[("route", "cut".into()), ("end", "server".into()), ("sent", 4.into())]);
+    for (count, version) in [(2, "1.1"), (3, "2.0")] {
+        let prior = if version == "2.0" { "--http2-prior-knowledge" } else { "--http1.1" };
+        curl(web, "/slow?ms=20000", &["--max-time", "0.3", prior]);
+        let line = &lines(&gateway, count)[count - 1];
+        check(line, &[("end", "client".into()), ("version", version.into()), ("tries", 1.into())]);
+        assert!(line.get("status").is_none(), "{line}");
+    }
+    // A drain that has its way leaves no line unwritten.
+    let (mut socket, _) = tungstenite::connect(format!("ws://{web}/ws")).unwrap();
+    socket.send(Message::text("hello")).unwrap();
+    assert_eq!(socket.read().unwrap(), Message::text("hello"));
+    socket.close(None).unwrap();
+    while socket.read().is_ok() {}
+    drop(socket);
+    let line = &lines(&gateway, 4)[3];
+    check(line, &[("path", "/ws".into()), ("status", 101.into()), ("end", "whole".into())]);
+    assert!(line["received"].as_u64() > Some(10) && line["sent"].as_u64() > Some(6), "{line}");
+    cut.asked();
+    gateway.terminate().assert_clean();
+    behind.terminate().assert_clean();
+}
+
+#[test]
+fn each_connection_that_is_handed_on_has_a_line() {
+    let behind = Server::start(BEHIND);
+    let rest = format!(
+        "{LOG}format = 'text'\n[[listener]]\nname = 'tcp'\nprotocol = 'tcp'\nservice = 'echo'\n\
+         listen = '127.0.0.1:0'\n[[service]]\nname = 'echo'\nendpoints = ['{}']\n{SOON}\n",
+        behind.tcp("echo")
+    );
+    let listener = "[[listener]]\nname = 'echo'\nprotocol = 'echo'\nlisten = '127.0.0.1:0'\n";
+    let gateway = Server::start(&format!("{listener}{rest}"));
+    let mut client = TcpStream::connect(gateway.tcp("tcp")).unwrap();
+    client.write_all(b"hello\n").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let mut heard = String::new();
+    client.read_to_string(&mut heard).unwrap();
+    assert_eq!(heard, "Echo: hello\n");
+    let path = gateway.process().path("access.log");
+    let text = eventually("a line", || match fs::read_to_string(&path).unwrap_or_default() {
+        text if text.ends_with('\n') => Ok(text),
+        text => Err(text),
+    });
+    assert!(text.starts_with("127.0.0.1 - - ["), "{text}");
+    assert!(text.contains("] \"-\" - 12 received=6 seconds=0."), "{text}");
+    let ends = format!("service=\"echo\" server=\"{}\" tries=1 end=whole\n", behind.tcp("echo"));
+    assert!(text.contains(" listener=tcp ") && text.ends_with(&ends), "{text}");
+    gateway.terminate().assert_clean();
+    behind.terminate().assert_clean();
+}
+
+/// `logrotate` moves the file away; no line is lost, and what is full costs nobody's answer.
+#[test]
+fn a_log_that_is_moved_goes_on_and_one_that_is_full_is_said() {
+    let behind = Server::start(BEHIND);
+    let gateway = gateway(&format!("{LOG}{}", service(behind.tcp("demo"), "")));
+    let (web, path) = (gateway.tcp("web"), gateway.process().path("access.log"));
+    assert_eq!(get(web, "/hello").0, 200);
+    lines(&gateway, 1);
+    fs::rename(&path, gateway.process().path("access.log.1")).unwrap();
+    eventually("another file", || if path.exists() { Ok(()) } else { Err(String::new()) });
+    assert_eq!(get(web, "/hello").0, 200);
+    lines(&gateway, 1);
+    gateway.terminate().assert_clean();
+
+    let full = format!("[access_log]\nto = '/dev/full'\n{}", service(behind.tcp("demo"), ""));
+    let gateway = self::gateway(&full);
+    assert_eq!(get(gateway.tcp("web"), "/hello").0, 200);
+    eventually("said", || {
+        let log = gateway.process().stderr();
+        if log.contains("the access log cannot be written") { Ok(()) } else { Err(log) }
+    });
+    assert_eq!(get(gateway.tcp("web"), "/hello").0, 200);
+    gateway.terminate().assert_clean();
+    behind.terminate().assert_clean();
+}
+
+#[test]
+fn a_log_that_cannot_be_opened_is_said_at_the_start() {
+    let config = format!(
+        "[access_log]\nto = 'no/such/folder'\n{}",
+        service("127.0.0.1:1".parse().unwrap(), "")
+    );
+    let web = "[[listener]]\nname = 'web'\nprotocol = 'http'\nlisten = '127.0.0.1:0'\n";
+    let folder = folder(&[("staunch.toml", &format!("{web}{config}"))]);
+    let ended = Process::start(folder, &["run", "--config", "staunch.toml"]).ended();
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(ended.stderr.contains("no/such/folder"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("name another file in `to` of [access_log]"), "{}", ended.stderr);
+}

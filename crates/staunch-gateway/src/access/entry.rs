@@ -1,0 +1,245 @@
+//! What will be said of a request or a connection.
+
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use staunch_scope::TraceId;
+use tokio::time::Instant;
+
+use super::Source;
+use crate::core::CoreState;
+
+/// What has been noted of a request, or of a connection that is handed on as it is; its line is written
+/// when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    source: Arc<Source>,
+    /// What was asked for, one after the other, and where each ends. Of a connection: nothing.
+    words: Vec<u8>,
+    ends: [u32; 3],
+    /// Where each of the headers ends that are written as well.
+    headers: Vec<u32>,
+    pub(super) version: &'static str,
+    pub(super) client: Option<IpAddr>,
+    pub(super) trace: Option<TraceId>,
+    pub(super) begun: Instant,
+    /// By what it was routed, and the place of its route; or of its upstream.
+    found: Option<(Arc<CoreState>, Found)>,
+    /// The server that was asked last, by its place in the upstream.
+    server: Option<usize>,
+    pub(super) tries: u32,
+    pub(super) status: Option<u16>,
+    pub(super) first_byte: Option<Duration>,
+    /// Bytes of bodies.
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
+    pub(super) end: End,
+    is_others: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Found {
+    Route(usize),
+    Upstream(usize),
+}
+
+/// How it has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// With all that was to be said.
+    Whole,
+    /// Its client left, or was cut.
+    Client,
+    /// The server broke off when the answer had begun, or could not be reached by a connection.
+    Server,
+    /// Its client took too long over the body.
+    Slow,
+}
+
+/// What a request asks for, as far as it is logged.
+pub(crate) struct Asking<'r> {
+    pub(crate) method: &'r str,
+    pub(crate) host: &'r [u8],
+    /// Without the query, in which secrets are sent.
+    pub(crate) path: &'r str,
+    pub(crate) version: &'static str,
+    pub(crate) client: Option<IpAddr>,
+}
+
+/// An entry that several have a hand in.
+#[derive(Clone, Debug)]
+pub(crate) struct Slot(Arc<Mutex<Entry>>);
+
+/// Bytes of a word: what is longer is cut.
+const WORD_MAX: usize = 4 << 10;
+
+/// Bytes of a header.
+const HEADER_MAX: usize = 512;
+
+impl Entry {
+    /// Of a request. `header` finds the value of a header.
+    pub(crate) fn request<'h>(
+        source: &Arc<Source>,
+        asking: &Asking<'_>,
+        header: impl Fn(&str) -> Option<&'h [u8]>,
+    ) -> Entry {
+        let mut entry = Entry::connection(source, asking.client);
+        entry.version = asking.version;
+        let words = [asking.method.as_bytes(), asking.host, asking.path.as_bytes()];
+        let room = words.iter().map(|word| word.len()).sum::<usize>();
+        entry.words.reserve_exact(room.min(3 * WORD_MAX));
+        for (word, end) in words.into_iter().zip(0..) {
+            let at = push(&mut entry.words, word, WORD_MAX);
+            entry.ends[end] = at;
+        }
+        for name in &source.log.config.headers {
+            let at = push(&mut entry.words, header(name).unwrap_or_default(), HEADER_MAX);
+            entry.headers.push(at);
+        }
+        entry
+    }
+
+    /// Of a connection.
+    pub(crate) fn connection(source: &Arc<Source>, client: Option<IpAddr>) -> Entry {
+        Entry {
+            source: Arc::clone(source),
+            words: Vec::new(),
+            ends: [0; 3],
+            headers: Vec::new(),
+            version: "",
+            client,
+            trace: None,
+            begun: Instant::now(),
+            found: None,
+            server: None,
+            tries: 0,
+            status: None,
+            first_byte: None,
+            received: 0,
+            sent: 0,
+            end: End::Client,
+            is_others: false,
+        }
+    }
+
+    pub(crate) fn traced(&mut self, trace: TraceId) {
+        self.trace = Some(trace);
+    }
+
+    /// It has this route.
+    pub(crate) fn routed(&mut self, state: &Arc<CoreState>, route: usize) {
+        self.found = Some((Arc::clone(state), Found::Route(route)));
+    }
+
+    /// It goes to a server of this upstream, without a route.
+    pub(crate) fn leads_to(&mut self, state: &Arc<CoreState>, upstream: usize) {
+        self.found = Some((Arc::clone(state), Found::Upstream(upstream)));
+    }
+
+    /// This server of its upstream is asked.
+    pub(crate) fn asks(&mut self, server: usize) {
+        self.server = Some(server);
+        self.tries += 1;
+    }
+
+    /// The head of its answer is there.
+    pub(crate) fn answered(&mut self, status: u16) {
+        self.status = Some(status);
+        self.first_byte = Some(self.begun.elapsed());
+    }
+
+    /// So many bytes have come from its client by now, and gone there.
+    pub(crate) fn moved(&mut self, received: u64, sent: u64) {
+        (self.received, self.sent) = (received, sent);
+    }
+
+    pub(crate) fn ends(&mut self, end: End) {
+        self.end = end;
+    }
+
+    /// Somebody else writes the line.
+    pub(crate) fn forgo(mut self) {
+        self.is_others = true;
+    }
+
+    /// Whether there is nothing about it that somebody will look for.
+    pub(super) fn went_well(&self) -> bool {
+        self.end == End::Whole && self.status.is_none_or(|status| status < 400)
+    }
+
+    pub(super) fn listener(&self) -> &str {
+        &self.source.listener
+    }
+
+    /// Method, host and path; `None` of a connection.
+    pub(super) fn asked(&self) -> Option<[&[u8]; 3]> {
+        let [first, second, third] = self.ends.map(|end| end as usize);
+        let words = [0..first, first..second, second..third].map(|place| self.words.get(place));
+        let [Some(method), Some(host), Some(path)] = words else { return None };
+        (!method.is_empty()).then_some([method, host, path])
+    }
+
+    /// The values of the headers that are written as well.
+    pub(super) fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let mut from = self.ends[2] as usize;
+        let values = self.headers.iter().map(move |end| {
+            let begin = std::mem::replace(&mut from, *end as usize);
+            self.words.get(begin..*end as usize).unwrap_or_default()
+        });
+        let names = self.source.log.config.headers.iter().map(String::as_str);
+        names.zip(values).filter(|(_, value)| !value.is_empty())
+    }
+
+    /// The names of its route, its service and the server that was asked last.
+    pub(super) fn names(&self) -> [Option<&str>; 3] {
+        let Some((state, found)) = &self.found else { return [None; 3] };
+        let (route, upstream) = match found {
+            Found::Route(place) => match state.plan.routes.get(*place) {
+                Some(route) => (Some(route.route.name.as_str()), Some(route.service)),
+                None => (None, None),
+            },
+            Found::Upstream(place) => (None, Some(*place)),
+        };
+        let service = upstream.and_then(|place| state.plan.services.get(place));
+        let server = self.server.and_then(|place| service?.servers.get(place));
+        [route, service.map(|it| it.name), server.map(|it| it.name.as_str())]
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if !self.is_others {
+            self.source.take(self);
+        }
+    }
+}
+
+impl End {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            End::Whole => "whole",
+            End::Client => "client",
+            End::Server => "server",
+            End::Slow => "slow",
+        }
+    }
+}
+
+impl Slot {
+    pub(super) fn new(entry: Entry) -> Slot {
+        Slot(Arc::new(Mutex::new(entry)))
+    }
+
+    pub(crate) fn note(&self, note: impl FnOnce(&mut Entry)) {
+        note(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// Adds a word; where it ends.
+fn push(words: &mut Vec<u8>, word: &[u8], most: usize) -> u32 {
+    words.extend_from_slice(word.get(..most).unwrap_or(word));
+    words.len() as u32
+}

@@ -1,0 +1,155 @@
+//! Where lines are written to.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, ErrorKind, Write},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd},
+        unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
+    },
+    path::{Path, PathBuf},
+};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use staunch_config::AccessLogTarget;
+use staunch_ledger::{Account, Kind, Ledger, Obligation};
+use staunch_scope::current_task;
+
+use super::AccessLogError;
+
+/// An open file, or standard output.
+#[derive(Debug)]
+pub(super) enum Out {
+    Stdout,
+    File { path: PathBuf, open: Open },
+}
+
+#[derive(Debug)]
+pub(super) struct Open {
+    file: File,
+    _account: Account,
+    /// By what the file is known, whatever it is called: device and number.
+    id: (u64, u64),
+    /// Somebody reads from its other end.
+    is_pipe: bool,
+}
+
+/// So much can be written to a pipe that says it has room: it does not block.
+const PIPE_PIECE: usize = rustix::pipe::PIPE_BUF;
+
+/// What whoever reads a pipe may take to make room, before it is somebody else's turn.
+const PIPE_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+
+impl Out {
+    pub(super) fn open(to: &AccessLogTarget) -> Result<Out, AccessLogError> {
+        match to {
+            AccessLogTarget::Stdout => Ok(Out::Stdout),
+            AccessLogTarget::File(path) => match Open::at(path) {
+                Ok(open) => Ok(Out::File { path: path.clone(), open }),
+                Err(source) => Err(AccessLogError { path: path.clone(), source }),
+            },
+        }
+    }
+
+    /// Opens the file anew if its path leads to another one by now, or to none.
+    pub(super) fn refresh(&mut self) -> io::Result<()> {
+        if let Out::File { path, open } = self {
+            let is_there = fs::metadata(&*path).is_ok_and(|found| id(&found) == open.id);
+            if !is_there {
+                *open = Open::at(path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes as much as can be without waiting for long; how many bytes.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Out::Stdout => write_ready(io::stdout().as_fd(), bytes),
+            Out::File { open, .. } if open.is_pipe => write_ready(open.file.as_fd(), bytes),
+            Out::File { open, .. } => open.file.write(bytes),
+        }
+    }
+}
+
+impl Open {
+    #[track_caller]
+    fn at(path: &Path) -> io::Result<Open> {
+        // A pipe without a reader is an error, and nothing to wait for.
+        let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o640)
+            .custom_flags(nonblocking)
+            .open(path)?;
+        let found = file.metadata()?;
+        if found.is_dir() || found.file_type().is_block_device() {
+            return Err(io::Error::new(ErrorKind::InvalidInput, "it is no file to write lines to"));
+        }
+        let promise = Obligation::Perpetual("the access log");
+        let account = Ledger::current().open_at(
+            std::panic::Location::caller(),
+            Kind::FILE,
+            promise,
+            current_task(),
+        );
+        account.set_fd(file.as_raw_fd());
+        account.label(&path.to_string_lossy());
+        Ok(Open { id: id(&found), is_pipe: !found.is_file(), file, _account: account })
+    }
+}
+
+fn id(found: &fs::Metadata) -> (u64, u64) {
+    (found.dev(), found.ino())
+}
+
+/// Writes while there is room, in pieces that are written whole or not at all.
+fn write_ready(to: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    let mut written = 0;
+    for piece in bytes.chunks(PIPE_PIECE) {
+        let mut asked = [PollFd::new(&to, PollFlags::OUT)];
+        if poll(&mut asked, Some(&PIPE_WAIT))? == 0 {
+            break;
+        }
+        written += rustix::io::write(to, piece)?;
+    }
+    Ok(written)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_moved_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, moved) = (folder.path().join("log"), folder.path().join("log.1"));
+        let mut out = Out::open(&AccessLogTarget::File(path.clone())).unwrap();
+        out.write(b"a\n").unwrap();
+        out.refresh().unwrap();
+        out.write(b"b\n").unwrap();
+        fs::rename(&path, &moved).unwrap();
+        out.write(b"c\n").unwrap();
+        out.refresh().unwrap();
+        out.write(b"d\n").unwrap();
+        assert_eq!(fs::read_to_string(moved).unwrap(), "a\nb\nc\n");
+        assert_eq!(fs::read_to_string(path).unwrap(), "d\n");
+    }
+
+    #[test]
+    fn nobody_waits_for_the_reader_of_a_pipe() {
+        let (_read, write) = io::pipe().unwrap();
+        let much = vec![b'x'; 1 << 20];
+        let written = write_ready(write.as_fd(), &much).unwrap();
+        assert!((PIPE_PIECE..much.len()).contains(&written), "{written}");
+        assert_eq!(write_ready(write.as_fd(), &much).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_folder_is_no_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = Out::open(&AccessLogTarget::File(folder.path().to_owned())).unwrap_err();
+        assert!(error.to_string().contains("name another file in `to`"), "{error}");
+    }
+}
