@@ -11,12 +11,13 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use staunch_config::{ActiveHealth, Endpoint, EndpointAddress};
-use staunch_net::{Connection, DialError, DialOptions, Dialer};
+use staunch_net::{DialError, DialOptions, Dialer};
 use staunch_scope::{Context, ScopeBuilder, sleep, watch};
 use tokio::time::{Instant, timeout};
 
 use crate::{
     children::Children,
+    link::{Carries, Link, LinkTls},
     plan::{Plan, ServerPlan, ServicePlan},
 };
 
@@ -63,6 +64,7 @@ fn of_service(service: &Arc<ServicePlan>) -> Vec<((usize, ActiveHealth), Check)>
         let check = Check {
             health: health.clone(),
             address: endpoint.address.clone(),
+            tls: service.tls.clone(),
             service: service.name,
             server: Arc::clone(server),
         };
@@ -76,6 +78,7 @@ fn of_service(service: &Arc<ServicePlan>) -> Vec<((usize, ActiveHealth), Check)>
 struct Check {
     health: ActiveHealth,
     address: EndpointAddress,
+    tls: Option<Arc<LinkTls>>,
     service: &'static str,
     server: Arc<ServerPlan>,
 }
@@ -121,12 +124,12 @@ impl Check {
 
     async fn ask(&self) -> Result<(), Unwell> {
         let options = DialOptions { timeout: self.health.timeout, ..DialOptions::default() };
-        let (dialer, context) = (Dialer::unwatched(options), Context::current());
-        let (connection, host) = match &self.address {
-            EndpointAddress::Tcp(address) => {
-                (dialer.tcp(&context, address.as_str()).await?, address.as_str())
-            }
-            EndpointAddress::Unix(path) => (dialer.unix(&context, path).await?, "localhost"),
+        let (dialer, tls) = (Dialer::unwatched(options), self.tls.as_deref());
+        let carries = if self.health.path.is_some() { Carries::Http } else { Carries::Bytes };
+        let connection = Link::dial(&dialer, &self.address, tls, carries).await?;
+        let host = match &self.address {
+            EndpointAddress::Tcp(address) => address.as_str(),
+            EndpointAddress::Unix(_) => "localhost",
         };
         match &self.health.path {
             None => Ok(()),
@@ -136,7 +139,7 @@ impl Check {
 }
 
 /// Asks for `path`; the answer's body is not waited for.
-async fn get(connection: Connection, path: &str, host: &str) -> Result<(), Unwell> {
+async fn get(connection: Link, path: &str, host: &str) -> Result<(), Unwell> {
     let invalid = |error: hyper::http::Error| Unwell::Request(io::Error::other(error));
     let uri = path.parse::<Uri>().map_err(|error| invalid(error.into()))?;
     let host = HeaderValue::from_str(host).map_err(|error| invalid(error.into()))?;

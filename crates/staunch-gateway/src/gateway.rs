@@ -15,7 +15,6 @@ use staunch_net::{
     BindError, Datagram, Endpoint, Limits, Served, SocketOptions, TlsConfig, UdpServed, UdpServer,
     UnattachedListener,
 };
-use staunch_policy::PolicyError;
 use staunch_scope::{Context, Scope, ScopeBuilder, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +23,7 @@ use crate::{
     checks,
     core::{self, CoreState, Job, Share, Shared, Speaks},
     discovery::{self, Discoveries},
-    plan::Plan,
+    plan::{Plan, PlanError},
     remote, udp,
 };
 
@@ -45,9 +44,9 @@ pub struct Gateway {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GatewayError {
-    /// A file of a policy cannot be used.
+    /// It cannot be worked by.
     #[error(transparent)]
-    Policy(#[from] PolicyError),
+    Plan(#[from] PlanError),
     /// The access log cannot be written.
     #[error(transparent)]
     AccessLog(#[from] AccessLogError),
@@ -107,7 +106,7 @@ pub struct Done {
 
 impl Gateway {
     /// A gateway that works by `config`'s routes and services, on so many cores, and has `grace` to
-    /// drain. Reads the files that policies name, and opens the access log.
+    /// drain. Reads the files that policies and services name, and opens the access log.
     ///
     /// # Errors
     /// When one of them cannot be used.
@@ -354,11 +353,11 @@ impl Control {
     /// Has all cores work by `config`'s routes, services and policies from now on. Listeners,
     /// connections and requests in flight stay as they are, and so do the connections to servers that
     /// both configurations have. Servers that were found stay until their service has found others, or
-    /// is not to find any. Reads the files that policies name, and so blocks for a moment.
+    /// is not to find any. Reads the files that policies and services name, and so blocks for a moment.
     ///
     /// # Errors
     /// When one of them cannot be used; nothing changes then.
-    pub fn reload(&self, config: &Config) -> Result<(), PolicyError> {
+    pub fn reload(&self, config: &Config) -> Result<(), PlanError> {
         let plan = Arc::new(Plan::new(config, &self.discoveries.now().1, &self.plan())?);
         self.plans.modify(|now| {
             self.discoveries.want(config);

@@ -26,6 +26,7 @@ mod fast;
 mod forward;
 mod gateway;
 mod held;
+mod link;
 mod metrics;
 mod plan;
 mod relay;
@@ -45,4 +46,5 @@ pub use crate::{
     access::AccessLogError,
     core::guarded,
     gateway::{Control, Done, Gateway, GatewayError, Setup},
+    plan::PlanError,
 };

@@ -8,6 +8,7 @@ use std::{
 
 use hyper::header::HeaderValue;
 use staunch_config::{Config, Listener, Route, Service};
+use staunch_net::LoadTlsError;
 use staunch_policy::{Policy, PolicyError};
 use tokio::time::Instant;
 
@@ -16,9 +17,27 @@ use crate::{
     counts::{EndpointCounts, RouteCounts},
     discovery::Found,
     forward::Budget,
+    link::LinkTls,
     remote::TokenKeys,
     route::Table,
 };
+
+/// A configuration cannot be worked by.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// A file that a policy names cannot be used.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// A file of TLS to servers cannot be used.
+    #[error("[service.tls] of \"{service}\": {source}")]
+    Tls {
+        /// The service.
+        service: String,
+        /// What is wrong.
+        source: LoadTlsError,
+    },
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
@@ -48,6 +67,8 @@ pub(crate) struct RoutePlan {
 #[derive(Debug)]
 pub(crate) struct ServicePlan {
     pub(crate) service: Service,
+    /// Whom its servers must prove to be, if they speak TLS.
+    pub(crate) tls: Option<Arc<LinkTls>>,
     /// For as long as the process lives, since pools are called so.
     pub(crate) name: &'static str,
     /// What the pools of the fast path are called.
@@ -71,9 +92,14 @@ impl Plan {
     /// The plan of a configuration and the servers that were `found`; of the services, servers and routes
     /// that `before` has, it keeps what is known.
     ///
-    /// Reads the files that policies name, and so blocks for a moment.
-    pub(crate) fn new(config: &Config, found: &Found, before: &Plan) -> Result<Plan, PolicyError> {
-        let services = before.services(config, found);
+    /// Reads the files that policies and services name, and so blocks for a moment.
+    pub(crate) fn new(config: &Config, found: &Found, before: &Plan) -> Result<Plan, PlanError> {
+        let services = config.services.iter().map(|service| {
+            let tls = LinkTls::load(service)
+                .map_err(|source| PlanError::Tls { service: service.name.clone(), source })?;
+            Ok(before.planned(service, found, tls))
+        });
+        let services = services.collect::<Result<Vec<_>, PlanError>>()?;
         let place = |name: &str| services.iter().position(|known| known.service.name == name);
         let mut token_keys = Vec::new();
         let routes = config.routes.iter().filter_map(|route| {
@@ -94,7 +120,7 @@ impl Plan {
                 route: route.clone(),
             })))
         });
-        let routes = routes.collect::<Result<_, _>>()?;
+        let routes = routes.collect::<Result<_, PolicyError>>()?;
         let names = config.listeners.iter().map(Listener::name);
         let tables = names
             .map(|name| (name.to_owned(), Arc::new(Table::new(&config.routes, name))))
@@ -114,14 +140,22 @@ impl Plan {
 
     /// The services of a configuration and the servers that were found, of which this plan knows some.
     fn services(&self, config: &Config, found: &Found) -> Vec<Arc<ServicePlan>> {
-        let plan = |service: &Service| {
-            let (service, before) = (found.applied(service), self.service(&service.name));
-            match before.filter(|before| before.service == service) {
-                Some(same) => Arc::clone(same),
-                None => Arc::new(ServicePlan::new(service, before)),
-            }
-        };
-        config.services.iter().map(plan).collect()
+        let known = |service: &Service| self.service(&service.name)?.tls.clone();
+        config.services.iter().map(|it| self.planned(it, found, known(it))).collect()
+    }
+
+    /// A service and the servers that were found of it; the same object, if this plan has the same.
+    fn planned(
+        &self,
+        service: &Service,
+        found: &Found,
+        tls: Option<Arc<LinkTls>>,
+    ) -> Arc<ServicePlan> {
+        let (service, before) = (found.applied(service), self.service(&service.name));
+        match before.filter(|before| before.service == service && before.tls == tls) {
+            Some(same) => Arc::clone(same),
+            None => Arc::new(ServicePlan::new(service, tls, before)),
+        }
     }
 
     /// The routes of a listener.
@@ -149,7 +183,11 @@ fn policy(
 }
 
 impl ServicePlan {
-    fn new(service: Service, before: Option<&Arc<ServicePlan>>) -> ServicePlan {
+    fn new(
+        service: Service,
+        tls: Option<Arc<LinkTls>>,
+        before: Option<&Arc<ServicePlan>>,
+    ) -> ServicePlan {
         let outliers = &service.outliers;
         let ejection = EjectionLimits {
             failures: u32::try_from(outliers.failures).unwrap_or(u32::MAX),
@@ -176,6 +214,7 @@ impl ServicePlan {
             budget: Budget::new(service.retry.budget),
             ejecting: Mutex::new(()),
             service,
+            tls,
         }
     }
 

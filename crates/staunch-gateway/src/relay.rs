@@ -53,7 +53,8 @@ where
         let there_ended = there.poll(cx, &mut a, &mut b);
         let back_ended = back.poll(cx, &mut b, &mut a);
         moved(there.total, back.total);
-        if there_ended?.is_ready() && back_ended?.is_ready() {
+        let (there_ended, back_ended) = (there_ended?, back_ended?);
+        if there_ended.is_ready() && back_ended.is_ready() {
             return Poll::Ready(Ok(()));
         }
         Poll::Pending
@@ -171,7 +172,44 @@ mod tests {
             drop(server);
             client.write_all(b"hello").await.unwrap();
             assert!(relay(a, b, |_, _| ()).await.is_err());
+            let ((_client, a), (mut server, b)) = (duplex(8), duplex(8));
+            server.write_all(b"hello").await.unwrap();
+            assert!(relay(a, Broken(b), |_, _| ()).await.is_err(), "the other way");
         });
+    }
+
+    /// Says what it has, and then breaks.
+    struct Broken(tokio::io::DuplexStream);
+
+    impl AsyncRead for Broken {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Poller<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            match Pin::new(&mut self.0).poll_read(cx, buffer) {
+                Poll::Pending => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+                read @ Poll::Ready(_) => read,
+            }
+        }
+    }
+
+    impl AsyncWrite for Broken {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            cx: &mut Poller<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.0).poll_write(cx, bytes)
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Poller<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Poller<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
     }
 
     /// Takes everything at once, and sends it when it is flushed: as TLS does.

@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc};
 
-use staunch_net::{Connection, DialError};
+use staunch_net::DialError;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::Instant,
@@ -12,6 +12,7 @@ use crate::{
     access::{End, Entry, Source},
     balance::InFlight,
     core::Shared,
+    link::{Carries, Link},
     relay::relay,
     upstream::Upstream,
 };
@@ -69,7 +70,7 @@ async fn connect(
     upstream: &Upstream,
     peer: Option<std::net::IpAddr>,
     mut entry: Option<&mut Entry>,
-) -> Result<(Connection, InFlight), TcpError> {
+) -> Result<(Link, InFlight), TcpError> {
     let plan = &upstream.plan;
     plan.budget.deposit();
     let mut tried = Vec::new();
@@ -80,7 +81,7 @@ async fn connect(
         if let Some(entry) = &mut entry {
             entry.asks(index);
         }
-        let error = match upstream.dial(server).await {
+        let error = match upstream.dial(server, Carries::Bytes).await {
             Ok(connection) => {
                 in_flight.answered(Instant::now());
                 server.plan.counts.answered();

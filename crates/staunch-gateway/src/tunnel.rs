@@ -18,7 +18,6 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use staunch_config::UpstreamProtocol;
 use staunch_http::RequestBody;
-use staunch_net::Connection;
 use staunch_policy::{Pass, Permit};
 use tokio::time::{Instant, timeout};
 
@@ -29,6 +28,7 @@ use crate::{
         AnswerBody, Failure, Forward, Origin, of_answer, of_request, speaks_against, traceparent,
         version,
     },
+    link::{Carries, Link},
     plan::RoutePlan,
     relay::relay,
     upstream::{Server, Upstream},
@@ -177,7 +177,7 @@ async fn ask(
     asked: Request<Empty>,
     limit: Duration,
 ) -> Result<Answer, Failure> {
-    let connection = upstream.dial(server).await.map_err(|error| {
+    let connection = upstream.dial(server, Carries::Http).await.map_err(|error| {
         tracing::debug!(server = server.plan.name, "no connection: {error}");
         Failure::of_dial(&error)
     })?;
@@ -188,7 +188,7 @@ async fn ask(
     })
 }
 
-async fn exchange(connection: Connection, asked: Request<Empty>) -> hyper::Result<Answer> {
+async fn exchange(connection: Link, asked: Request<Empty>) -> hyper::Result<Answer> {
     let (mut sender, driver): (SendRequest<Empty>, _) =
         http1::handshake(TokioIo::new(connection)).await?;
     let mut driver = Driver(Some(Box::pin(driver.with_upgrades())));

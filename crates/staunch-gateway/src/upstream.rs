@@ -6,13 +6,14 @@ use hyper::StatusCode;
 use staunch_config::{Endpoint, EndpointAddress, Service, UpstreamProtocol};
 use staunch_net::{DialError, DialOptions, Dialer, Limits};
 use staunch_pool::{Http, HttpOptions, HttpProtocol, Pool, PoolOptions, PoolOptionsError};
-use staunch_scope::{Context, Scope};
+use staunch_scope::Scope;
 use tokio::time::Instant;
 
 use crate::{
     balance::{Balancer, Candidate, InFlight, Load},
     fast::Dials,
     forward::speaks_against,
+    link::{Carries, Link, LinkTls},
     plan::{ServerPlan, ServicePlan},
 };
 
@@ -53,7 +54,9 @@ impl Upstream {
         let service = &plan.service;
         let [options, direct_options] =
             [plan.name, plan.direct_name].map(|name| pool_options(name, service, cores));
-        let is_same = |before: &&Upstream| uses_same_pools(&before.plan.service, service);
+        let is_same = |before: &&Upstream| {
+            uses_same_pools(&before.plan.service, service) && before.plan.tls == plan.tls
+        };
         let before = before.filter(is_same);
         // Kept with the pools that dial by it.
         let dialer = before.map_or_else(
@@ -67,8 +70,10 @@ impl Upstream {
             let (pool, direct, load) = if let Some(known) = known {
                 (known.pool.clone(), known.direct.clone(), Arc::clone(&known.load))
             } else {
-                let dials = Dials::new(Arc::clone(&dialer), endpoint.address.clone());
-                let pool = Pool::new(scope, http(scope, service, endpoint), options.clone())?;
+                let tls = plan.tls.clone();
+                let http = http(scope, service, endpoint, tls.as_deref());
+                let dials = Dials::new(Arc::clone(&dialer), endpoint.address.clone(), tls);
+                let pool = Pool::new(scope, http, options.clone())?;
                 (pool, Pool::new(scope, dials, direct_options.clone())?, Arc::default())
             };
             Ok(Server {
@@ -136,12 +141,8 @@ impl Upstream {
     ///
     /// # Cancel safety
     /// Cancel safe.
-    pub(crate) async fn dial(&self, server: &Server) -> Result<staunch_net::Connection, DialError> {
-        let context = Context::current();
-        match &server.endpoint.address {
-            EndpointAddress::Tcp(address) => self.dialer.tcp(&context, address.as_str()).await,
-            EndpointAddress::Unix(path) => self.dialer.unix(&context, path).await,
-        }
+    pub(crate) async fn dial(&self, server: &Server, carries: Carries) -> Result<Link, DialError> {
+        Link::dial(&self.dialer, &server.endpoint.address, self.plan.tls.as_deref(), carries).await
     }
 }
 
@@ -212,10 +213,19 @@ fn uses_same_pools(a: &Service, b: &Service) -> bool {
     a.pool == b.pool && a.timeouts == b.timeouts && a.protocol == b.protocol
 }
 
-fn http<E: Send + 'static>(scope: &Scope<E>, service: &Service, endpoint: &Endpoint) -> Http {
-    let http = match &endpoint.address {
-        EndpointAddress::Tcp(address) => Http::tcp(scope, address.as_str()),
-        EndpointAddress::Unix(path) => Http::unix(scope, path),
+fn http<E: Send + 'static>(
+    scope: &Scope<E>,
+    service: &Service,
+    endpoint: &Endpoint,
+    tls: Option<&LinkTls>,
+) -> Http {
+    let http = match (&endpoint.address, tls) {
+        (EndpointAddress::Tcp(address), None) => Http::tcp(scope, address.as_str()),
+        (EndpointAddress::Tcp(address), Some(tls)) => {
+            let (name, trust) = tls.peer(address, Carries::Http);
+            Http::tls(scope, address.as_str(), name, trust)
+        }
+        (EndpointAddress::Unix(path), _) => Http::unix(scope, path),
     };
     let protocol = match service.protocol {
         UpstreamProtocol::Http1 => HttpProtocol::Http1,

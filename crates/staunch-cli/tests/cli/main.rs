@@ -24,6 +24,7 @@ mod routes;
 mod run;
 mod server;
 mod tls;
+mod tls_upstream;
 mod udp;
 
 use std::{

@@ -513,10 +513,10 @@ fn a_key_is_made_for_a_name() {
 }
 
 /// A certificate authority for clients, and what it signs.
-struct Authority(rcgen::Issuer<'static, rcgen::KeyPair>, String);
+pub(crate) struct Authority(rcgen::Issuer<'static, rcgen::KeyPair>, pub(crate) String);
 
 impl Authority {
-    fn new() -> Authority {
+    pub(crate) fn new() -> Authority {
         let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let key = rcgen::KeyPair::generate().unwrap();
@@ -525,7 +525,7 @@ impl Authority {
     }
 
     /// A certificate for this name, and its key.
-    fn sign(&self, name: &str) -> String {
+    pub(crate) fn sign(&self, name: &str) -> String {
         let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
         let key = rcgen::KeyPair::generate().unwrap();
         params.signed_by(&key, &self.0).unwrap().pem() + &key.serialize_pem()

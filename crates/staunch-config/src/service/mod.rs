@@ -4,6 +4,7 @@ mod discovery;
 mod endpoint;
 mod health;
 mod pool;
+mod tls;
 
 use std::num::NonZeroU32;
 
@@ -14,6 +15,7 @@ pub use self::discovery::{
 pub use self::endpoint::{Endpoint, EndpointAddress, ParseEndpointError};
 pub use self::health::{ActiveHealth, Outliers};
 pub use self::pool::{Retry, ServiceTimeouts, UpstreamPool};
+pub use self::tls::{ServiceTls, TlsIdentity};
 use crate::listener::name;
 use crate::reader::Section;
 use crate::reader::kinds::choice;
@@ -30,6 +32,8 @@ pub struct Service {
     pub discovery: Option<Discovery>,
     /// What they speak. \[`http1`: what every server speaks\] Nothing to `tcp` and `udp` listeners.
     pub protocol: UpstreamProtocol,
+    /// TLS, if they speak it; `None` without the table.
+    pub tls: Option<ServiceTls>,
     /// Which of them a request goes to. \[`least-requests`: whoever is slow gets fewer\]
     pub balance: Balance,
     /// The connections to each of them.
@@ -96,6 +100,15 @@ impl Service {
         let retry = section.table("retry", Retry::read);
         let health = section.table_if_written("health", |health| Some(ActiveHealth::read(health)));
         let outliers = section.table("outliers", Outliers::read);
+        let tls = section.table_if_written("tls", ServiceTls::read);
+        let has_unix =
+            endpoints.iter().flatten().any(|it| matches!(it.address, EndpointAddress::Unix(_)));
+        if tls.is_some() && has_unix {
+            section.wrong(
+                "tls",
+                "must not be there with servers on Unix sockets: nobody listens in there",
+            );
+        }
         let asks_by_path = health.as_ref().is_some_and(|health| health.path.is_some());
         if asks_by_path && protocol == UpstreamProtocol::Http2 {
             let why = "must have no `path` with protocol = \"http2\": it is asked for over HTTP/1.1; \
@@ -107,6 +120,7 @@ impl Service {
             endpoints: endpoints?,
             discovery,
             protocol,
+            tls,
             balance,
             pool,
             timeouts,

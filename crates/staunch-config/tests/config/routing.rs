@@ -127,3 +127,19 @@ fn two_routes_for_the_same_requests_are_a_mistake() {
         parse(&two(a, b));
     }
 }
+
+#[test]
+fn tls_to_servers_needs_a_name_and_a_whole_identity() {
+    let tls = |keys: &str| route("").replace("['a:1']", &format!("['a:1']\n[service.tls]\n{keys}"));
+    let service = parse(&tls("ca = 'ca.pem'\nserver_name = '[::1]'")).services.remove(0);
+    let found = service.tls.unwrap();
+    assert_eq!(found.ca.unwrap(), std::path::Path::new("/etc/ca.pem"));
+    assert_eq!((found.server_name.as_deref(), found.identity), (Some("[::1]"), None));
+    check(
+        &tls("server_name = '*.a'"),
+        &["`server_name` in [service.tls]", "must be the name of a host"],
+    );
+    check(&tls("certificate = 'c.pem'"), &["`key` is missing in [service.tls]"]);
+    let unix = tls("").replace("'a:1'", "'unix:/s'");
+    check(&unix, &["`tls` in [[service]] \"s\"", "must not be there with servers on Unix sockets"]);
+}

@@ -51,6 +51,8 @@ pub(crate) struct Upload {
     /// When the last of it was sent.
     over: Option<Instant>,
     held: Held,
+    /// What was written may still lie with the server's own buffers, as TLS has them.
+    must_flush: bool,
     /// The server takes no more of it.
     is_broken: bool,
     /// The client is waited for.
@@ -133,8 +135,8 @@ impl Upload {
         let over = (left == 0).then_some(now);
         let held = Held::default();
         let look_at = now + RATE_GRACE;
-        let [is_broken, is_waiting] = [false; 2];
-        Upload { left, got: 0, begun: now, over, held, is_broken, is_waiting, look_at }
+        let [must_flush, is_broken, is_waiting] = [false; 3];
+        Upload { left, got: 0, begun: now, over, held, must_flush, is_broken, is_waiting, look_at }
     }
 
     /// When the server had all of it.
@@ -290,10 +292,21 @@ impl Exchange {
         client: &mut Client<T>,
         cx: &mut Poller<'_>,
     ) -> Result<(), Broken> {
-        if self.upload.over.is_some() && self.asked == client.asking.len() {
+        let is_sent = self.upload.over.is_some() && self.asked == client.asking.len();
+        if is_sent && !self.upload.must_flush {
             return Ok(());
         }
-        match self.poll_sent(client, cx) {
+        let mut sent = self.poll_sent(client, cx);
+        if !matches!(sent, Poll::Ready(Err(_))) && self.upload.must_flush {
+            let flushed = Pin::new(&mut self.server.io).poll_flush(cx);
+            self.upload.must_flush = flushed.is_pending();
+            match flushed {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => sent = Poll::Ready(Err(Lost::Server)),
+                Poll::Pending => sent = Poll::Pending,
+            }
+        }
+        match sent {
             Poll::Ready(Ok(())) => {
                 self.upload.over.get_or_insert_with(Instant::now);
             }
@@ -318,10 +331,12 @@ impl Exchange {
                 let parts = if there == 0 { &parts[..1] } else { &parts[..] };
                 let io = Pin::new(&mut self.server.io);
                 let sent = ready!(io.poll_write_vectored(cx, parts)).map_err(|_| Lost::Server)?;
+                self.upload.must_flush = true;
                 let of_head = sent.min(head.len());
                 self.asked += of_head;
                 self.upload.took(client, sent - of_head);
             }
+            self.upload.must_flush |= self.upload.held.len() > 0;
             ready!(self.upload.held.poll_write(cx, &mut self.server.io))
                 .map_err(|_| Lost::Server)?;
             if self.upload.left == 0 {
@@ -362,6 +377,7 @@ impl Exchange {
                 Poll::Ready(written) => written.map_err(|_| Lost::Server)?,
                 Poll::Pending => 0,
             };
+            self.upload.must_flush = true;
             self.upload.held.keep(&piece[written..]);
             self.server.touch();
             Poll::Ready(Ok(()))

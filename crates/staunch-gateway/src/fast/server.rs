@@ -8,27 +8,30 @@ use std::{
 };
 
 use staunch_config::EndpointAddress;
-use staunch_net::{Connection, DialError, Dialer, ReadFor};
+use staunch_net::{DialError, Dialer, ReadFor};
 use staunch_pool::{Condition, Manager, OwnedInUse, Pool};
-use staunch_scope::Context;
 use tokio::{
     io::{AsyncRead, ReadBuf},
     task::coop::unconstrained,
 };
 
-use crate::forward::Failure;
+use crate::{
+    forward::Failure,
+    link::{Carries, Link, LinkTls},
+};
 
 /// Dials a server.
 #[derive(Debug)]
 pub(crate) struct Dials {
     dialer: Arc<Dialer>,
     address: EndpointAddress,
+    tls: Option<Arc<LinkTls>>,
 }
 
 /// A connection to a server: in the middle of an exchange it is good for nobody else.
 #[derive(Debug)]
 pub(crate) struct ServerConnection {
-    pub(crate) io: Connection,
+    pub(crate) io: Link,
     is_in_exchange: bool,
     has_been_used: bool,
 }
@@ -37,8 +40,12 @@ pub(crate) struct ServerConnection {
 pub(crate) type Leased = OwnedInUse<Dials>;
 
 impl Dials {
-    pub(crate) fn new(dialer: Arc<Dialer>, address: EndpointAddress) -> Dials {
-        Dials { dialer, address }
+    pub(crate) fn new(
+        dialer: Arc<Dialer>,
+        address: EndpointAddress,
+        tls: Option<Arc<LinkTls>>,
+    ) -> Dials {
+        Dials { dialer, address, tls }
     }
 }
 
@@ -47,11 +54,8 @@ impl Manager for Dials {
     type Error = DialError;
 
     async fn connect(&self) -> Result<ServerConnection, DialError> {
-        let context = Context::current();
-        let io = match &self.address {
-            EndpointAddress::Tcp(address) => self.dialer.tcp(&context, address.as_str()).await?,
-            EndpointAddress::Unix(path) => self.dialer.unix(&context, path).await?,
-        };
+        let tls = self.tls.as_deref();
+        let io = Link::dial(&self.dialer, &self.address, tls, Carries::Http).await?;
         Ok(ServerConnection { io, is_in_exchange: false, has_been_used: false })
     }
 

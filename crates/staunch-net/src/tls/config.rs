@@ -8,13 +8,13 @@ use std::{
 };
 
 use rustls::{
-    InconsistentKeys, RootCertStore, ServerConfig,
+    RootCertStore, ServerConfig,
     crypto::{CryptoProvider, ring},
     server::{WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 
 use crate::tls::{
-    files::{LoadTlsError, Stamp, read_certificates, read_key},
+    files::{LoadTlsError, Stamp, read_certificates, read_key, rejected},
     validity::Validity,
 };
 
@@ -220,12 +220,7 @@ fn load(paths: &Paths) -> Result<Loaded, LoadTlsError> {
     let chain = read_certificates(certificates)?;
     let validity = chain.first().and_then(|certificate| Validity::of(certificate));
     let private_key = read_key(key)?;
-    let rejected = |source| match source {
-        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-            LoadTlsError::WrongKey { certificates: certificates.clone(), key: key.clone() }
-        }
-        source => LoadTlsError::Rejected { path: certificates.clone(), source },
-    };
+    let rejected = |source| rejected(source, certificates, key);
     let provider = Arc::new(ring::default_provider());
     let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()

@@ -14,7 +14,7 @@ use tokio_rustls::TlsStream;
 
 use crate::{
     activity::Reading,
-    connection::{Connection, ReadFor},
+    connection::{Closer, Connection, ReadFor},
 };
 
 /// A [`Connection`] with a TLS session around it.
@@ -125,6 +125,11 @@ impl TlsConnection {
     /// The peer's IP address, as far as it is known.
     pub fn peer_ip(&self) -> Option<IpAddr> {
         self.connection().peer_ip()
+    }
+
+    /// As [`Connection::closer`].
+    pub fn closer(&self) -> Closer {
+        self.connection().closer()
     }
 
     /// As [`Connection::reads_for`].

@@ -7,9 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustls::pki_types::{
-    CertificateDer, PrivateKeyDer,
-    pem::{self, PemObject},
+use rustls::{
+    InconsistentKeys,
+    pki_types::{
+        CertificateDer, PrivateKeyDer,
+        pem::{self, PemObject},
+    },
 };
 
 /// The TLS files could not be used.
@@ -119,6 +122,16 @@ pub(crate) fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, LoadTlsErr
         pem::Error::NoItemsFound => LoadTlsError::NoKey { path: path.to_owned() },
         error => damaged(path, &error),
     })
+}
+
+/// Why rustls does not take these.
+pub(crate) fn rejected(source: rustls::Error, certificates: &Path, key: &Path) -> LoadTlsError {
+    match source {
+        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+            LoadTlsError::WrongKey { certificates: certificates.to_owned(), key: key.to_owned() }
+        }
+        source => LoadTlsError::Rejected { path: certificates.to_owned(), source },
+    }
 }
 
 fn damaged(path: &Path, error: &pem::Error) -> LoadTlsError {

@@ -2,16 +2,18 @@
 
 use std::{
     fmt,
+    hash::{BuildHasher, Hash, Hasher, RandomState},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, LazyLock},
 };
 
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 
-use crate::tls::files::{LoadTlsError, read_certificates};
+use crate::tls::files::{LoadTlsError, read_certificates, read_key, rejected};
 
-/// The root certificates that a dialer believes, and the protocols that it speaks. Clones share
-/// them, and the sessions that can be resumed.
+/// The root certificates that a dialer believes, the protocols that it speaks, and who it is itself, if
+/// servers ask. Clones share them, and the sessions that can be resumed. Two that were made of the same
+/// certificates for the same protocols are equal, wherever these were read from.
 ///
 /// # Examples
 /// ```no_run
@@ -22,7 +24,20 @@ use crate::tls::files::{LoadTlsError, read_certificates};
 #[derive(Clone)]
 pub struct TlsTrust {
     client: Arc<ClientConfig>,
+    /// Of all that it was made of.
+    hash: u64,
 }
+
+impl PartialEq for TlsTrust {
+    fn eq(&self, other: &TlsTrust) -> bool {
+        self.hash == other.hash
+    }
+}
+
+impl Eq for TlsTrust {}
+
+/// Nobody can choose certificates that are taken for others.
+static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// Where distributions keep their roots: the list of Go's `crypto/x509/root_linux.go`.
 const SYSTEM: [&str; 6] = [
@@ -41,20 +56,54 @@ impl TlsTrust {
     /// # Errors
     /// [`LoadTlsError`], which names the file and what to do.
     pub fn load(roots: impl AsRef<Path>, alpn: &[&str]) -> Result<TlsTrust, LoadTlsError> {
-        let path = roots.as_ref();
+        TlsTrust::make(roots.as_ref(), alpn, None)
+    }
+
+    /// As [`TlsTrust::load`]; servers that ask for a certificate are shown the chain in the PEM file
+    /// `certificate`, whose private key is in the PEM file `key`.
+    ///
+    /// # Errors
+    /// [`LoadTlsError`], which names the file and what to do.
+    pub fn load_as(
+        roots: impl AsRef<Path>,
+        alpn: &[&str],
+        certificate: impl AsRef<Path>,
+        key: impl AsRef<Path>,
+    ) -> Result<TlsTrust, LoadTlsError> {
+        TlsTrust::make(roots.as_ref(), alpn, Some((certificate.as_ref(), key.as_ref())))
+    }
+
+    fn make(
+        path: &Path,
+        alpn: &[&str],
+        identity: Option<(&Path, &Path)>,
+    ) -> Result<TlsTrust, LoadTlsError> {
+        let mut hasher = KEY.build_hasher();
+        alpn.hash(&mut hasher);
+        let certificates = read_certificates(path)?;
+        certificates.hash(&mut hasher);
         let mut roots = RootCertStore::empty();
         // A bundle may hold a few that rustls does not take; if it takes none, that is an error.
-        let (taken, _) = roots.add_parsable_certificates(read_certificates(path)?);
+        let (taken, _) = roots.add_parsable_certificates(certificates);
         if taken == 0 {
             return Err(LoadTlsError::NoCertificate { path: path.to_owned() });
         }
-        let mut client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|source| LoadTlsError::Rejected { path: path.to_owned(), source })?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let mut client = match identity {
+            None => builder.with_no_client_auth(),
+            Some((certificates, key)) => {
+                let (chain, secret) = (read_certificates(certificates)?, read_key(key)?);
+                chain.hash(&mut hasher);
+                secret.secret_der().hash(&mut hasher);
+                let made = builder.with_client_auth_cert(chain, secret);
+                made.map_err(|source| rejected(source, certificates, key))?
+            }
+        };
         client.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        Ok(TlsTrust { client: Arc::new(client) })
+        Ok(TlsTrust { client: Arc::new(client), hash: hasher.finish() })
     }
 
     /// Believes what the system does: the file that `SSL_CERT_FILE` names, else the
@@ -63,10 +112,17 @@ impl TlsTrust {
     /// # Errors
     /// As for [`TlsTrust::load`], and when no such file is found.
     pub fn system(alpn: &[&str]) -> Result<TlsTrust, LoadTlsError> {
+        TlsTrust::load(TlsTrust::system_roots()?, alpn)
+    }
+
+    /// The file of root certificates that [`TlsTrust::system`] reads.
+    ///
+    /// # Errors
+    /// When no such file is found.
+    pub fn system_roots() -> Result<PathBuf, LoadTlsError> {
         let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
         let found = || SYSTEM.iter().map(PathBuf::from).find(|path| path.exists());
-        let roots = named.or_else(found).ok_or(LoadTlsError::NoSystemRoots)?;
-        TlsTrust::load(roots, alpn)
+        named.or_else(found).ok_or(LoadTlsError::NoSystemRoots)
     }
 
     pub(crate) fn client(&self) -> Arc<ClientConfig> {
