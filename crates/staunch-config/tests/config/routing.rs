@@ -137,9 +137,9 @@ fn tls_to_servers_needs_a_name_and_a_whole_identity() {
     assert_eq!((found.server_name.as_deref(), found.identity), (Some("[::1]"), None));
     check(
         &tls("server_name = '*.a'"),
-        &["`server_name` in [service.tls]", "must be the name of a host"],
+        &["`server_name` in [service.tls] of \"s\" is \"*.a\": must be the name of a host"],
     );
     check(&tls("certificate = 'c.pem'"), &["`key` is missing in [service.tls]"]);
     let unix = tls("").replace("'a:1'", "'unix:/s'");
-    check(&unix, &["`tls` in [[service]] \"s\"", "must not be there with servers on Unix sockets"]);
+    check(&unix, &["must not be there with servers on Unix sockets"]);
 }
