@@ -34,6 +34,7 @@ pub const TARGETS: &[Target] = &[
     ),
     target("traceparent", targets::traceparent, targets::TRACEPARENTS),
     target("lines", targets::lines, &[b"one\r\ntwo\n\nthree", b"\r\r\n\r"]),
+    target("proxy-header", targets::proxy_header, targets::PROXY_HEADERS),
     target("endpoint", targets::endpoint, &[b"127.0.0.1:80", b"unix:/run/a", b"[::]:1"]),
     target("config", targets::config, targets::CONFIGS),
     target(

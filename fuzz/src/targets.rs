@@ -8,7 +8,7 @@ use staunch_doctor::source::{TextError, go, jvm, sockets};
 use staunch_gateway::fuzzing as gateway;
 use staunch_http::{EventsOptions, Message, StreamLimits, fuzzing};
 use staunch_kernel as kernel;
-use staunch_net::{Endpoint, LineSplitter};
+use staunch_net::{Endpoint, LineSplitter, ProxyHeader};
 use staunch_policy::fuzzing as policy;
 use staunch_scope::TraceId;
 
@@ -201,6 +201,18 @@ pub(crate) fn endpoint(bytes: &[u8]) {
     }
 }
 
+/// A header is the same however much follows it, and what is read is written as what is read.
+pub(crate) fn proxy_header(bytes: &[u8]) {
+    let Ok(Some((header, length))) = ProxyHeader::parse(bytes) else { return };
+    assert_eq!(ProxyHeader::parse(&bytes[..length]), Ok(Some((header, length))));
+    for part in 0..length {
+        assert_eq!(ProxyHeader::parse(&bytes[..part]), Ok(None));
+    }
+    let written = header.to_v2();
+    let again = ProxyHeader::parse(&written).ok().flatten();
+    assert_eq!(again.map(|(again, _)| again.to_v2()), Some(written));
+}
+
 pub(crate) fn config(bytes: &[u8]) {
     match Config::parse("fuzz.toml", &String::from_utf8_lossy(bytes)) {
         Ok(config) => _ = black_box(config),
@@ -277,6 +289,14 @@ pub(crate) const WEBSOCKETS: &[&[u8]] = &[
     b"\x81\x85\0\0\0\0hello\x02\x82\0\0\0\0ab\x89\x81\0\0\0\0p\x80\x81\0\0\0\0c",
     b"\x88\x84\0\0\0\0\x03\xe8ok\x81\xfe\0\x05\0\0\0\0hello\x81\xff\0\0\0\0\0\0\0\x05\0\0\0\0hello",
     b"\x81\xfe\x01\x01\x12\x34\x56\x78\x81\x05hello\x8a\x80\0\0\0\0",
+];
+
+pub(crate) const PROXY_HEADERS: &[&[u8]] = &[
+    b"PROXY TCP4 192.0.2.1 198.51.100.2 65535 80\r\n",
+    b"PROXY TCP6 2001:db8::1 ::1 1 0\r\n",
+    b"PROXY UNKNOWN\r\n",
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc6\x33\x64\x02\xff\xff\0\x50",
+    b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0",
 ];
 
 pub(crate) const TRACEPARENTS: &[&[u8]] = &[

@@ -70,7 +70,7 @@ pub use self::route::{
 pub use self::service::{
     ActiveHealth, Balance, ConsulDiscovery, Discovery, DiscoverySource, DnsDiscovery, DnsName,
     Endpoint, EndpointAddress, EtcdDiscovery, EtcdLogin, FileDiscovery, OnEmpty, Outliers,
-    ParseEndpointError, Retry, Service, ServiceTimeouts, ServiceTls, TlsIdentity, UpstreamPool,
-    UpstreamProtocol,
+    ParseEndpointError, ProxyProtocol, Retry, Service, ServiceTimeouts, ServiceTls, TlsIdentity,
+    UpstreamPool, UpstreamProtocol,
 };
 pub use self::size::{ByteSize, ParseByteSizeError};

@@ -34,9 +34,22 @@ pub(crate) fn check(
             );
             root.report(span, "service", message);
         }
+        let not_by_tcp = by_route || listeners.iter().any(|it| is_by_datagram(it, &service.name));
+        if service.proxy_protocol.is_some() && not_by_tcp {
+            let message = format!(
+                "service \"{}\" has `proxy_protocol`, which says for whom a whole connection is: only `tcp` \
+                 listeners can use it, and not routes or `udp` listeners",
+                service.name
+            );
+            root.report(span, "service.proxy_protocol", message);
+        }
     }
     check_listeners(root, listeners, routes);
     report_clashes(routes, root);
+}
+
+fn is_by_datagram((listener, _): &(Listener, Span), service: &str) -> bool {
+    matches!(listener, Listener::Datagram(_)) && listener.service() == Some(service)
 }
 
 /// Reports policies that nothing has or nobody uses, and those of one route that do not go together.

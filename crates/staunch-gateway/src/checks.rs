@@ -10,7 +10,7 @@ use hyper::{
     header::{HOST, HeaderValue, USER_AGENT},
 };
 use hyper_util::rt::TokioIo;
-use staunch_config::{ActiveHealth, Endpoint, EndpointAddress};
+use staunch_config::{ActiveHealth, Endpoint, EndpointAddress, ProxyProtocol};
 use staunch_net::{DialError, DialOptions, Dialer};
 use staunch_scope::{Context, ScopeBuilder, sleep, watch};
 use tokio::time::{Instant, timeout};
@@ -65,6 +65,7 @@ fn of_service(service: &Arc<ServicePlan>) -> Vec<((usize, ActiveHealth), Check)>
             health: health.clone(),
             address: endpoint.address.clone(),
             tls: service.tls.clone(),
+            proxy_protocol: service.service.proxy_protocol,
             service: service.name,
             server: Arc::clone(server),
         };
@@ -79,6 +80,7 @@ struct Check {
     health: ActiveHealth,
     address: EndpointAddress,
     tls: Option<Arc<LinkTls>>,
+    proxy_protocol: Option<ProxyProtocol>,
     service: &'static str,
     server: Arc<ServerPlan>,
 }
@@ -125,8 +127,10 @@ impl Check {
     async fn ask(&self) -> Result<(), Unwell> {
         let options = DialOptions { timeout: self.health.timeout, ..DialOptions::default() };
         let (dialer, tls) = (Dialer::unwatched(options), self.tls.as_deref());
-        let carries = if self.health.path.is_some() { Carries::Http } else { Carries::Bytes };
-        let connection = Link::dial(&dialer, &self.address, tls, carries).await?;
+        // It is our own connection.
+        let carries = self.health.path.as_ref().map_or(Carries::Bytes(None), |_| Carries::Http);
+        let how = (carries, self.proxy_protocol);
+        let connection = Link::dial(&dialer, &self.address, tls, how).await?;
         let host = match &self.address {
             EndpointAddress::Tcp(address) => address.as_str(),
             EndpointAddress::Unix(_) => "localhost",

@@ -6,6 +6,8 @@
 
 use std::{
     convert::Infallible,
+    io,
+    net::SocketAddr,
     panic::Location,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -14,6 +16,7 @@ use std::{
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use hyper::{Request, Response, body::Body};
+use staunch_config::IpRange;
 use staunch_guard::{Guard, Layer, Registration, Shed};
 use staunch_http::{ClientOptionsError, HttpLimits, RequestBody, Server, handler};
 use staunch_net::{Connection, Listener, Served, TlsConfig, TlsConnection, UnattachedListener};
@@ -77,6 +80,8 @@ pub(crate) struct Share {
     pub(crate) listener: UnattachedListener,
     pub(crate) tls: Option<TlsConfig>,
     pub(crate) speaks: Speaks,
+    /// Who is believed for whom it speaks.
+    pub(crate) proxies: Arc<[IpRange]>,
     pub(crate) access: Option<Arc<Source>>,
 }
 
@@ -238,11 +243,17 @@ impl Share {
         core: Arc<Shared>,
         guard: Option<&Guard>,
     ) -> Option<(String, Served)> {
-        let Share { name, listener, tls, speaks, access } = self;
+        let Share { name, listener, tls, speaks, proxies, access } = self;
         let listener = listener
             .attach()
             .inspect_err(|error| tracing::error!(listener = name, %error, "cannot listen"))
             .ok()?;
+        let listener = if proxies.is_empty() {
+            listener
+        } else {
+            let believes = move |peer| proxies.iter().any(|range| range.contains(peer));
+            listener.believe_proxies(believes)
+        };
         let (listener, _closes) = guarded(listener, guard);
         let served = match speaks {
             Speaks::Http(limits) => {
@@ -337,20 +348,27 @@ async fn bytes(
     match tls {
         None => {
             let handle = move |client: Connection| {
-                let (core, service, peer) =
-                    (Arc::clone(&core), Arc::clone(&service), client.peer_ip());
-                let access = access.clone();
-                async move { tcp::serve(core, &service, client, peer, access.as_ref()).await }
+                let (core, service) = (Arc::clone(&core), Arc::clone(&service));
+                let (ends, access) = (ends(client.peer(), client.local()), access.clone());
+                async move { tcp::serve(core, &service, client, ends, access.as_ref()).await }
             };
             listener.serve(context, handle).await
         }
         Some(tls) => {
             let handle = move |client: TlsConnection| {
                 let (core, service) = (Arc::clone(&core), Arc::clone(&service));
-                let (peer, access) = (client.peer_ip(), access.clone());
-                async move { tcp::serve(core, &service, client, peer, access.as_ref()).await }
+                let (ends, access) = (ends(client.peer(), client.local()), access.clone());
+                async move { tcp::serve(core, &service, client, ends, access.as_ref()).await }
             };
             listener.serve_tls(context, &tls, handle).await
         }
     }
+}
+
+/// Who has connected, and with whom; `None` of a Unix socket, or if it has gone.
+fn ends(
+    peer: io::Result<Option<SocketAddr>>,
+    local: io::Result<Option<SocketAddr>>,
+) -> Option<(SocketAddr, SocketAddr)> {
+    Some((peer.ok()??, local.ok()??))
 }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use staunch_config::Config;
+use staunch_config::{Config, IpRange};
 use staunch_guard::Guard;
 use staunch_http::HttpLimits;
 use staunch_net::{
@@ -60,6 +60,7 @@ struct Listening {
     each: Vec<UnattachedListener>,
     tls: Option<TlsConfig>,
     speaks: Speaks,
+    proxies: Arc<[IpRange]>,
 }
 
 #[derive(Debug)]
@@ -91,6 +92,8 @@ pub struct Setup {
     pub limits: Limits,
     /// TLS, if it is spoken.
     pub tls: Option<TlsConfig>,
+    /// Who is believed for whom it speaks ([`Listener::believe_proxies`](staunch_net::Listener::believe_proxies)).
+    pub proxies: Vec<IpRange>,
 }
 
 /// What listeners did.
@@ -146,10 +149,11 @@ impl Gateway {
 
     #[track_caller]
     fn listen(&mut self, name: &str, setup: Setup, speaks: Speaks) -> Result<(), BindError> {
-        let Setup { endpoint, options, limits, tls } = setup;
+        let Setup { endpoint, options, limits, tls, proxies } = setup;
         let each = UnattachedListener::bind_each(&endpoint, &options, limits, self.cores.get())?;
         let endpoint = each.first().map_or(endpoint, |first| first.endpoint().clone());
-        self.listeners.push(Listening { name: name.to_owned(), endpoint, each, tls, speaks });
+        let (name, proxies) = (name.to_owned(), proxies.into());
+        self.listeners.push(Listening { name, endpoint, each, tls, speaks, proxies });
         Ok(())
     }
 
@@ -332,6 +336,7 @@ impl Listening {
             listener: self.each.pop()?,
             tls: self.tls.clone(),
             speaks: self.speaks.clone(),
+            proxies: Arc::clone(&self.proxies),
             access,
         })
     }

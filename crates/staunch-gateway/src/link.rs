@@ -7,12 +7,17 @@ use std::{
     task::{Context as Poller, Poll},
 };
 
-use staunch_config::{EndpointAddress, Service, ServiceTls, TlsIdentity, UpstreamProtocol};
+use staunch_config::{
+    EndpointAddress, ProxyProtocol, Service, ServiceTls, TlsIdentity, UpstreamProtocol,
+};
 use staunch_net::{
-    Closer, Connection, DialError, Dialer, LoadTlsError, ReadFor, TlsConnection, TlsTrust,
+    Closer, Connection, DialError, Dialer, LoadTlsError, ProxyHeader, ReadFor, TlsConnection,
+    TlsTrust,
 };
 use staunch_scope::Context;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::tcp::Ends;
 
 /// Whom the servers of a service must prove to be.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,7 +33,8 @@ pub(crate) struct LinkTls {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Carries {
     Http,
-    Bytes,
+    /// What comes from a client, and where it comes in; `None` if it is our own.
+    Bytes(Ends),
 }
 
 /// A connection to a server.
@@ -57,7 +63,7 @@ impl LinkTls {
     pub(crate) fn peer(&self, address: &str, carries: Carries) -> (String, TlsTrust) {
         let trust = match carries {
             Carries::Http => &self.http,
-            Carries::Bytes => &self.bytes,
+            Carries::Bytes(_) => &self.bytes,
         };
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
         let name = self.server_name.as_deref().unwrap_or(host);
@@ -77,8 +83,19 @@ fn trust(tls: &ServiceTls, alpn: &[&str]) -> Result<TlsTrust, LoadTlsError> {
     }
 }
 
+fn header(version: ProxyProtocol, carries: Carries) -> Vec<u8> {
+    let header = match carries {
+        Carries::Bytes(Some((client, local))) => ProxyHeader::of(client, local),
+        Carries::Bytes(None) | Carries::Http => ProxyHeader::local(),
+    };
+    match version {
+        ProxyProtocol::V1 => header.to_v1(),
+        ProxyProtocol::V2 => header.to_v2(),
+    }
+}
+
 impl Link {
-    /// A new one to a server.
+    /// A new one to a server, which is told for whom it is if it wants to be.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -86,20 +103,26 @@ impl Link {
         dialer: &Dialer,
         address: &EndpointAddress,
         tls: Option<&LinkTls>,
-        carries: Carries,
+        (carries, told): (Carries, Option<ProxyProtocol>),
     ) -> Result<Link, DialError> {
-        let context = Context::current();
-        match (address, tls) {
-            (EndpointAddress::Unix(path), _) => dialer.unix(&context, path).await.map(Link::Plain),
-            (EndpointAddress::Tcp(address), None) => {
-                dialer.tcp(&context, address.as_str()).await.map(Link::Plain)
-            }
-            (EndpointAddress::Tcp(address), Some(tls)) => {
-                let (name, trust) = tls.peer(address, carries);
-                let dialled = dialer.tls(&context, address.as_str(), &name, &trust).await;
-                dialled.map(|connection| Link::Secure(Box::new(connection)))
-            }
+        let (context, name) = (Context::current(), address.to_string());
+        let tls = tls.map(|tls| tls.peer(&name, carries));
+        if let (EndpointAddress::Tcp(address), Some((peer, trust)), None) = (address, &tls, told) {
+            let secured = dialer.tls(&context, address.as_str(), peer, trust).await?;
+            return Ok(Link::Secure(Box::new(secured)));
         }
+        let connection = match address {
+            EndpointAddress::Unix(path) => dialer.unix(&context, path).await?,
+            EndpointAddress::Tcp(address) => dialer.tcp(&context, address.as_str()).await?,
+        };
+        if let Some(version) = told {
+            // A handful of bytes, for which a new connection has room.
+            let written = connection.write_all([&header(version, carries)]).await;
+            written.map_err(|source| DialError::Io { address: name.clone(), source })?;
+        }
+        let Some((peer, trust)) = tls else { return Ok(Link::Plain(connection)) };
+        let secured = dialer.secure(&context, connection, &name, &peer, &trust).await?;
+        Ok(Link::Secure(Box::new(secured)))
     }
 
     /// A way to end it from elsewhere.

@@ -1,6 +1,6 @@
 //! A connection, handed on as it is.
 
-use std::{io, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use staunch_net::DialError;
 use tokio::{
@@ -28,17 +28,21 @@ pub(crate) enum TcpError {
     Io(#[from] io::Error),
 }
 
+/// Who has connected, and with whom.
+pub(crate) type Ends = Option<(SocketAddr, SocketAddr)>;
+
 /// Connects with a server of `service`, and copies both ways until both have said their last.
 pub(crate) async fn serve<C>(
     core: Arc<Shared>,
     service: &str,
     client: C,
-    peer: Option<std::net::IpAddr>,
+    ends: Ends,
     access: Option<&Arc<Source>>,
 ) -> Result<(), TcpError>
 where
     C: AsyncRead + AsyncWrite + Unpin,
 {
+    let peer = ends.map(|(client, _)| client.ip());
     let mut entry = access.map(|source| Entry::connection(source, peer));
     let (server, _in_flight) = {
         let state = core.state(); // not for as long as the connection lives
@@ -47,7 +51,7 @@ where
             entry.leads_to(&state, place);
             entry.ends(End::Server);
         }
-        connect(upstream, peer, entry.as_mut()).await?
+        connect(upstream, ends, entry.as_mut()).await?
     };
     drop(core);
     if let Some(entry) = &mut entry {
@@ -68,12 +72,13 @@ where
 /// A connection to the first server that takes it.
 async fn connect(
     upstream: &Upstream,
-    peer: Option<std::net::IpAddr>,
+    ends: Ends,
     mut entry: Option<&mut Entry>,
 ) -> Result<(Link, InFlight), TcpError> {
     let plan = &upstream.plan;
     plan.budget.deposit();
     let mut tried = Vec::new();
+    let peer = ends.map(|(client, _)| client.ip());
     loop {
         let (index, server) =
             upstream.pick(&tried, peer, Instant::now()).ok_or(TcpError::NoServer)?;
@@ -81,7 +86,7 @@ async fn connect(
         if let Some(entry) = &mut entry {
             entry.asks(index);
         }
-        let error = match upstream.dial(server, Carries::Bytes).await {
+        let error = match upstream.dial(server, Carries::Bytes(ends)).await {
             Ok(connection) => {
                 in_flight.answered(Instant::now());
                 server.plan.counts.answered();

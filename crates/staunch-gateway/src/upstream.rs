@@ -142,7 +142,9 @@ impl Upstream {
     /// # Cancel safety
     /// Cancel safe.
     pub(crate) async fn dial(&self, server: &Server, carries: Carries) -> Result<Link, DialError> {
-        Link::dial(&self.dialer, &server.endpoint.address, self.plan.tls.as_deref(), carries).await
+        let told = self.plan.service.proxy_protocol;
+        let (address, tls) = (&server.endpoint.address, self.plan.tls.as_deref());
+        Link::dial(&self.dialer, address, tls, (carries, told)).await
     }
 }
 

@@ -87,6 +87,18 @@ impl Admission {
         Some(Admitted { admission: Some(Arc::clone(self)), source })
     }
 
+    /// Counts a connection that has a place for `source` from now on; not if that has `most` already.
+    pub(crate) fn count_for(&self, source: Source, most: Option<usize>) -> bool {
+        let Some(most) = most else { return true };
+        let mut counts = self.counts();
+        let count = counts.by_source.get(&source).copied().unwrap_or(0);
+        if count as usize >= most {
+            return false;
+        }
+        counts.by_source.insert(source, count + 1);
+        true
+    }
+
     /// A place without a limit, for a connection that is dialled.
     pub(crate) fn admit_anybody(self: &Arc<Self>) -> Admitted {
         self.counts().live += 1;

@@ -169,8 +169,9 @@ impl Core {
 
 impl Drop for Core {
     fn drop(&mut self) {
+        let told = self.listening.proxies().and_then(|proxies| proxies.forget(self.key));
         self.listening.watchdog().release(self.key);
-        self.listening.admission().leave(self.source);
+        self.listening.admission().leave(self.source.or(told));
         if self.activity.is_unsent() || std::thread::panicking() {
             let _ = self.socket.reset_on_close(); // half an answer must not look like a whole one
         }
@@ -208,13 +209,27 @@ impl Connection {
         &self.core.account
     }
 
-    /// The peer's address; for a Unix socket `None`.
+    /// The peer's address, or that of the client for whom it speaks
+    /// ([`Listener::believe_proxies`](crate::Listener::believe_proxies)); for a Unix socket `None`.
     ///
     /// # Errors
     /// When the peer is gone (`ENOTCONN`).
     pub fn peer(&self) -> io::Result<Option<SocketAddr>> {
+        let told = self.core.listening.proxies().and_then(|proxies| proxies.peer(self.core.key));
+        match (&self.core.socket, told) {
+            (_, Some(client)) => Ok(Some(client)),
+            (Socket::Tcp(stream), None) => stream.peer_addr().map(Some),
+            (Socket::Unix(_), None) => Ok(None),
+        }
+    }
+
+    /// Our own address; for a Unix socket `None`.
+    ///
+    /// # Errors
+    /// Those of `getsockname(2)`.
+    pub fn local(&self) -> io::Result<Option<SocketAddr>> {
         match &self.core.socket {
-            Socket::Tcp(stream) => stream.peer_addr().map(Some),
+            Socket::Tcp(stream) => stream.local_addr().map(Some),
             Socket::Unix(_) => Ok(None),
         }
     }
@@ -291,6 +306,30 @@ impl Connection {
     /// Says that a message is complete: what is left in the buffer belongs to the next one.
     pub(crate) fn message_ended(&self) {
         self.core.activity.message_ended();
+    }
+
+    /// Whether its peer is to say for whom it speaks.
+    pub(crate) fn is_handed_on(&self) -> bool {
+        let Some(proxies) = self.core.listening.proxies() else { return false };
+        self.peer_ip().is_some_and(|peer| proxies.believes(peer))
+    }
+
+    /// It is a connection of `client`, and counts as one from now on; not if that has too many.
+    pub(crate) fn is_of(&self, client: SocketAddr) -> bool {
+        let Core { listening, key, account, .. } = &*self.core;
+        let Some(proxies) = listening.proxies() else { return true };
+        let (source, most) = (Source::of(client.ip()), listening.limits().connections_per_ip);
+        if !listening.admission().count_for(source, most) {
+            return false;
+        }
+        proxies.tell(*key, client, most.map(|_| source));
+        account.peer(client);
+        true
+    }
+
+    /// What was read of it until now was not the client's.
+    pub(crate) fn begins_anew(&self) {
+        self.begin_session(Reading::New);
     }
 
     /// A TLS session has begun on it; nothing of what it carries was read or written.

@@ -24,6 +24,7 @@ mod listener;
 mod listening;
 mod observe;
 mod options;
+mod proxied;
 mod read_to_end;
 mod socket;
 mod splitter;
@@ -49,6 +50,7 @@ pub use crate::{
     lines::{Lines, NextLine, ReadLineError},
     listener::{Endpoint, Listener, ParseEndpointError, Served, UnattachedListener},
     options::SocketOptions,
+    proxied::{ParseProxyHeaderError, ProxyHeader},
     read_to_end::{ReadToEndError, read_to_end},
     splitter::{FoundLine, LineSplitter},
     states::{kept_by_the_kernel, socket_states},

@@ -22,7 +22,7 @@ pub struct Limits {
     /// at once. Default 1 000: room for a NAT full of clients, but no single client can take the
     /// listener.
     pub connections_per_ip: Option<usize>,
-    /// Time for a TLS handshake. Default 10 s: four round trips on the worst of mobile links.
+    /// Time for a TLS handshake, and for a header of the PROXY protocol. Default 10 s: four round trips on the worst of mobile links.
     pub handshake: Duration,
     /// Time from accept to the first byte. Default 10 s: who connects has something to say.
     pub first_byte: Option<Duration>,

@@ -5,7 +5,7 @@ use std::{
     fmt,
     future::{Future, poll_fn},
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::{fd::AsRawFd, unix::fs::FileTypeExt},
     panic::Location,
     path::{Path, PathBuf},
@@ -33,6 +33,7 @@ use crate::{
     listening::Listening,
     observe::observe,
     options::SocketOptions,
+    proxied::{Proxies, introduced},
     socket::Socket,
 };
 
@@ -221,6 +222,22 @@ impl Listener {
         Listener { refuses: Some(Box::new(refuses)), ..self }
     }
 
+    /// Believes peers whose address `believes` takes when they say for whom they speak: each of their
+    /// connections must begin with a [`ProxyHeader`](crate::ProxyHeader), within
+    /// [`Limits::handshake`]. Limits count it for the client that it names, and
+    /// [`Connection::peer`] is that client; over TLS the header comes before the handshake. Whom it
+    /// does not take, is not asked; who says nothing of the kind although it is asked, is reset.
+    ///
+    /// Whoever can connect from such an address can pretend to be anybody.
+    #[must_use]
+    pub fn believe_proxies(
+        self,
+        believes: impl Fn(IpAddr) -> bool + Send + Sync + 'static,
+    ) -> Listener {
+        self.listening.believe(Proxies::new(believes));
+        self
+    }
+
     /// Accepts connections and runs `handler` for each, until `context` is cancelled; then
     /// drains: stops accepting, asks the handlers to stop, waits up to the drain deadline, cuts
     /// who is left, and says whom.
@@ -241,7 +258,7 @@ impl Listener {
         E: fmt::Display + Send + 'static,
     {
         let nothing_else = |_| std::future::pending();
-        serve(self, context.clone(), Location::caller(), Arc::new(handler), nothing_else)
+        serve_introduced(self, context.clone(), Location::caller(), Arc::new(handler), nothing_else)
     }
 }
 
@@ -373,8 +390,29 @@ fn account() -> Account {
     Ledger::current().open(Kind::LISTENER, Obligation::Perpetual("accepts until it is drained"))
 }
 
+/// As [`serve`]; those that are handed on say first whose they are. Others hold nothing for that.
+pub(crate) async fn serve_introduced<H, F, E, M>(
+    listener: Listener,
+    context: Context,
+    born_at: &'static Location<'static>,
+    handler: Arc<H>,
+    meanwhile: impl FnOnce(Scope<Infallible>) -> M,
+) -> Served
+where
+    H: Fn(Connection) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<(), E>> + Send + 'static,
+    E: fmt::Display + Send + 'static,
+    M: Future<Output = ()>,
+{
+    if listener.listening.proxies().is_none() {
+        return serve(listener, context, born_at, handler, meanwhile).await;
+    }
+    let handle = move |connection| introduced(connection, Arc::clone(&handler));
+    serve(listener, context, born_at, Arc::new(handle), meanwhile).await
+}
+
 /// `meanwhile` is what else there is to do as long as connections are accepted.
-pub(crate) async fn serve<H, F, E, M>(
+async fn serve<H, F, E, M>(
     listener: Listener,
     context: Context,
     born_at: &'static Location<'static>,
@@ -544,7 +582,10 @@ impl Accepting {
         }
         let listening = &self.listener.listening;
         let most = listening.limits().connections_per_ip;
-        let source = peer.map(|peer| Source::of(peer.ip()));
+        let proxies = listening.proxies();
+        let is_handed_on = |ip| proxies.is_some_and(|proxies| proxies.believes(ip));
+        // Who is handed on is counted once it is known who it is.
+        let source = peer.filter(|it| !is_handed_on(it.ip())).map(|it| Source::of(it.ip()));
         let admitted = listening.admission().admit(source, most);
         if admitted.is_some() {
             self.accepted += 1;

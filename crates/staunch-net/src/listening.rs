@@ -1,8 +1,13 @@
 //! What all connections of a listener, or of a dialer, share.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{
+    convert::Infallible,
+    sync::{Arc, OnceLock},
+};
 
-use crate::{admission::Admission, buffer::BufferPool, limits::Limits, watchdog::Watchdog};
+use crate::{
+    admission::Admission, buffer::BufferPool, limits::Limits, proxied::Proxies, watchdog::Watchdog,
+};
 
 #[derive(Debug)]
 pub(crate) struct Listening {
@@ -10,6 +15,8 @@ pub(crate) struct Listening {
     buffers: Arc<BufferPool>,
     watchdog: Watchdog,
     admission: Arc<Admission>,
+    /// Whom it believes whose connections are; most listeners believe nobody.
+    proxies: OnceLock<Proxies>,
 }
 
 impl Listening {
@@ -19,6 +26,7 @@ impl Listening {
             buffers: Arc::new(BufferPool::new(limits.buffer, limits.buffers)),
             watchdog: Watchdog::new(&limits),
             admission: Arc::default(),
+            proxies: OnceLock::new(),
             limits,
         }
     }
@@ -30,6 +38,7 @@ impl Listening {
             buffers: Arc::clone(&self.buffers),
             watchdog: Watchdog::new(&self.limits),
             admission: Arc::clone(&self.admission),
+            proxies: OnceLock::new(),
             limits: self.limits.clone(),
         }
     }
@@ -48,6 +57,15 @@ impl Listening {
 
     pub(crate) fn admission(&self) -> &Arc<Admission> {
         &self.admission
+    }
+
+    pub(crate) fn proxies(&self) -> Option<&Proxies> {
+        self.proxies.get()
+    }
+
+    /// Whom to believe, said once.
+    pub(crate) fn believe(&self, proxies: Proxies) {
+        let _only_once = self.proxies.set(proxies);
     }
 
     /// Looks after the connections until dropped.

@@ -67,15 +67,16 @@ fn bind_stream(
         _ => Limits { message: None, ..limits(config, &stream.limits) },
     };
     let options = socket(stream);
+    let proxies = stream.proxy_protocol_from.clone();
     let http = || Http::new(http_limits(&stream.limits), bodies.clone());
     match stream.protocol {
         StreamProtocol::Http => {
-            let setup = Setup { endpoint, options, limits, tls };
+            let setup = Setup { endpoint, options, limits, tls, proxies };
             gateway.http(&stream.name, setup, gateway_limits(stream))?;
             return Ok(None);
         }
         StreamProtocol::Tcp => {
-            let setup = Setup { endpoint, options, limits, tls };
+            let setup = Setup { endpoint, options, limits, tls, proxies };
             let service = stream.service.as_deref().unwrap_or_default(); // which the reader demands
             gateway.tcp(&stream.name, setup, service)?;
             return Ok(None);

@@ -20,6 +20,7 @@ mod guard;
 mod holdings;
 mod policy;
 mod process;
+mod proxy_protocol;
 mod routes;
 mod run;
 mod server;

@@ -27,8 +27,8 @@ pub struct StreamLimits {
     /// The most connections at a time from one IP address. \[1000: an office behind one address
     /// gets in, and takes ten to fill the listener\] Not for Unix sockets.
     pub connections_per_ip: Option<NonZeroUsize>,
-    /// How long a TLS handshake may take. \[10s: three lost packets, each sent again\] Only with
-    /// TLS.
+    /// How long a TLS handshake may take, and a header of the PROXY protocol. \[10s: three lost packets,
+    /// each sent again\] Only with one of them.
     pub handshake: Option<Duration>,
     /// How long the first byte may take to come. \[10s: who connects has something to say\]
     pub first_byte: Option<Duration>,
@@ -92,7 +92,7 @@ impl Default for StreamLimits {
 #[derive(Clone, Copy)]
 pub(super) struct Spoken {
     pub(super) protocol: StreamProtocol,
-    pub(super) tls: bool,
+    pub(super) has_handshake: bool,
     pub(super) unix: bool,
 }
 
@@ -100,7 +100,9 @@ impl Spoken {
     /// Why a limit cannot act, if it cannot.
     fn refusal(self, key: &str) -> Option<&'static str> {
         match key {
-            "handshake" if !self.tls => Some("there is none without [listener.tls]"),
+            "handshake" if !self.has_handshake => {
+                Some("there is none without [listener.tls] or `proxy_protocol_from`")
+            }
             "message" if self.protocol.is_http() => {
                 Some("HTTP has limits of its own for the head and the body of a request")
             }

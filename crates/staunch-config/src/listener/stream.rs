@@ -8,9 +8,10 @@ use super::service_name;
 use super::socket::SocketOptions;
 use super::tls::Tls;
 use crate::overlap::Claims;
+use crate::policy::IpRange;
 use crate::process::Memory;
 use crate::reader::Section;
-use crate::reader::kinds::{boolean, count};
+use crate::reader::kinds::{boolean, count, list_of};
 
 /// Something that is served over connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +34,9 @@ pub struct StreamListener {
     pub limits: StreamLimits,
     /// How its connections' sockets are set up; nothing of it applies to Unix sockets.
     pub socket: SocketOptions,
+    /// Peers of these addresses say for whom they speak, by the PROXY protocol; of `http` and `tcp` alone.
+    /// \[none: whoever is believed can pretend to be anybody\]
+    pub proxy_protocol_from: Vec<IpRange>,
     /// TLS, if its connections speak it. \[none\]
     pub tls: Option<Tls>,
 }
@@ -87,12 +91,20 @@ impl StreamListener {
             None
         };
         let unix = matches!(listen, Some(StreamAddress::Unix(_)));
-        let spoken = Spoken { protocol, tls: section.has("tls"), unix };
+        let ranges = list_of("addresses, such as [\"10.0.0.0/8\"]", str::parse::<IpRange>);
+        let proxy_protocol_from = section.optional("proxy_protocol_from", ranges, Vec::new());
+        let has_handshake = section.has("tls") || !proxy_protocol_from.is_empty();
+        let spoken = Spoken { protocol, has_handshake, unix };
         let limits = section.table("limits", |limits| StreamLimits::read(limits, memory, spoken));
         let socket = section.table("socket", SocketOptions::read);
         let tls = section.table_if_written("tls", |tls| Tls::read(tls, protocol));
+        if !matches!(protocol, StreamProtocol::Http | StreamProtocol::Tcp) {
+            section
+                .refuse("proxy_protocol_from", "only `http` and `tcp` listeners are behind others");
+        }
         if unix {
             section.refuse("reuse_port", "a Unix socket has no port");
+            section.refuse("proxy_protocol_from", "who uses a Unix socket has no IP address");
             section.refuse("socket", "these are options of TCP, and this is a Unix socket");
         }
         Some(Self {
@@ -104,6 +116,7 @@ impl StreamListener {
             reuse_port,
             limits,
             socket,
+            proxy_protocol_from,
             tls,
         })
     }

@@ -32,6 +32,8 @@ pub struct Service {
     pub discovery: Option<Discovery>,
     /// What they speak. \[`http1`: what every server speaks\] Nothing to `tcp` and `udp` listeners.
     pub protocol: UpstreamProtocol,
+    /// Whether they are told for whom a connection is; of `tcp` listeners alone. \[none\]
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// TLS, if they speak it; `None` without the table.
     pub tls: Option<ServiceTls>,
     /// Which of them a request goes to. \[`least-requests`: whoever is slow gets fewer\]
@@ -57,6 +59,16 @@ pub enum UpstreamProtocol {
     Http2,
 }
 
+/// How a server is told for whom a connection is
+/// (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// By a line of text.
+    V1,
+    /// In binary.
+    V2,
+}
+
 /// Which server is next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Balance {
@@ -71,6 +83,9 @@ pub enum Balance {
 
 const PROTOCOLS: [(&str, UpstreamProtocol); 2] =
     [("http1", UpstreamProtocol::Http1), ("http2", UpstreamProtocol::Http2)];
+
+const PROXY_PROTOCOLS: [(&str, Option<ProxyProtocol>); 3] =
+    [("none", None), ("v1", Some(ProxyProtocol::V1)), ("v2", Some(ProxyProtocol::V2))];
 
 const BALANCES: [(&str, Balance); 3] = [
     ("least-requests", Balance::LeastRequests),
@@ -100,6 +115,7 @@ impl Service {
         let retry = section.table("retry", Retry::read);
         let health = section.table_if_written("health", |health| Some(ActiveHealth::read(health)));
         let outliers = section.table("outliers", Outliers::read);
+        let proxy_protocol = section.optional("proxy_protocol", choice(&PROXY_PROTOCOLS), None);
         let tls = section.table_if_written("tls", ServiceTls::read);
         let has_unix =
             endpoints.iter().flatten().any(|it| matches!(it.address, EndpointAddress::Unix(_)));
@@ -120,6 +136,7 @@ impl Service {
             endpoints: endpoints?,
             discovery,
             protocol,
+            proxy_protocol,
             tls,
             balance,
             pool,

@@ -112,14 +112,14 @@ fn the_default_also_parses_with_every_key_set() {
 /// The allowed keys of every table, as the message about an unknown one lists them.
 #[test]
 fn the_default_names_every_key() {
-    let tables = "[admin]\n?\n[log]\n?\n[runtime]\n?\n[drain]\n?\n[memory]\n?\n[guard]\n?\n";
+    let tables = "[admin]\n?\n[log]\n?\n[access_log]\n?\n[runtime]\n?\n[drain]\n?\n[memory]\n?\n[guard]\n?\n";
     let echo = "?\n[listener.limits]\n?\n[listener.socket]\n?\n[listener.tls]\n?\n";
     let udp = "[[listener]]\nname='b'\nprotocol='udp-echo'\nlisten='127.0.0.1:2'\n\
                [listener.limits]\n?\n";
     let routed = "[[listener]]\nname='c'\nprotocol='tcp'\nlisten='127.0.0.1:3'\nservice='s'\n?\n\
                   [[route]]\nname='r'\nservice='s'\n?\n[[service]]\nname='s'\n\
                   endpoints=['a:1']\n?\n[service.pool]\n?\n[service.timeouts]\n?\n\
-                  [service.retry]\n?\n[service.health]\n?\n[service.outliers]\n?\n\
+                  [service.retry]\n?\n[service.health]\n?\n[service.tls]\n?\n[service.outliers]\n?\n\
                   [service.discovery]\n?\n";
     let sources = ["file='f'", "dns='a:1'", "etcd=['http://a:1']", "consul='http://a:1'"];
     let found = sources.map(|source| {

@@ -19,7 +19,7 @@ fn unknown_keys() {
     check_listener(
         "colour = 3",
         &["5:1: unknown key `colour` in [[listener]] \"a\": allowed are `name`, `protocol`, \
-           `listen`, `backlog`, `reuse_port`, `limits`, `socket`, `tls`"],
+           `listen`, `backlog`, `reuse_port`, `proxy_protocol_from`, `limits`, `socket`, `tls`"],
     );
     check_listener(
         "nodelay = true",
@@ -148,7 +148,8 @@ fn keys_that_could_not_act() {
 fn limits_that_could_not_act() {
     check_listener(
         "limits.handshake = '5s'",
-        &["5:8: `handshake` in [listener.limits] of \"a\": there is none without [listener.tls]"],
+        &["5:8: `handshake` in [listener.limits] of \"a\": there is none without \
+               [listener.tls] or `proxy_protocol_from`"],
     );
     let tls = "[listener.tls]\ncertificate = 'c'\nkey = 'k'\n";
     check_listener(&format!("limits.handshake = '5s'\n{tls}"), &[]);

@@ -143,3 +143,26 @@ fn tls_to_servers_needs_a_name_and_a_whole_identity() {
     let unix = tls("").replace("'a:1'", "'unix:/s'");
     check(&unix, &["must not be there with servers on Unix sockets"]);
 }
+
+#[test]
+fn the_proxy_protocol_is_for_whole_connections() {
+    let by_route = route("").replace("['a:1']", "['a:1']\nproxy_protocol = 'v1'");
+    check(
+        &by_route,
+        &["service \"s\" has `proxy_protocol`, which says for whom a whole connection is"],
+    );
+    let listener = |protocol: &str, listen: &str, more: &str| {
+        format!("[[listener]]\nname = 'l'\nprotocol = '{protocol}'\nlisten = '{listen}'\n{more}\n")
+    };
+    let of_service = format!("{SERVICE}proxy_protocol = 'v2'\n");
+    parse(&(listener("tcp", "127.0.0.1:1", "service = 's'") + &of_service));
+    let by_udp = listener("udp", "127.0.0.1:1", "service = 's'") + &of_service;
+    check(&by_udp, &["only `tcp` listeners can use it"]);
+    let from = "proxy_protocol_from = ['10.0.0.0/8']\nlimits = { handshake = '1s' }";
+    check(&listener("echo", "127.0.0.1:1", from), &["only `http` and `tcp` listeners"]);
+    let unix = listener("tcp", "unix:/s", &format!("service = 's'\n{from}")) + SERVICE;
+    check(&unix, &["who uses a Unix socket has no IP address"]);
+    let nobody =
+        listener("tcp", "127.0.0.1:1", "service = 's'\nproxy_protocol_from = ['a']") + SERVICE;
+    check(&nobody, &["`proxy_protocol_from` in [[listener]]"]);
+}

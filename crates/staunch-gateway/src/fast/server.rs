@@ -55,7 +55,7 @@ impl Manager for Dials {
 
     async fn connect(&self) -> Result<ServerConnection, DialError> {
         let tls = self.tls.as_deref();
-        let io = Link::dial(&self.dialer, &self.address, tls, Carries::Http).await?;
+        let io = Link::dial(&self.dialer, &self.address, tls, (Carries::Http, None)).await?;
         Ok(ServerConnection { io, is_in_exchange: false, has_been_used: false })
     }
 

@@ -195,6 +195,31 @@ impl Dialer {
         self.tls_at(Location::caller(), context.clone(), address, peer)
     }
 
+    /// Speaks TLS on a connection that it has dialled, and on which something was said in plain before.
+    /// `address` is whom errors name; the server must prove to be `server_name`, a DNS name or an IP
+    /// address, to one of the roots of `trust`.
+    ///
+    /// # Errors
+    /// [`DialError`], one line that says what to do.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: the connection is lost with the future.
+    pub async fn secure(
+        &self,
+        context: &Context,
+        connection: Connection,
+        address: &str,
+        server_name: &str,
+        trust: &TlsTrust,
+    ) -> Result<TlsConnection, DialError> {
+        let secured = async {
+            let name = ServerName::try_from(server_name.to_owned())
+                .map_err(|_| DialError::ServerName { name: server_name.to_owned() })?;
+            secure(connection, address, name, trust).await
+        };
+        self.bounded(context, address, secured).await
+    }
+
     /// [`Dialer::tcp`] on behalf of somebody else's line: for wrappers, whose own line would say
     /// nothing.
     ///

@@ -122,6 +122,14 @@ impl TlsConnection {
         self.connection().peer()
     }
 
+    /// Our own address; for a Unix socket `None`.
+    ///
+    /// # Errors
+    /// Those of `getsockname(2)`.
+    pub fn local(&self) -> io::Result<Option<SocketAddr>> {
+        self.connection().local()
+    }
+
     /// The peer's IP address, as far as it is known.
     pub fn peer_ip(&self) -> Option<IpAddr> {
         self.connection().peer_ip()

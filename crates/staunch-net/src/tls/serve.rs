@@ -36,7 +36,13 @@ impl Listener {
         let handle = move |connection| secured(connection, config.clone(), Arc::clone(&handler));
         let (config, id) = (tls.clone(), self.id());
         let reload = move |scope| keep_current(config, id, scope);
-        listener::serve(self, context.clone(), Location::caller(), Arc::new(handle), reload)
+        listener::serve_introduced(
+            self,
+            context.clone(),
+            Location::caller(),
+            Arc::new(handle),
+            reload,
+        )
     }
 }
 

@@ -1,0 +1,150 @@
+//! Connections that somebody else hands on, who says whose they are.
+//!
+//! Whom that is told of is known here, and not in the connection: those of most listeners have no need
+//! of it.
+
+mod header;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    future::{Future, poll_fn},
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use staunch_scope::{Cancelled, State, Wait, with_current_account};
+use tokio::io::{AsyncRead, ReadBuf};
+
+pub use self::header::{ParseProxyHeaderError, ProxyHeader};
+use crate::{admission::Source, connection::Connection};
+
+/// Whom a listener believes, and what it was told of connections.
+pub(crate) struct Proxies {
+    believes: Box<dyn Fn(IpAddr) -> bool + Send + Sync>,
+    /// By the connection's key.
+    told: Mutex<HashMap<u32, Told>>,
+}
+
+#[derive(Clone, Copy)]
+struct Told {
+    peer: SocketAddr,
+    /// Whom the limits count it for.
+    source: Option<Source>,
+}
+
+/// It was not said whose a connection is.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum IntroduceError {
+    #[error(transparent)]
+    Header(#[from] ParseProxyHeaderError),
+    #[error("the connection ended before the PROXY protocol had said whose it is: {0}")]
+    Io(#[from] io::Error),
+    #[error("too many connections from {0}")]
+    TooMany(IpAddr),
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+impl Proxies {
+    pub(crate) fn new(believes: impl Fn(IpAddr) -> bool + Send + Sync + 'static) -> Proxies {
+        Proxies { believes: Box::new(believes), told: Mutex::default() }
+    }
+
+    pub(crate) fn believes(&self, ip: IpAddr) -> bool {
+        (self.believes)(ip)
+    }
+
+    fn told(&self) -> MutexGuard<'_, HashMap<u32, Told>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whose the connection is, if that was said.
+    pub(crate) fn peer(&self, key: u32) -> Option<SocketAddr> {
+        self.told().get(&key).map(|told| told.peer)
+    }
+
+    /// The connection has ended; whom it was counted for.
+    pub(crate) fn forget(&self, key: u32) -> Option<Source> {
+        let mut told = self.told();
+        let source = told.remove(&key)?.source;
+        if told.is_empty() {
+            *told = HashMap::new(); // gives its memory back
+        }
+        source
+    }
+
+    pub(crate) fn tell(&self, key: u32, peer: SocketAddr, source: Option<Source>) {
+        self.told().insert(key, Told { peer, source });
+    }
+}
+
+impl fmt::Debug for Proxies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proxies").finish_non_exhaustive()
+    }
+}
+
+/// Runs `handler` once it is known whose the connection is.
+pub(crate) async fn introduced<H, F, E>(
+    mut connection: Connection,
+    handler: Arc<H>,
+) -> Result<(), E>
+where
+    H: Fn(Connection) -> F,
+    F: Future<Output = Result<(), E>>,
+{
+    // In memory of its own, which is given back when it is over.
+    match Box::pin(introduce(&mut connection)).await {
+        Ok(()) => handler(connection).await,
+        Err(error) => {
+            tracing::debug!(%error, "refused");
+            let _ = connection.reset_on_close(); // the peer may have gone meanwhile
+            Ok(())
+        }
+    }
+}
+
+async fn introduce(connection: &mut Connection) -> Result<(), IntroduceError> {
+    if !connection.is_handed_on() {
+        return Ok(());
+    }
+    let header = read(connection).await?;
+    if let Some((client, _)) = header.addresses {
+        let client = SocketAddr::new(client.ip().to_canonical(), client.port());
+        if !connection.is_of(client) {
+            return Err(IntroduceError::TooMany(client.ip()));
+        }
+        with_current_account(|task| task.peer(client));
+    }
+    connection.begins_anew();
+    Ok(())
+}
+
+/// Reads the header, and not a byte more.
+async fn read(connection: &mut Connection) -> Result<ProxyHeader, IntroduceError> {
+    let (mut bytes, mut wait) = (Vec::new(), Wait::new());
+    loop {
+        if let Some((header, _)) = ProxyHeader::parse(&bytes)? {
+            return Ok(header);
+        }
+        let before = bytes.len();
+        bytes.resize(before + ProxyHeader::may_read(&bytes), 0);
+        let mut room = ReadBuf::new(&mut bytes[before..]);
+        let read = poll_fn(|cx| {
+            wait.poll(cx, State::Handshake, |cx| {
+                let polled = Pin::new(&mut *connection).poll_read(cx, &mut room);
+                connection.account().set_state(State::Handshake); // which has a time of its own
+                polled
+            })
+        });
+        read.await??;
+        let came = room.filled().len();
+        bytes.truncate(before + came);
+        if came == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+    }
+}
