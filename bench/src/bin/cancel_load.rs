@@ -46,6 +46,15 @@ struct Args {
     /// Tasks that do so side by side.
     #[arg(long, default_value_t = 16)]
     tasks: u64,
+    /// Where the server listens.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// The proxy that hands requests to it; the clients speak with this one.
+    #[arg(long)]
+    through: Option<SocketAddr>,
+    /// Milliseconds that a request is given before it is given up.
+    #[arg(long, default_value_t = 0)]
+    after: u64,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -105,10 +114,10 @@ fn main() -> anyhow::Result<()> {
     tasks::on_two_workers(async move {
         let ended = scope(&Context::background(), |s| async move {
             let to = match args.subject {
-                Subject::Staunch => staunch(&s, turns.clone())?,
-                Subject::Hyper => hyper(&s, turns.clone()).await?,
+                Subject::Staunch => staunch(&s, args.listen, turns.clone())?,
+                Subject::Hyper => hyper(&s, args.listen, turns.clone()).await?,
             };
-            measure(&args, &s, to, &turns).await?;
+            measure(&args, &s, args.through.unwrap_or(to), &turns).await?;
             s.stop();
             Ok::<_, BoxError>(())
         });
@@ -116,9 +125,9 @@ fn main() -> anyhow::Result<()> {
     })
 }
 
-fn staunch(scope: &Scope<BoxError>, turns: Turns) -> Result<SocketAddr, BoxError> {
-    let any = Endpoint::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
-    let listener = Listener::bind(&any, &SocketOptions::default(), Limits::default())?;
+fn staunch(scope: &Scope<BoxError>, at: SocketAddr, turns: Turns) -> Result<SocketAddr, BoxError> {
+    let listener =
+        Listener::bind(&Endpoint::Tcp(at), &SocketOptions::default(), Limits::default())?;
     let &Endpoint::Tcp(to) = listener.endpoint() else { return Err("not TCP".into()) };
     let server = Server::new(HttpLimits { requests: u32::MAX, ..HttpLimits::default() });
     let service = handler(move |request| turns.clone().handle(request));
@@ -129,8 +138,12 @@ fn staunch(scope: &Scope<BoxError>, turns: Turns) -> Result<SocketAddr, BoxError
     Ok(to)
 }
 
-async fn hyper(scope: &Scope<BoxError>, turns: Turns) -> Result<SocketAddr, BoxError> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+async fn hyper(
+    scope: &Scope<BoxError>,
+    at: SocketAddr,
+    turns: Turns,
+) -> Result<SocketAddr, BoxError> {
+    let listener = TcpListener::bind(at).await?;
     let to = listener.local_addr()?;
     scope.spawn(async move {
         let (context, accept) = (Context::current(), async {
@@ -167,6 +180,7 @@ async fn measure(
     turns: &Turns,
 ) -> Result<(), BoxError> {
     let (version, each) = (args.version, args.requests / args.tasks.max(1));
+    let after = Duration::from_millis(args.after);
     let children: Vec<_> = (0..args.tasks)
         .map(|number| {
             let (turns, owner) = (turns.clone(), scope.clone());
@@ -174,8 +188,8 @@ async fn measure(
                 let number = usize::try_from(number)?;
                 let turn = turns.0.get(number).ok_or("no such turn")?;
                 match version {
-                    Version::Http1 => by_closing(to, number, turn, each).await,
-                    Version::Http2 => by_resetting(to, number, turn, each, owner).await,
+                    Version::Http1 => by_closing(to, number, (turn, after), each).await,
+                    Version::Http2 => by_resetting(to, number, (turn, after), each, owner).await,
                 }
             })
         })
@@ -216,8 +230,9 @@ async fn settled() -> u64 {
 
 impl Turn {
     /// Gives a request up by `leave`, once it is handled; how long the handler did not know.
-    async fn give_up(&self, leave: impl FnOnce()) -> Duration {
+    async fn give_up(&self, after: Duration, leave: impl FnOnce()) -> Duration {
         self.begun.notified().await;
+        tokio::time::sleep(after).await;
         let begun = Instant::now();
         leave();
         self.ended.notified().await;
@@ -229,7 +244,7 @@ impl Turn {
 async fn by_closing(
     to: SocketAddr,
     number: usize,
-    turn: &Turn,
+    (turn, after): (&Turn, Duration),
     requests: u64,
 ) -> Result<Latencies, BoxError> {
     let mut latencies = Latencies::with_capacity(usize::try_from(requests)?);
@@ -237,7 +252,7 @@ async fn by_closing(
         let mut client = TcpStream::connect(to).await?;
         let request = format!("GET /{number} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         client.write_all(request.as_bytes()).await?;
-        latencies.record(turn.give_up(|| drop(client)).await);
+        latencies.record(turn.give_up(after, || drop(client)).await);
     }
     Ok(latencies)
 }
@@ -245,7 +260,7 @@ async fn by_closing(
 async fn by_resetting(
     to: SocketAddr,
     number: usize,
-    turn: &Turn,
+    (turn, after): (&Turn, Duration),
     requests: u64,
     scope: Scope<BoxError>,
 ) -> Result<Latencies, BoxError> {
@@ -263,7 +278,7 @@ async fn by_resetting(
             } => latency,
             answered = &mut answer => return Err(format!("answered: {answered:?}").into()),
         }
-        latencies.record(turn.give_up(|| drop(answer)).await);
+        latencies.record(turn.give_up(after, || drop(answer)).await);
     }
     Ok(latencies)
 }

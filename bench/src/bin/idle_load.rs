@@ -31,13 +31,17 @@ struct Args {
     /// It speaks HTTP.
     #[arg(long)]
     http: bool,
+    /// What is asked for over HTTP.
+    #[arg(long, default_value = "/")]
+    path: String,
 }
 
 fn main() -> anyhow::Result<()> {
-    let Args { server, connections, http } = Args::parse();
+    let Args { server, connections, http, path } = Args::parse();
     fd_limit::raise_for(connections)?;
+    let path = http.then_some(path.as_str());
     let held = (0..connections)
-        .map(|number| open(server, number, http).with_context(|| format!("connection {number}")))
+        .map(|number| open(server, number, path).with_context(|| format!("connection {number}")))
         .collect::<anyhow::Result<Vec<TcpStream>>>()?;
     println!("ready");
     std::io::stdin().read_to_end(&mut Vec::new())?;
@@ -46,15 +50,15 @@ fn main() -> anyhow::Result<()> {
 }
 
 /// A connection that has been answered once.
-fn open(server: SocketAddrV4, number: usize, http: bool) -> anyhow::Result<TcpStream> {
+fn open(server: SocketAddrV4, number: usize, path: Option<&str>) -> anyhow::Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.set_linger(Some(Duration::ZERO))?;
     socket.bind(&SocketAddr::from((source(number), 0)).into())?;
     socket.connect(&SocketAddr::V4(server).into())?;
     socket.set_read_timeout(Some(ANSWER_TIME_MAX))?;
     let mut stream = TcpStream::from(socket);
-    if http {
-        ask(&mut stream).context("no answer")?;
+    if let Some(path) = path {
+        ask(&mut stream, path).context("no answer")?;
         return Ok(stream);
     }
     stream.write_all(REQUEST)?;
@@ -64,9 +68,9 @@ fn open(server: SocketAddrV4, number: usize, http: bool) -> anyhow::Result<TcpSt
     Ok(stream)
 }
 
-/// Asks for `/`, and reads all of the answer.
-fn ask(stream: &mut TcpStream) -> anyhow::Result<()> {
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+/// Asks for `path`, and reads all of the answer.
+fn ask(stream: &mut TcpStream, path: &str) -> anyhow::Result<()> {
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
     let mut answer = Vec::new();
     while !is_whole(&answer) {
         let mut bytes = [0; 1024];

@@ -9,12 +9,16 @@ use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
 use super::record::{Metric, Record, Sample};
-use super::{Args, rotated};
+use super::{Args, live, rotated, subject};
 use crate::cargo;
+use crate::server::{Server, free_addresses};
 
 const P50: Metric = Metric { name: "p50", unit: "us" };
 const P99: Metric = Metric { name: "p99", unit: "us" };
 const WORST: Metric = Metric { name: "worst", unit: "us" };
+
+/// Clients side by side.
+const TASKS: u32 = 100;
 
 const SUBJECTS: &[&str] = &["staunch", "hyper"];
 
@@ -42,6 +46,42 @@ pub(super) fn run(args: &Args, record: &mut Record) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Clients of proxies leave a tenth of a second after the server has begun; the figures are how long it
+/// took until the server knew.
+pub(super) fn run_through(args: &Args, record: &mut Record) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let load = cargo::build_bin("staunch-bench", "cancel_load")?;
+    let [behind] = free_addresses()?;
+    let recipes = subject::CANCELLING_PROXIES;
+    let proxies = live::start_before(Some(behind), args, recipes, folder.path(), TASKS)?;
+    for round in 1..=args.rounds {
+        for version in ["http1", "http2"] {
+            let case = format!("10,000 clients of a proxy leave, {version}");
+            // Of the others none speaks HTTP/2 without TLS, or does not know it from HTTP/1.
+            let speak = |(name, _): &&(&str, Server)| version == "http1" || *name == "staunch";
+            for (subject, proxy) in rotated(&proxies, round - 1).filter(speak) {
+                let sample = Sample { case: &case, subject, round };
+                record.announce(sample, args.rounds);
+                let output = Command::new(&load)
+                    .args(["hyper", version, "--after", "100"])
+                    .args(["--tasks", &TASKS.to_string()])
+                    .args(["--listen", &behind.to_string()])
+                    .args(["--through", &proxy.address().to_string()])
+                    .stderr(Stdio::inherit())
+                    .output()
+                    .context("cannot start the load")?;
+                if !output.status.success() {
+                    bail!("behind {subject} the load failed: {}", output.status);
+                }
+                for (metric, value) in figures(&serde_json::from_slice(&output.stdout)?)? {
+                    record.add(sample, metric, value);
+                }
+            }
+        }
+    }
+    live::stop(proxies)
 }
 
 fn figures(summary: &Value) -> anyhow::Result<[(Metric, f64); 3]> {

@@ -29,19 +29,36 @@ const MEMORY: Metric = Metric { name: "rss_per_connection", unit: "B" };
 const GRACE: Duration = Duration::from_secs(3);
 
 pub(super) fn run(args: &Args, record: &mut Record) -> anyhow::Result<()> {
-    measure_all(args, record, subject::ECHO, Load { is_http: false, grace: Duration::ZERO })
+    measure_all(
+        args,
+        record,
+        subject::ECHO,
+        Load { path: None, grace: Duration::ZERO, behind: None },
+    )
 }
 
 pub(super) fn run_parked(args: &Args, record: &mut Record) -> anyhow::Result<()> {
-    measure_all(args, record, subject::PARKED, Load { is_http: true, grace: GRACE })
+    measure_all(args, record, subject::PARKED, Load { path: Some("/"), grace: GRACE, behind: None })
+}
+
+/// The same for proxies.
+pub(super) fn run_through(args: &Args, record: &mut Record) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let behind = subject::start_behind(folder.path(), CONNECTIONS[0])?;
+    let load = Load { path: Some("/small"), grace: GRACE, behind: Some(behind.address()) };
+    measure_all(args, record, subject::PROXIES, load)?;
+    behind.stop()
 }
 
 /// What the connections have done before they are idle, and for how long they are before memory is
 /// read.
 #[derive(Clone, Copy)]
 struct Load {
-    is_http: bool,
+    /// What is asked for over HTTP.
+    path: Option<&'static str>,
     grace: Duration,
+    /// The server that a proxy hands requests to.
+    behind: Option<SocketAddr>,
 }
 
 fn measure_all(
@@ -88,7 +105,7 @@ fn measure(
     connections: u32,
     folder: &Path,
 ) -> anyhow::Result<f64> {
-    let server = subject.start(folder, connections)?;
+    let server = subject.start_before(load.behind, folder, connections)?;
     let before = server.settled_resident()?;
     let held = hold(program, load, server.address(), connections)?;
     std::thread::sleep(load.grace);
@@ -103,8 +120,8 @@ fn measure(
 fn hold(program: &Path, load: Load, server: SocketAddr, count: u32) -> anyhow::Result<Child> {
     let mut command = Command::new(program);
     command.arg(server.to_string()).args(["--connections", &count.to_string()]);
-    if load.is_http {
-        command.arg("--http");
+    if let Some(path) = load.path {
+        command.args(["--http", "--path", path]);
     }
     let mut child = command
         .stdin(Stdio::piped())

@@ -72,6 +72,12 @@ enum Name {
     Postgres,
     /// HTTP/1 proxies before one server: server CPU, throughput, latency.
     Proxy,
+    /// How long a server works on after a client of the proxy before it has left.
+    ProxyCancel,
+    /// Memory that proxies hold for each idle connection that is kept alive.
+    ProxyParked,
+    /// Memory that proxies hold for each client that reads slowly, and the kernel for them.
+    ProxySlow,
     /// Memory held for each client that reads slowly, by the server and by the kernel.
     Slow,
 }
@@ -90,6 +96,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         Name::Pool => ("pool", pool::run),
         Name::Postgres => ("postgres", postgres::run),
         Name::Proxy => ("proxy", proxy::run),
+        Name::ProxyCancel => ("proxy-cancel", cancel::run_through),
+        Name::ProxyParked => ("proxy-parked", idle::run_through),
+        Name::ProxySlow => ("proxy-slow", slow::run_through),
         Name::Slow => ("slow", slow::run),
     };
     let format = if args.json { Format::Json } else { Format::Table };

@@ -31,8 +31,7 @@ struct Load {
 pub(super) fn run(args: &Args, record: &mut Record) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let log = folder.path().join("requests");
-    let [behind] = subject::BEHIND else { bail!("there is one server behind the proxies") };
-    let behind = subject::build_one(behind, folder.path())?.start(folder.path(), CONNECTIONS)?;
+    let behind = subject::start_behind(folder.path(), CONNECTIONS)?;
     let address = Some(behind.address());
     let servers = live::start_before(address, args, subject::PROXIES, folder.path(), CONNECTIONS)?;
     let cases = [SMALL.case, LARGE.case];
@@ -77,7 +76,7 @@ fn run_load(server: &Server, load: &Load, log: &Path) -> anyhow::Result<String> 
 
 /// nginx with both answers as files, which the kernel has in memory.
 pub(super) fn behind(place: &Place) -> anyhow::Result<Vec<String>> {
-    for (name, bytes) in [("small", 1 << 10), ("large", 1 << 20)] {
+    for (name, bytes) in [("small", 1 << 10), ("large", 1 << 20), ("download", 10 << 20)] {
         File::create(place.folder.join(name))?.set_len(bytes)?;
     }
     let Place { folder, address, .. } = place;
@@ -90,6 +89,14 @@ pub(super) fn behind(place: &Place) -> anyhow::Result<Vec<String>> {
 }
 
 pub(super) fn nginx(place: &Place) -> anyhow::Result<Vec<String>> {
+    nginx_proxy(place, "")
+}
+
+pub(super) fn nginx_unbuffered(place: &Place) -> anyhow::Result<Vec<String>> {
+    nginx_proxy(place, "proxy_buffering off;")
+}
+
+fn nginx_proxy(place: &Place, more: &str) -> anyhow::Result<Vec<String>> {
     let (address, behind) = (place.address, place.behind()?);
     let server = format!(
         "keepalive_requests 1000000000;
@@ -100,6 +107,7 @@ pub(super) fn nginx(place: &Place) -> anyhow::Result<Vec<String>> {
                 proxy_pass http://behind;
                 proxy_http_version 1.1;
                 proxy_set_header Connection \"\";
+                {more}
                 proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
             }}
          }}"
@@ -110,12 +118,13 @@ pub(super) fn nginx(place: &Place) -> anyhow::Result<Vec<String>> {
 fn nginx_command(place: &Place, workers: u32, server: &str) -> anyhow::Result<Vec<String>> {
     let folder = place.folder.display();
     let port = place.address.port();
+    let slots = (2 * place.connections + 200).max(4096);
     let text = format!(
         "daemon off;
 worker_processes {workers};
 pid {folder}/nginx-{port}.pid;
 error_log stderr;
-events {{ worker_connections 4096; }}
+events {{ worker_connections {slots}; }}
 http {{
     access_log off;
     keepalive_timeout 600s;
@@ -134,10 +143,11 @@ http {{
 
 pub(super) fn haproxy(place: &Place) -> anyhow::Result<Vec<String>> {
     let (address, behind) = (place.address, place.behind()?);
+    let most = (place.connections + 100).max(4096);
     let text = format!(
         "global
     nbthread 2
-    maxconn 4096
+    maxconn {most}
 defaults
     mode http
     timeout connect 5s
@@ -183,6 +193,7 @@ http://:{port} {{
 pub(super) fn staunch(place: &Place) -> anyhow::Result<Vec<String>> {
     let Place { address, admin, connections, .. } = place;
     let (behind, limit) = (place.behind()?, connections + 10);
+    let pooled = (2 * connections).clamp(1024, 100_000);
     let text = format!(
         "[admin]
 listen = \"{admin}\"
@@ -199,6 +210,7 @@ service = \"behind\"
 [[service]]
 name = \"behind\"
 endpoints = [\"{behind}\"]
+pool = {{ connections = {pooled} }}
 "
     );
     let file = write(place, "staunch.toml", &text)?;

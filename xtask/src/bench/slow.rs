@@ -25,14 +25,31 @@ const USER: Metric = Metric { name: "rss_per_client", unit: "B" };
 const KERNEL: Metric = Metric { name: "kernel_per_client", unit: "B" };
 
 pub(super) fn run(args: &Args, record: &mut Record) -> anyhow::Result<()> {
+    measure_all(args, record, subject::DOWNLOAD, None)
+}
+
+/// The same for proxies, of which the kernel's share is that for their clients.
+pub(super) fn run_through(args: &Args, record: &mut Record) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let behind = subject::start_behind(folder.path(), CLIENTS)?;
+    measure_all(args, record, subject::PATIENT_PROXIES, Some(behind.address()))?;
+    behind.stop()
+}
+
+fn measure_all(
+    args: &Args,
+    record: &mut Record,
+    recipes: &[subject::Recipe],
+    behind: Option<SocketAddr>,
+) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let load = cargo::build_bin("staunch-bench", "slow_load")?;
-    let subjects = subject::build(args, subject::DOWNLOAD, folder.path())?;
+    let subjects = subject::build(args, recipes, folder.path())?;
     for round in 1..=args.rounds {
         for subject in rotated(&subjects, round - 1) {
             let sample = Sample { case: CASE, subject: subject.name, round };
             record.announce(sample, args.rounds);
-            let [user, kernel] = measure(subject, &load, folder.path())
+            let [user, kernel] = measure(subject, behind, &load, folder.path())
                 .with_context(|| format!("{CASE} from {}", subject.name))?;
             record.add(sample, USER, user);
             record.add(sample, KERNEL, kernel);
@@ -41,8 +58,13 @@ pub(super) fn run(args: &Args, record: &mut Record) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn measure(subject: &Subject, load: &Path, folder: &Path) -> anyhow::Result<[f64; 2]> {
-    let server = subject.start(folder, CLIENTS)?;
+fn measure(
+    subject: &Subject,
+    behind: Option<SocketAddr>,
+    load: &Path,
+    folder: &Path,
+) -> anyhow::Result<[f64; 2]> {
+    let server = subject.start_before(behind, folder, CLIENTS)?;
     let before = server.settled_resident()?;
     let mut clients = Command::new(load)
         .arg(server.address().to_string())

@@ -126,12 +126,34 @@ pub(super) const PROXIES: &[Recipe] = &[
     },
 ];
 
+/// The same for clients that read slowly: nginx would otherwise store answers in files.
+pub(super) const PATIENT_PROXIES: &[Recipe] = &[
+    PROXIES[0],
+    Recipe {
+        name: "nginx-unbuffered",
+        build: |_| find_nginx(),
+        arguments: Arguments::Proxy(proxy::nginx_unbuffered),
+    },
+    PROXIES[2],
+    PROXIES[3],
+    PROXIES[4],
+];
+
+/// Those whose clients give up: hyper's example goes on reading, and so does Caddy over HTTP/1.
+pub(super) const CANCELLING_PROXIES: &[Recipe] = &[PROXIES[0], PROXIES[1], PROXIES[2], PROXIES[4]];
+
 /// What the proxies of a bench hand requests to.
-pub(super) const BEHIND: &[Recipe] = &[Recipe {
+const BEHIND: &[Recipe] = &[Recipe {
     name: "behind",
     build: |_| find_nginx(),
     arguments: Arguments::Proxy(proxy::behind),
 }];
+
+/// Starts what proxies hand requests to.
+pub(super) fn start_behind(folder: &Path, connections: u32) -> anyhow::Result<Server> {
+    let [behind] = BEHIND else { anyhow::bail!("there is one server behind the proxies") };
+    build_one(behind, folder)?.start(folder, connections)
+}
 
 fn find(name: &str, path: &str) -> anyhow::Result<PathBuf> {
     let path = PathBuf::from(path);
@@ -186,7 +208,7 @@ pub(super) fn build(
 }
 
 /// Builds one that the arguments do not choose.
-pub(super) fn build_one(recipe: &Recipe, folder: &Path) -> anyhow::Result<Subject> {
+fn build_one(recipe: &Recipe, folder: &Path) -> anyhow::Result<Subject> {
     let Recipe { name, build, arguments } = *recipe;
     Ok(Subject { name, program: build(folder)?, arguments })
 }
