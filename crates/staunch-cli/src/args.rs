@@ -37,8 +37,8 @@ pub(crate) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Run {
-    /// The configuration file; without it, the embedded default is served: line echo on
-    /// 127.0.0.1:9000, UDP echo on 9001, HTTP on 8080, admin on 6060.
+    /// The configuration file; without it, the embedded default is served: a gateway before a bank and other
+    /// things to try, with HTTP on 127.0.0.1:8080, lines on 9000, datagrams on 9001, admin on 6060.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 }

@@ -81,6 +81,11 @@ impl Books {
         books.cut.extend(served.cut.into_iter().map(|cut| format!("{listener}: {cut}")));
     }
 
+    /// A listener could not serve.
+    pub(crate) fn failed(&self) {
+        self.served().failed = true;
+    }
+
     /// What is handed on has drained.
     pub(crate) fn gateway(&self, done: staunch_gateway::Done) {
         self.served().failed |= done.has_failed;

@@ -1,7 +1,7 @@
 //! A run in its stages: serve; drain, with the admin endpoint still there to be asked; end.
 //!
 //! Three scopes, one in the other. The innermost has the listeners, and stops with the first
-//! signal. The one around it has the admin endpoint and the watch for leaks, and stops when the last
+//! signal; those that the gateway hands to stop when it has drained. The one around it has the admin endpoint and the watch for leaks, and stops when the last
 //! listener has drained. The outermost has no grace: a second signal stops it, and so cuts
 //! whatever is left.
 
@@ -91,8 +91,16 @@ impl Run {
                     let Err(_asked_to_stop) = watch(patrol_every).await;
                     Ok(())
                 });
+                let (until_then, end) = Context::current().with_cancel();
+                let (behind, around) = (bound.behind, (guard.clone(), Arc::clone(&books)));
+                let behind = scope.fork(async move {
+                    serve_behind(behind, &until_then, around, grace).await;
+                    Ok(())
+                });
                 let listeners = (bound.listeners, bound.gateway);
                 serve(listeners, &serving, guard, &readiness, &books, grace).await;
+                end.cancel();
+                let _asked_to_stop = behind.join().await;
                 scope.stop();
                 Ok(())
             })
@@ -100,6 +108,25 @@ impl Run {
         books.scope_ended(around.result, around.forced);
         Ok(())
     }
+}
+
+/// Serves what the gateway hands to, until `context` is cancelled and all have drained.
+async fn serve_behind(
+    listeners: Vec<Service>,
+    context: &Context,
+    (guard, books): (Option<Guard>, Arc<Books>),
+    grace: Duration,
+) {
+    let ended = ScopeBuilder::<Infallible>::new(context)
+        .grace(grace + MARGIN)
+        .run(async |scope| {
+            for listener in listeners {
+                start(&scope, listener, guard.clone(), &books);
+            }
+            Ok(())
+        })
+        .await;
+    books.scope_ended(ended.result, ended.forced);
 }
 
 /// Serves what is not the admin endpoint, until `serving` is cancelled and all have drained.

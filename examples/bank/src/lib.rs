@@ -31,7 +31,7 @@ pub use crate::{
     money::{CURRENCY, Money, ParseMoneyError},
     order::{Order, TransferError},
     run::run,
-    service::Service,
+    service::{Application, Service},
     settings::{Database, Settings, SettingsError},
     timestamp::Timestamp,
 };

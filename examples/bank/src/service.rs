@@ -22,9 +22,40 @@ use crate::{
 pub struct Service {
     listener: Listener,
     address: SocketAddr,
-    router: Router,
-    bank: Bank,
-    readiness: Readiness,
+    application: Application,
+}
+
+/// A bank with its routes, for whoever has a listener.
+#[derive(Clone, Debug)]
+pub struct Application {
+    /// The routes.
+    pub router: Router,
+    /// What they ask.
+    pub bank: Bank,
+    /// What `/readyz` answers.
+    pub readiness: Readiness,
+}
+
+impl Application {
+    /// Opens the store, whose connections belong to `scope`. It is ready once somebody says so.
+    ///
+    /// # Errors
+    /// When the store cannot be opened, with what to do.
+    pub async fn open<E: Send + 'static>(
+        scope: &Scope<E>,
+        settings: &Settings,
+    ) -> Result<Application, BoxError> {
+        let store: Box<dyn Store> = match &settings.database {
+            Database::Postgres(config) => {
+                Box::new(PostgresStore::open(scope, (**config).clone()).await?)
+            }
+            Database::Sqlite(path) => Box::new(SqliteStore::open(scope, path.clone()).await?),
+        };
+        let (bank, readiness) = (Bank::new(store, &settings.bank), Readiness::default());
+        let limits = settings.api.clone();
+        let api = Api { bank: bank.clone(), readiness: readiness.clone(), limits };
+        Ok(Application { router: api::router(api), bank, readiness })
+    }
 }
 
 impl Service {
@@ -36,16 +67,7 @@ impl Service {
         scope: &Scope<E>,
         settings: &Settings,
     ) -> Result<Service, BoxError> {
-        let store: Box<dyn Store> = match &settings.database {
-            Database::Postgres(config) => {
-                Box::new(PostgresStore::open(scope, (**config).clone()).await?)
-            }
-            Database::Sqlite(path) => Box::new(SqliteStore::open(scope, path.clone()).await?),
-        };
-        let bank = Bank::new(store, &settings.bank);
-        let readiness = Readiness::default();
-        let (bank_, limits) = (bank.clone(), settings.api.clone());
-        let router = api::router(Api { bank: bank_, readiness: readiness.clone(), limits });
+        let application = Application::open(scope, settings).await?;
         let endpoint = Endpoint::Tcp(settings.address);
         let limits = Limits { message: None, ..Limits::default() }; // `HttpLimits` bound a request
         let listener = Listener::bind(&endpoint, &SocketOptions::default(), limits)?;
@@ -53,7 +75,7 @@ impl Service {
             Endpoint::Tcp(address) => *address,
             Endpoint::Unix(_) => settings.address,
         };
-        Ok(Service { listener, address, router, bank, readiness })
+        Ok(Service { listener, address, application })
     }
 
     /// Where it listens, with the port that the system chose.
@@ -63,12 +85,12 @@ impl Service {
 
     /// The bank that it serves.
     pub fn bank(&self) -> &Bank {
-        &self.bank
+        &self.application.bank
     }
 
     /// What `/readyz` answers.
     pub fn readiness(&self) -> &Readiness {
-        &self.readiness
+        &self.application.readiness
     }
 
     /// Answers requests until `context` is cancelled, then drains.
@@ -76,7 +98,8 @@ impl Service {
     /// # Cancel safety
     /// Dropping it closes the listener and leaves its connections the drain deadline.
     pub async fn serve(self, context: &Context) -> Served {
-        let Service { listener, router, readiness, .. } = self;
+        let Service { listener, application, .. } = self;
+        let Application { router, readiness, .. } = application;
         readiness.advance(Phase::Ready);
         let served = Server::default().serve(listener, context, router).await;
         readiness.advance(Phase::Draining);

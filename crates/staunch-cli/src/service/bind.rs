@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{anyhow, bail};
 use staunch_config::{
-    Admin, Config, DatagramLimits, DatagramListener, Linger, Listener as Configured, StreamAddress,
-    StreamLimits, StreamListener, StreamProtocol, Tls, TlsClientAuth,
+    Admin, Config, DatagramLimits, DatagramListener, EndpointAddress, Linger,
+    Listener as Configured, StreamAddress, StreamLimits, StreamListener, StreamProtocol, Tls,
+    TlsClientAuth,
 };
 use staunch_console::{Access, Console, ConsoleOptions, Readiness, Secret};
 use staunch_gateway::{Control, Gateway, Setup};
@@ -15,13 +16,13 @@ use staunch_net::{
     UdpServer,
 };
 
-use super::{Bound, Protocol, Service, bodies::Bodies, http::Http};
+use super::{Bound, Protocol, Service, bank::Bank, bodies::Bodies, http::Http};
 
 /// Binds everything that the configuration names, or says of each that cannot be bound why.
 pub(crate) fn bind_all(config: &Config, readiness: &Readiness) -> anyhow::Result<Bound> {
     let mut errors = Vec::new();
     let mut gateway = Gateway::new(config, config.runtime.workers, config.drain.grace)?;
-    let mut listeners = Vec::new();
+    let (mut listeners, mut behind) = (Vec::new(), Vec::new());
     let mut service = |name: &str, bound: anyhow::Result<Option<Protocol>>| match bound {
         Ok(protocol) => protocol.map(|protocol| Service { name: name.to_owned(), protocol }),
         Err(error) => {
@@ -35,7 +36,8 @@ pub(crate) fn bind_all(config: &Config, readiness: &Readiness) -> anyhow::Result
             Configured::Stream(stream) => bind_stream(config, stream, &bodies, &mut gateway),
             Configured::Datagram(datagram) => bind_datagram(config, datagram, &mut gateway),
         };
-        listeners.extend(service(listener.name(), protocol));
+        let into = if is_behind(config, listener) { &mut behind } else { &mut listeners };
+        into.extend(service(listener.name(), protocol));
     }
     let admin = config.admin.as_ref();
     let control = gateway.control();
@@ -46,7 +48,20 @@ pub(crate) fn bind_all(config: &Config, readiness: &Readiness) -> anyhow::Result
         bail!(errors.join("\nstaunch: "));
     }
     let gateway = Some(gateway).filter(|gateway| !gateway.is_empty());
-    Ok(Bound { listeners, gateway, admin })
+    Ok(Bound { listeners, behind, gateway, admin })
+}
+
+/// Whether a listener is a server of a service.
+fn is_behind(config: &Config, listener: &Configured) -> bool {
+    let address = match listener {
+        Configured::Stream(stream) => match &stream.listen {
+            StreamAddress::Tcp(address) => EndpointAddress::Tcp(address.to_string()),
+            StreamAddress::Unix(path) => EndpointAddress::Unix(path.clone()),
+        },
+        Configured::Datagram(datagram) => EndpointAddress::Tcp(datagram.listen.to_string()),
+    };
+    let mut servers = config.services.iter().flat_map(|service| &service.endpoints);
+    servers.any(|server| server.address == address)
 }
 
 /// `None`: the gateway has it.
@@ -81,13 +96,16 @@ fn bind_stream(
             gateway.tcp(&stream.name, setup, service)?;
             return Ok(None);
         }
-        StreamProtocol::Echo | StreamProtocol::Demo => {}
+        StreamProtocol::Echo | StreamProtocol::Demo | StreamProtocol::Bank => {}
     }
     let listener = Listener::bind(&endpoint, &options, limits)?;
     let line_limit = stream.limits.buffer.get();
     Ok(Some(match (stream.protocol, tls) {
         (StreamProtocol::Echo, None) => Protocol::Echo(listener),
         (StreamProtocol::Echo, Some(tls)) => Protocol::EchoTls { listener, tls, line_limit },
+        (StreamProtocol::Bank, tls) => {
+            Protocol::Bank(listener, tls, Bank::new(http_limits(&stream.limits))?)
+        }
         (_, None) => Protocol::Http(listener, http()),
         (_, Some(tls)) => Protocol::HttpTls { listener, tls, http: http() },
     }))

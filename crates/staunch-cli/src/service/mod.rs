@@ -1,5 +1,6 @@
 //! What `staunch run` serves: a bound listener, and the protocol spoken on it.
 
+mod bank;
 mod bind;
 mod bodies;
 mod echo;
@@ -15,7 +16,7 @@ use staunch_guard::{Guard, Registration};
 use staunch_net::{Listener, TlsConfig, UdpServer};
 use staunch_scope::Context;
 
-use self::http::Http;
+use self::{bank::Bank, http::Http};
 use crate::outcome::Books;
 
 pub(crate) use self::{bind::bind_all, guarding::options as guard_options};
@@ -29,6 +30,8 @@ pub(crate) struct Service {
 /// Everything that a configuration names.
 pub(crate) struct Bound {
     pub(crate) listeners: Vec<Service>,
+    /// Those that the gateway hands to, and which so must outlive it.
+    pub(crate) behind: Vec<Service>,
     /// What is handed on to other servers.
     pub(crate) gateway: Option<Gateway>,
     /// Apart, since it ends last.
@@ -39,7 +42,8 @@ impl Bound {
     /// What listens, by name, and where; the admin endpoint as the last.
     pub(crate) fn endpoints(&self) -> impl Iterator<Item = (&str, String)> {
         let endpoint = |service: &'_ Service| service.endpoint().to_string();
-        let own = self.listeners.iter().map(move |it| (it.name(), endpoint(it)));
+        let own = self.listeners.iter().chain(&self.behind);
+        let own = own.map(move |it| (it.name(), endpoint(it)));
         let gateway = self.gateway.iter().flat_map(Gateway::endpoints);
         let admin = self.admin.iter().map(move |it| (it.name(), endpoint(it)));
         own.chain(gateway).chain(admin)
@@ -51,6 +55,7 @@ enum Protocol {
     EchoTls { listener: Listener, tls: TlsConfig, line_limit: usize },
     Http(Listener, Http),
     HttpTls { listener: Listener, tls: TlsConfig, http: Http },
+    Bank(Listener, Option<TlsConfig>, Bank),
     Admin(Listener, Console),
     UdpEcho(UdpServer),
 }
@@ -73,6 +78,7 @@ impl Protocol {
             Protocol::HttpTls { listener, tls, http } => {
                 Protocol::HttpTls { listener: guarded(listener), tls, http }
             }
+            Protocol::Bank(listener, tls, bank) => Protocol::Bank(guarded(listener), tls, bank),
             unguarded @ (Protocol::Admin(..) | Protocol::UdpEcho(_)) => unguarded,
         };
         (protocol, closes)
@@ -91,6 +97,7 @@ impl Service {
             | Protocol::EchoTls { listener, .. }
             | Protocol::Http(listener, _)
             | Protocol::HttpTls { listener, .. }
+            | Protocol::Bank(listener, ..)
             | Protocol::Admin(listener, _) => Box::new(listener.endpoint()),
             Protocol::UdpEcho(server) => Box::new(server.address()),
         }
@@ -112,6 +119,12 @@ impl Service {
             Protocol::Http(listener, http) => http.serve(listener, context, None, guard).await,
             Protocol::HttpTls { listener, tls, http } => {
                 http.serve(listener, context, Some(&tls), guard).await
+            }
+            Protocol::Bank(listener, tls, bank) => {
+                match bank.serve(listener, context, tls.as_ref(), guard).await {
+                    Some(served) => served,
+                    None => return books.failed(),
+                }
             }
             Protocol::Admin(listener, console) => {
                 let handler = move |connection| console.clone().serve(connection);

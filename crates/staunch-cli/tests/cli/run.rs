@@ -4,10 +4,12 @@ use std::{
     io::{Read, Write},
     net::{Shutdown, TcpListener, UdpSocket},
     os::unix::net::UnixStream,
+    process::Command,
 };
 
 use rustix::process::Signal;
 use serde_json::Value;
+use tokio_tungstenite::tungstenite::{self, Message};
 
 use crate::{
     PATIENCE,
@@ -170,11 +172,11 @@ fn log_lines_carry_trace_and_connection() {
 #[test]
 fn without_a_file_the_embedded_default_is_served() {
     let this = std::env::current_exe().unwrap();
-    let mut command = std::process::Command::new("unshare");
+    let mut command = Command::new("unshare");
     command.args(["-rn", "sh", "-c", "ip link set lo up && exec \"$0\" \"$@\""]).arg(this);
     command.args(["run::the_embedded_default", "--exact", "--ignored"]);
     let enter = ["-rn", "sh", "-c", "ip link set lo up"];
-    let can = std::process::Command::new("unshare").args(enter).status();
+    let can = Command::new("unshare").args(enter).status();
     if !can.is_ok_and(|status| status.success()) {
         eprintln!("SKIPPED: this machine gives no network of one's own (`unshare -rn`, `ip`)");
         return;
@@ -204,8 +206,37 @@ fn the_embedded_default() {
     let length = client.recv(&mut answer).unwrap();
     assert_eq!(&answer[..length], b"Echo: hi there\n");
     assert_eq!(get(at(8080), "/healthz").0, 200);
+    let welcome = std::fs::read_to_string(process.path("stdout")).unwrap();
+    let tries: Vec<&str> = welcome.lines().filter(|line| line.starts_with("  curl ")).collect();
+    let tried = tries.iter().map(|command| {
+        let mut shell = Command::new("sh");
+        let output = shell.args(["-c", &format!("{command} --max-time 2")]).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    });
+    let tried: Vec<String> = tried.collect();
+    let [account, events, ledger] = &tried[..] else { panic!("{welcome}") };
+    let expected = "{\"id\":1,\"balance\":{\"amount\":\"100.00\",\"currency\":\"EUR\"}}";
+    assert_eq!(account.trim(), expected);
+    assert!(events.contains("data: "), "{events}");
+    // All of it is there: what the bank holds, and what the gateway does.
+    assert!(ledger.contains("staunch-gateway") && ledger.contains("staunch-pool"), "{ledger}");
+    let (body, status) = crate::routes::curl(at(8080), "/v1/accounts/1", &["--include"]);
+    assert!(status == 200 && body.contains("deprecation: "), "{body}");
+    let (mut socket, _) = tungstenite::connect("ws://127.0.0.1:8080/ws").unwrap();
+    socket.send(Message::text("hello")).unwrap();
+    assert_eq!(socket.read().unwrap(), Message::text("hello"));
+    // What has begun is finished by the services behind, which end after the gateway.
+    let slow = std::thread::Builder::new().spawn(move || get(at(8080), "/slow?ms=1500").0).unwrap();
+    crate::eventually("it is begun", || {
+        let (_, ledger, _) = get(at(6060), "/debug/ledger?kind=request");
+        if ledger.contains("GET /slow") { Ok(()) } else { Err(ledger) }
+    });
+    drop(socket);
     process.signal(Signal::TERM);
-    process.ended().assert_clean();
+    assert_eq!(slow.join().unwrap(), 200);
+    let ended = process.ended();
+    ended.assert_clean();
+    let left = |name: &str| std::path::Path::new(name).exists();
 }
 
 /// Runs `staunch` in a folder with these files, to its end.

@@ -41,13 +41,14 @@ enum Protocol {
     Datagram(DatagramProtocol),
 }
 
-const PROTOCOLS: [(&str, Protocol); 6] = [
+const PROTOCOLS: [(&str, Protocol); 7] = [
     ("http", Protocol::Stream(StreamProtocol::Http)),
     ("tcp", Protocol::Stream(StreamProtocol::Tcp)),
     ("udp", Protocol::Datagram(DatagramProtocol::Udp)),
     ("echo", Protocol::Stream(StreamProtocol::Echo)),
     ("udp-echo", Protocol::Datagram(DatagramProtocol::Echo)),
     ("demo", Protocol::Stream(StreamProtocol::Demo)),
+    ("bank", Protocol::Stream(StreamProtocol::Bank)),
 ];
 
 /// Long enough for a word or two, short enough for a column of a table and a metric's label.

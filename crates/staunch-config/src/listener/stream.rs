@@ -52,6 +52,8 @@ pub enum StreamProtocol {
     Echo,
     /// A small HTTP service, to try things with.
     Demo,
+    /// A bank over HTTP, whose accounts are gone when it ends.
+    Bank,
 }
 
 const BACKLOG: NonZeroU32 = NonZeroU32::new(1_024).unwrap();
@@ -60,7 +62,7 @@ const BACKLOG_MAX: usize = 65_535;
 impl StreamProtocol {
     /// Whether requests are HTTP's.
     pub fn is_http(self) -> bool {
-        matches!(self, Self::Http | Self::Demo)
+        matches!(self, Self::Http | Self::Demo | Self::Bank)
     }
 }
 

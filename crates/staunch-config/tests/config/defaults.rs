@@ -35,15 +35,61 @@ fn the_embedded_default_shows_the_defaults() {
         [[listener]]
         name = "echo"
         protocol = "echo"
-        listen = "127.0.0.1:9000"
+        listen = "127.0.0.1:9100"
         [[listener]]
         name = "udp-echo"
         protocol = "udp-echo"
-        listen = "127.0.0.1:9001"
+        listen = "127.0.0.1:9101"
         [[listener]]
-        name = "http"
+        name = "demo"
         protocol = "demo"
+        listen = "127.0.0.1:8082"
+        [[listener]]
+        name = "bank"
+        protocol = "bank"
+        listen = "127.0.0.1:8081"
+        [[listener]]
+        name = "gateway"
+        protocol = "http"
         listen = "127.0.0.1:8080"
+        [[listener]]
+        name = "lines"
+        protocol = "tcp"
+        listen = "127.0.0.1:9000"
+        service = "echo"
+        [[listener]]
+        name = "datagrams"
+        protocol = "udp"
+        listen = "127.0.0.1:9001"
+        service = "udp-echo"
+        [[route]]
+        name = "bank"
+        listeners = ["gateway"]
+        path = "/v2/*"
+        service = "bank"
+        [[route]]
+        name = "old-bank"
+        listeners = ["gateway"]
+        path = "/v1/*"
+        service = "bank"
+        [[route]]
+        name = "demo"
+        listeners = ["gateway"]
+        service = "demo"
+        body = "4GiB"
+        [[service]]
+        name = "bank"
+        endpoints = ["127.0.0.1:8081"]
+        health = { path = "/readyz" }
+        [[service]]
+        name = "demo"
+        endpoints = ["127.0.0.1:8082"]
+        [[service]]
+        name = "echo"
+        endpoints = ["127.0.0.1:9100"]
+        [[service]]
+        name = "udp-echo"
+        endpoints = ["127.0.0.1:9101"]
     "#;
     assert_eq!(parse(Config::default_text()), parse(shortest));
 }
@@ -64,9 +110,7 @@ fn the_defaults_are_those_documented() {
     assert_eq!((guard.memory, guard.growth.get()), (None, 10_000_000));
     assert_eq!(guard.growth_window, Duration::from_secs(10));
 
-    let [Listener::Stream(echo), Listener::Datagram(udp), Listener::Stream(_)] =
-        &config.listeners[..]
-    else {
+    let [Listener::Stream(echo), Listener::Datagram(udp), ..] = &config.listeners[..] else {
         panic!("{:?}", config.listeners)
     };
     assert_eq!((echo.backlog.get(), echo.reuse_port, &echo.tls), (1024, false, &None));

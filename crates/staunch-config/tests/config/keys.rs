@@ -189,7 +189,7 @@ fn a_wrong_protocol() {
          [listener.limits]\npeers = 3\nbuffer = 3",
         &[
             "3:12: `protocol` in [[listener]] \"a\" is \"upd-echo\": must be one of `http`, \
-             `tcp`, `udp`, `echo`, `udp-echo`, `demo`; did you mean `udp-echo`?",
+             `tcp`, `udp`, `echo`, `udp-echo`, `demo`, `bank`; did you mean `udp-echo`?",
             "7:10: `buffer` in [listener.limits] of \"a\" is 3: must be a size such as \"512B\" \
              or \"16KiB\", in quotes",
         ],
