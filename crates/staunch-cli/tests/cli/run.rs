@@ -236,7 +236,6 @@ fn the_embedded_default() {
     assert_eq!(slow.join().unwrap(), 200);
     let ended = process.ended();
     ended.assert_clean();
-    let left = |name: &str| std::path::Path::new(name).exists();
 }
 
 /// Runs `staunch` in a folder with these files, to its end.
