@@ -21,6 +21,9 @@ pub(crate) enum Command {
     /// Show what can be configured.
     #[command(subcommand)]
     Config(ConfigPage),
+    /// Have a running `staunch run` start its successor, the program that is now at its path, and hand its
+    /// listening sockets over: no connection is refused. As SIGUSR2 does.
+    Upgrade(Upgrade),
     /// Make an API key: print it, for whom it is, and its hash, for `keys` in [policy.keys]. It is stored
     /// nowhere.
     Key(Key),
@@ -41,6 +44,12 @@ pub(crate) struct Run {
     /// things to try, with HTTP on 127.0.0.1:8080, lines on 9000, datagrams on 9001, admin on 6060.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Upgrade {
+    /// Its process id.
+    pub(crate) pid: u32,
 }
 
 /// What of the configuration is shown.

@@ -17,6 +17,7 @@ mod run;
 mod service;
 mod signals;
 mod stages;
+mod upgrade;
 
 use std::process::ExitCode;
 
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         Command::Run(run) => run::run(&run),
         Command::Check(check) => check::check(&check),
         Command::Config(page) => config_page::show(page),
+        Command::Upgrade(args) => upgrade::upgrade(args.pid),
         Command::Key(key) => key::key(&key),
         Command::Doctor(doctor) => doctor::doctor(&doctor),
         Command::Demo(demo) => demo::demo(&demo),

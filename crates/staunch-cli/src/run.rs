@@ -16,7 +16,8 @@ use crate::{
     reload::Reload,
     service,
     signals::Signals,
-    stages::{self, Run},
+    stages::{self, Arrival, Run},
+    upgrade::{Predecessor, Successor},
 };
 
 pub(crate) fn run(args: &args::Run) -> ExitCode {
@@ -76,10 +77,12 @@ async fn serve(file: Option<&Path>, config: &Config) -> anyhow::Result<Outcome> 
         .inspect_err(|error| tracing::warn!(%error, "cannot account for inherited files"))
         .unwrap_or_default();
     let watch = WorkerWatch::start().context("cannot start a thread")?;
-    let bound = service::bind_all(config, &readiness)?;
+    let (predecessor, mut sockets) = Predecessor::greet()?;
+    let bound = service::bind_all(config, &readiness, &mut sockets)?;
     for (listener, endpoint) in bound.endpoints() {
         tracing::info!(listener, %endpoint, "listening");
     }
+    let shared = bound.share().context("cannot keep sockets for a successor")?;
     if file.is_none() {
         print::text(WELCOME);
     }
@@ -91,13 +94,15 @@ async fn serve(file: Option<&Path>, config: &Config) -> anyhow::Result<Outcome> 
     let run = Run {
         reload,
         bound,
-        readiness,
+        readiness: readiness.clone(),
         books: Arc::clone(&books),
         grace: config.drain.grace,
         patrol_every: config.patrol.every,
         guard: config.guard.as_ref().map(service::guard_options),
+        arrival: Arrival { readiness: readiness.clone(), predecessor, sockets: Some(sockets) },
     };
-    stages::run(run, &mut signals).await;
+    let successor = Successor::new(shared)?;
+    stages::run(run, &mut signals, successor).await;
     let unaccounted = unaccounted(ledger);
     drop((signals, inherited, watch));
     staunch_console::release_sampler_files();

@@ -11,6 +11,7 @@ use staunch_console::{Phase, Readiness};
 use staunch_findings::watch;
 use staunch_gateway::Gateway;
 use staunch_guard::{Guard, GuardOptions, GuardOptionsError};
+use staunch_net::InheritedSockets;
 use staunch_scope::{Context, Scope, ScopeBuilder};
 
 use crate::{
@@ -18,6 +19,7 @@ use crate::{
     reload::Reload,
     service::{Bound, Service},
     signals::Signals,
+    upgrade::{Predecessor, Successor, notify},
 };
 
 /// What a scope has beyond the grace of each of its listeners, to end itself.
@@ -36,25 +38,49 @@ pub(crate) struct Run {
     pub(crate) patrol_every: Duration,
     /// What is watched, and done under pressure.
     pub(crate) guard: Option<GuardOptions>,
+    /// Who is told that all is served.
+    pub(crate) arrival: Arrival,
+}
+
+/// What is to be done once all is served.
+pub(crate) struct Arrival {
+    pub(crate) readiness: Readiness,
+    pub(crate) predecessor: Predecessor,
+    /// Those of the predecessor that nobody has taken.
+    pub(crate) sockets: Option<InheritedSockets>,
+}
+
+impl Arrival {
+    fn is_ready(&mut self) {
+        self.readiness.advance(Phase::Ready);
+        if let Some(left) = self.sockets.take() {
+            self.predecessor.is_ready(left);
+        }
+    }
 }
 
 /// Serves until a signal comes, and drains; or cuts at once when another one comes.
-pub(crate) async fn run(run: Run, signals: &mut Signals) {
+pub(crate) async fn run(run: Run, signals: &mut Signals, mut successor: Successor) {
     let (books, readiness, grace) = (Arc::clone(&run.books), run.readiness.clone(), run.grace);
     let ended = ScopeBuilder::<Infallible>::new(&Context::background())
         .grace(Duration::ZERO)
         .run(async |scope| {
             let (serving, stop_serving) = scope.context().with_cancel();
             let mut stages = pin!(scope.fork(run.stages(serving)).join());
-            tokio::select! {
+            let why = tokio::select! {
                 biased;
                 _ = &mut stages => return Ok(()), // a failure, which the books have
                 name = signals.next() => {
-                    readiness.advance(Phase::Draining);
-                    tracing::info!(signal = name, ?grace, "draining");
-                    stop_serving.cancel();
+                    notify("STOPPING=1");
+                    name.to_owned()
                 }
-            }
+                pid = successor.takes_over() => format!("process {pid} has taken over"),
+            };
+            // Or the kernel would take connections that nobody accepts.
+            drop(successor);
+            readiness.advance(Phase::Draining);
+            tracing::info!(signal = why, ?grace, "draining");
+            stop_serving.cancel();
             tokio::select! {
                 biased;
                 _ = &mut stages => {}
@@ -72,7 +98,7 @@ pub(crate) async fn run(run: Run, signals: &mut Signals) {
 
 impl Run {
     async fn stages(self, serving: Context) -> Result<(), Infallible> {
-        let Run { bound, readiness, books, reload, grace, patrol_every, guard } = self;
+        let Run { bound, readiness: _, books, reload, grace, patrol_every, guard, arrival } = self;
         let around = ScopeBuilder::<Infallible>::new(&Context::current())
             .grace(grace + MARGIN)
             .run(async |scope| {
@@ -98,7 +124,7 @@ impl Run {
                     Ok(())
                 });
                 let listeners = (bound.listeners, bound.gateway);
-                serve(listeners, &serving, guard, &readiness, &books, grace).await;
+                serve(listeners, &serving, guard, arrival, &books, grace).await;
                 end.cancel();
                 let _asked_to_stop = behind.join().await;
                 scope.stop();
@@ -134,7 +160,7 @@ async fn serve(
     (listeners, gateway): (Vec<Service>, Option<Gateway>),
     serving: &Context,
     guard: Option<Guard>,
-    readiness: &Readiness,
+    mut arrival: Arrival,
     books: &Arc<Books>,
     grace: Duration,
 ) {
@@ -146,9 +172,9 @@ async fn serve(
             }
             if let Some(gateway) = gateway {
                 let (context, books) = (scope.context().clone(), Arc::clone(books));
-                let (readiness, stops) = (readiness.clone(), scope.clone());
+                let stops = scope.clone();
                 scope.spawn_named("gateway", async move {
-                    let ready = || readiness.advance(Phase::Ready);
+                    let ready = || arrival.is_ready();
                     let done = gateway.serve(&context, guard, ready).await;
                     if done.has_failed {
                         stops.stop(); // it is not for others to go on as if nothing had happened
@@ -157,7 +183,7 @@ async fn serve(
                     Ok(())
                 });
             } else {
-                readiness.advance(Phase::Ready);
+                arrival.is_ready();
             }
             Ok(())
         })

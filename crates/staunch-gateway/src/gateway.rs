@@ -2,7 +2,7 @@
 
 use std::{
     convert::Infallible,
-    fmt,
+    fmt, io,
     num::NonZeroUsize,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -12,8 +12,8 @@ use staunch_config::{Config, IpRange};
 use staunch_guard::Guard;
 use staunch_http::HttpLimits;
 use staunch_net::{
-    BindError, Datagram, Endpoint, Limits, Served, SocketOptions, TlsConfig, UdpServed, UdpServer,
-    UnattachedListener,
+    BindError, Datagram, Endpoint, InheritedSockets, Limits, Served, SharedSocket, SocketOptions,
+    TlsConfig, UdpServed, UdpServer, UnattachedListener,
 };
 use staunch_scope::{Context, Scope, ScopeBuilder, watch};
 use tokio_util::sync::CancellationToken;
@@ -129,28 +129,49 @@ impl Gateway {
         Ok(Gateway { cores, grace, listeners, datagrams, control, access })
     }
 
-    /// Has the requests of a listener go where the routes of its name lead.
+    /// Has the requests of a listener go where the routes of its name lead. Of `sockets` it takes those
+    /// that listen there.
     ///
     /// # Errors
     /// [`BindError`]
     #[track_caller]
-    pub fn http(&mut self, name: &str, setup: Setup, limits: HttpLimits) -> Result<(), BindError> {
-        self.listen(name, setup, Speaks::Http(limits))
+    pub fn http(
+        &mut self,
+        name: &str,
+        setup: Setup,
+        limits: HttpLimits,
+        sockets: &mut InheritedSockets,
+    ) -> Result<(), BindError> {
+        self.listen(name, setup, Speaks::Http(limits), sockets)
     }
 
-    /// Has the connections of a listener go to a service.
+    /// Has the connections of a listener go to a service. Of `sockets` it takes those that listen there.
     ///
     /// # Errors
     /// [`BindError`]
     #[track_caller]
-    pub fn tcp(&mut self, name: &str, setup: Setup, service: &str) -> Result<(), BindError> {
-        self.listen(name, setup, Speaks::Tcp(service.into()))
+    pub fn tcp(
+        &mut self,
+        name: &str,
+        setup: Setup,
+        service: &str,
+        sockets: &mut InheritedSockets,
+    ) -> Result<(), BindError> {
+        self.listen(name, setup, Speaks::Tcp(service.into()), sockets)
     }
 
     #[track_caller]
-    fn listen(&mut self, name: &str, setup: Setup, speaks: Speaks) -> Result<(), BindError> {
+    fn listen(
+        &mut self,
+        name: &str,
+        setup: Setup,
+        speaks: Speaks,
+        sockets: &mut InheritedSockets,
+    ) -> Result<(), BindError> {
         let Setup { endpoint, options, limits, tls, proxies } = setup;
-        let each = UnattachedListener::bind_each(&endpoint, &options, limits, self.cores.get())?;
+        let cores = self.cores.get();
+        let each =
+            UnattachedListener::bind_or_inherit_each(&endpoint, &options, limits, cores, sockets)?;
         let endpoint = each.first().map_or(endpoint, |first| first.endpoint().clone());
         let (name, proxies) = (name.to_owned(), proxies.into());
         self.listeners.push(Listening { name, endpoint, each, tls, speaks, proxies });
@@ -174,6 +195,21 @@ impl Gateway {
         let listeners = self.listeners.iter().map(|it| (it.name.as_str(), it.endpoint.to_string()));
         let datagrams = self.datagrams.iter();
         listeners.chain(datagrams.map(|it| (it.name.as_str(), it.server.address().to_string())))
+    }
+
+    /// Every socket that listens once more, to be handed to a successor.
+    ///
+    /// # Errors
+    /// When there are no more file descriptors.
+    #[track_caller]
+    pub fn share(&self) -> io::Result<Vec<SharedSocket>> {
+        let listeners = self.listeners.iter().flat_map(|it| &it.each);
+        let mut shared =
+            listeners.map(UnattachedListener::share).collect::<io::Result<Vec<_>>>()?;
+        for receiving in &self.datagrams {
+            shared.push(receiving.server.share()?);
+        }
+        Ok(shared)
     }
 
     /// Changes what it does while it serves.
@@ -242,11 +278,17 @@ impl Gateway {
         done: &Arc<Mutex<Done>>,
     ) -> usize {
         let Gateway { cores, grace, mut listeners, datagrams, control, access } = self;
-        let all = cores.get() * listeners.len();
+        let all = listeners.iter().map(|it| it.each.len()).sum();
         let needed = if listeners.is_empty() { 0 } else { cores.get() };
         for core in 0..needed {
             let logs = |name: &str| access.as_ref().map(|log| log.source(core, name));
-            let shares = listeners.iter_mut().filter_map(|it| it.share(logs(&it.name))).collect();
+            let shares = listeners.iter_mut().flat_map(|it| {
+                // A predecessor may have had more of them than there are cores.
+                let count = it.each.len().div_ceil(needed - core);
+                let access = logs(&it.name);
+                (0..count).filter_map(|_| it.share(access.clone())).collect::<Vec<_>>()
+            });
+            let shares = shares.collect();
             let plans = control.plans.subscribe();
             let (place, cut) = ((core, cores.get()), cut.clone());
             let (up, guard) = (up.clone(), guard.cloned());

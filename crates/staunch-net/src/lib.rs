@@ -16,6 +16,7 @@ mod chunks;
 mod connection;
 mod control;
 mod dial;
+mod handover;
 mod limit;
 mod limits;
 mod line_reader;
@@ -44,6 +45,7 @@ pub use crate::{
         DatagramError, DialError, DialOptions, Dialer, HttpProxy, UdpPeer, dial_tcp, dial_tls,
         dial_udp, dial_unix,
     },
+    handover::{InheritError, InheritedSockets, SharedSocket},
     limit::{Limited, limit},
     limits::Limits,
     line_reader::LineReader,

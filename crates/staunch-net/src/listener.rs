@@ -6,7 +6,10 @@ use std::{
     future::{Future, poll_fn},
     io,
     net::{IpAddr, SocketAddr},
-    os::{fd::AsRawFd, unix::fs::FileTypeExt},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        unix::fs::FileTypeExt,
+    },
     panic::Location,
     path::{Path, PathBuf},
     pin::Pin,
@@ -29,6 +32,7 @@ use crate::{
     bind_error::BindError,
     connection::Connection,
     control::{Control, Refuses},
+    handover::{InheritedSockets, KeptFile, SharedSocket},
     limits::Limits,
     listening::Listening,
     observe::observe,
@@ -116,10 +120,7 @@ pub struct Listener {
 #[derive(Debug)]
 enum ListenerSocket {
     Tcp(tokio::net::TcpListener),
-    Unix(
-        tokio::net::UnixListener,
-        #[expect(dead_code, reason = "held for its drop")] Arc<UnlinkOnDrop>,
-    ),
+    Unix(tokio::net::UnixListener, Arc<UnlinkOnDrop>),
 }
 
 /// A bound socket that listens, but belongs to no runtime yet: it can be handed to the thread of the
@@ -160,11 +161,13 @@ enum UnattachedSocket {
 
 /// Removes the socket's file with its listener.
 #[derive(Debug)]
-struct UnlinkOnDrop(PathBuf);
+struct UnlinkOnDrop(PathBuf, KeptFile);
 
 impl Drop for UnlinkOnDrop {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0); // somebody may have been quicker
+        if !self.1.is_kept() {
+            let _ = std::fs::remove_file(&self.0); // somebody may have been quicker
+        }
     }
 }
 
@@ -198,6 +201,41 @@ impl Listener {
     ) -> Result<Listener, BindError> {
         let unattached = UnattachedListener::bind(endpoint, options, limits)?;
         unattached.attach().map_err(|error| BindError::new(endpoint, error))
+    }
+
+    /// As [`Listener::bind`], by a socket of a predecessor if there is one that listens there.
+    ///
+    /// # Errors
+    /// [`BindError`], one line that says what to do.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    #[track_caller]
+    pub fn bind_or_inherit(
+        endpoint: &Endpoint,
+        options: &SocketOptions,
+        limits: Limits,
+        inherited: &mut InheritedSockets,
+    ) -> Result<Listener, BindError> {
+        let mut each = UnattachedListener::inherit_each(endpoint, options, &limits, inherited)?;
+        match each.pop() {
+            Some(one) => one.attach().map_err(|error| BindError::new(endpoint, error)),
+            None => Listener::bind(endpoint, options, limits),
+        }
+    }
+
+    /// Its socket once more, to be handed to a successor.
+    ///
+    /// # Errors
+    /// When there are no more file descriptors.
+    #[track_caller]
+    pub fn share(&self) -> io::Result<SharedSocket> {
+        match &self.socket {
+            ListenerSocket::Tcp(listener) => shared(listener.as_fd(), &self.endpoint, None),
+            ListenerSocket::Unix(listener, unlink) => {
+                shared(listener.as_fd(), &self.endpoint, Some(unlink))
+            }
+        }
     }
 
     /// Its entry on the ledger.
@@ -309,16 +347,99 @@ impl UnattachedListener {
         Ok(each)
     }
 
+    /// As [`UnattachedListener::bind_each`], by the sockets of a predecessor that listen there. If it
+    /// had more of them than `count`, there are more.
+    ///
+    /// # Errors
+    /// As [`Listener::bind`].
+    #[track_caller]
+    pub fn bind_or_inherit_each(
+        endpoint: &Endpoint,
+        options: &SocketOptions,
+        limits: Limits,
+        count: usize,
+        inherited: &mut InheritedSockets,
+    ) -> Result<Vec<UnattachedListener>, BindError> {
+        let mut each = UnattachedListener::inherit_each(endpoint, options, &limits, inherited)?;
+        if each.is_empty() {
+            return UnattachedListener::bind_each(endpoint, options, limits, count);
+        }
+        // One that has no share of the port is shared itself.
+        while each.len() < count {
+            let next = each[0].again()?;
+            each.push(next);
+        }
+        Ok(each)
+    }
+
+    /// Those of a predecessor; none, if it had none there.
+    #[track_caller]
+    fn inherit_each(
+        endpoint: &Endpoint,
+        options: &SocketOptions,
+        limits: &Limits,
+        inherited: &mut InheritedSockets,
+    ) -> Result<Vec<UnattachedListener>, BindError> {
+        let mut each: Vec<UnattachedListener> = Vec::new();
+        for fd in inherited.take_streams(endpoint) {
+            let listening = match each.first() {
+                Some(first) => first.listening.sharing(),
+                None => Listening::new(limits.clone()),
+            };
+            let unlink = match (endpoint, each.first().map(|first| &first.socket)) {
+                (Endpoint::Unix(_), Some(UnattachedSocket::Unix(_, unlink))) => {
+                    Some(Arc::clone(unlink))
+                }
+                (Endpoint::Unix(path), _) => {
+                    Some(Arc::new(UnlinkOnDrop(path.clone(), KeptFile::default())))
+                }
+                (Endpoint::Tcp(_), _) => None,
+            };
+            let socket = inherit(fd, unlink, options);
+            let socket = socket.map_err(|error| BindError::new(endpoint, error))?;
+            each.push(UnattachedListener::owned(socket, endpoint.clone(), account(), listening));
+        }
+        Ok(each)
+    }
+
+    /// The same socket, for somebody else to accept from.
+    #[track_caller]
+    fn again(&self) -> Result<UnattachedListener, BindError> {
+        let socket = match &self.socket {
+            UnattachedSocket::Tcp(socket) => socket.try_clone().map(UnattachedSocket::Tcp),
+            UnattachedSocket::Unix(socket, unlink) => {
+                socket.try_clone().map(|socket| UnattachedSocket::Unix(socket, Arc::clone(unlink)))
+            }
+        };
+        let socket = socket.map_err(|error| BindError::new(&self.endpoint, error))?;
+        let listening = self.listening.sharing();
+        Ok(UnattachedListener::owned(socket, self.endpoint.clone(), account(), listening))
+    }
+
+    /// Its socket once more, to be handed to a successor.
+    ///
+    /// # Errors
+    /// When there are no more file descriptors.
+    #[track_caller]
+    pub fn share(&self) -> io::Result<SharedSocket> {
+        match &self.socket {
+            UnattachedSocket::Tcp(listener) => shared(listener.as_fd(), &self.endpoint, None),
+            UnattachedSocket::Unix(listener, unlink) => {
+                shared(listener.as_fd(), &self.endpoint, Some(unlink))
+            }
+        }
+    }
+
     /// One more on the same address.
     #[track_caller]
     fn another(&self, options: &SocketOptions) -> Result<UnattachedListener, BindError> {
         let listening = self.listening.sharing();
-        let UnattachedSocket::Unix(socket, unlink) = &self.socket else {
-            return UnattachedListener::bind_as(&self.endpoint, options, listening);
-        };
-        let shared = socket.try_clone().map_err(|error| BindError::new(&self.endpoint, error))?;
-        let socket = UnattachedSocket::Unix(shared, Arc::clone(unlink));
-        Ok(UnattachedListener::owned(socket, self.endpoint.clone(), account(), listening))
+        match &self.socket {
+            UnattachedSocket::Tcp(_) => {
+                UnattachedListener::bind_as(&self.endpoint, options, listening)
+            }
+            UnattachedSocket::Unix(..) => self.again(),
+        }
     }
 
     #[track_caller]
@@ -382,6 +503,40 @@ impl UnattachedListener {
         };
         Ok(Listener { socket, endpoint, account, listening, refuses: None })
     }
+}
+
+/// A socket once more; `unlink` removes its file.
+#[track_caller]
+fn shared(
+    socket: BorrowedFd<'_>,
+    endpoint: &Endpoint,
+    unlink: Option<&Arc<UnlinkOnDrop>>,
+) -> io::Result<SharedSocket> {
+    let account = Ledger::current()
+        .open(Kind::LISTENER, Obligation::Perpetual("kept to be handed to a successor"));
+    let fd = socket.try_clone_to_owned()?;
+    account.set_fd(fd.as_raw_fd());
+    account.label(&endpoint.to_string());
+    Ok(SharedSocket::new(fd, account, unlink.map(|unlink| unlink.1.clone())))
+}
+
+/// A socket of a predecessor, with options of our own.
+fn inherit(
+    fd: OwnedFd,
+    unlink: Option<Arc<UnlinkOnDrop>>,
+    options: &SocketOptions,
+) -> io::Result<UnattachedSocket> {
+    let socket = RawSocket::from(fd);
+    if unlink.is_none() {
+        options.apply(&socket)?;
+    }
+    socket.listen(options.backlog.cast_signed())?;
+    socket.set_nonblocking(true)?;
+    socket.set_cloexec(true)?;
+    Ok(match unlink {
+        None => UnattachedSocket::Tcp(socket.into()),
+        Some(unlink) => UnattachedSocket::Unix(socket.into(), unlink),
+    })
 }
 
 /// The entry of a socket that listens.
@@ -657,7 +812,7 @@ fn bind_unix(path: &Path, options: &SocketOptions) -> io::Result<UnattachedSocke
     remove_stale(path)?;
     let socket = RawSocket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(path)?)?;
-    let unlink = UnlinkOnDrop(path.to_owned());
+    let unlink = UnlinkOnDrop(path.to_owned(), KeptFile::default());
     socket.listen(options.backlog.cast_signed())?;
     socket.set_nonblocking(true)?;
     Ok(UnattachedSocket::Unix(socket.into(), Arc::new(unlink)))

@@ -172,7 +172,6 @@ pub(super) fn caddy(place: &Place) -> anyhow::Result<Vec<String>> {
         "{{
     admin off
     auto_https off
-    persist_config off
     log {{
         level ERROR
     }}

@@ -12,14 +12,20 @@ use staunch_console::{Access, Console, ConsoleOptions, Readiness, Secret};
 use staunch_gateway::{Control, Gateway, Setup};
 use staunch_http::HttpLimits;
 use staunch_net::{
-    ClientAuth, Endpoint, Limits, Listener, SocketOptions, TlsConfig, UdpLimits, UdpOptions,
-    UdpServer,
+    ClientAuth, Endpoint, InheritedSockets, Limits, Listener, SocketOptions, TlsConfig, UdpLimits,
+    UdpOptions, UdpServer,
 };
 
 use super::{Bound, Protocol, Service, bank::Bank, bodies::Bodies, http::Http};
 
 /// Binds everything that the configuration names, or says of each that cannot be bound why.
-pub(crate) fn bind_all(config: &Config, readiness: &Readiness) -> anyhow::Result<Bound> {
+///
+/// Sockets of a predecessor that listen there are taken instead.
+pub(crate) fn bind_all(
+    config: &Config,
+    readiness: &Readiness,
+    sockets: &mut InheritedSockets,
+) -> anyhow::Result<Bound> {
     let mut errors = Vec::new();
     let mut gateway = Gateway::new(config, config.runtime.workers, config.drain.grace)?;
     let (mut listeners, mut behind) = (Vec::new(), Vec::new());
@@ -33,8 +39,12 @@ pub(crate) fn bind_all(config: &Config, readiness: &Readiness) -> anyhow::Result
     let bodies = Bodies::new(config.memory.bodies.get());
     for listener in &config.listeners {
         let protocol = match listener {
-            Configured::Stream(stream) => bind_stream(config, stream, &bodies, &mut gateway),
-            Configured::Datagram(datagram) => bind_datagram(config, datagram, &mut gateway),
+            Configured::Stream(stream) => {
+                bind_stream(config, stream, &bodies, &mut gateway, sockets)
+            }
+            Configured::Datagram(datagram) => {
+                bind_datagram(config, datagram, &mut gateway, sockets)
+            }
         };
         let into = if is_behind(config, listener) { &mut behind } else { &mut listeners };
         into.extend(service(listener.name(), protocol));
@@ -42,7 +52,8 @@ pub(crate) fn bind_all(config: &Config, readiness: &Readiness) -> anyhow::Result
     let admin = config.admin.as_ref();
     let control = gateway.control();
     let admin = admin.and_then(|admin| {
-        service("admin", bind_admin(config, admin, readiness, control).map(Some))
+        let bound = bind_admin(config, admin, (readiness, control), sockets);
+        service("admin", bound.map(Some))
     });
     if !errors.is_empty() {
         bail!(errors.join("\nstaunch: "));
@@ -70,6 +81,7 @@ fn bind_stream(
     stream: &StreamListener,
     bodies: &Bodies,
     gateway: &mut Gateway,
+    sockets: &mut InheritedSockets,
 ) -> anyhow::Result<Option<Protocol>> {
     let endpoint = match &stream.listen {
         StreamAddress::Tcp(address) => Endpoint::Tcp(*address),
@@ -87,18 +99,18 @@ fn bind_stream(
     match stream.protocol {
         StreamProtocol::Http => {
             let setup = Setup { endpoint, options, limits, tls, proxies };
-            gateway.http(&stream.name, setup, gateway_limits(stream))?;
+            gateway.http(&stream.name, setup, gateway_limits(stream), sockets)?;
             return Ok(None);
         }
         StreamProtocol::Tcp => {
             let setup = Setup { endpoint, options, limits, tls, proxies };
             let service = stream.service.as_deref().unwrap_or_default(); // which the reader demands
-            gateway.tcp(&stream.name, setup, service)?;
+            gateway.tcp(&stream.name, setup, service, sockets)?;
             return Ok(None);
         }
         StreamProtocol::Echo | StreamProtocol::Demo | StreamProtocol::Bank => {}
     }
-    let listener = Listener::bind(&endpoint, &options, limits)?;
+    let listener = Listener::bind_or_inherit(&endpoint, &options, limits, sockets)?;
     let line_limit = stream.limits.buffer.get();
     Ok(Some(match (stream.protocol, tls) {
         (StreamProtocol::Echo, None) => Protocol::Echo(listener),
@@ -127,17 +139,19 @@ fn bind_datagram(
     config: &Config,
     datagram: &DatagramListener,
     gateway: &mut Gateway,
+    sockets: &mut InheritedSockets,
 ) -> anyhow::Result<Option<Protocol>> {
     let options = UdpOptions { reuse_port: datagram.reuse_port, ..UdpOptions::default() };
     let limits = udp_limits(config, &datagram.limits);
     let Some(service) = &datagram.service else {
-        let server = UdpServer::bind(datagram.listen, &options, limits)?;
+        let server = UdpServer::bind_or_inherit(datagram.listen, &options, limits, sockets)?;
         return Ok(Some(Protocol::UdpEcho(server)));
     };
     let session = (limits.peer_idle, limits.datagram);
     // Each client that is remembered has a task, which hands back what the server says.
     let in_flight = limits.peers.saturating_add(limits.in_flight).min(SESSIONS_MAX);
-    let server = UdpServer::bind(datagram.listen, &options, UdpLimits { in_flight, ..limits })?;
+    let limits = UdpLimits { in_flight, ..limits };
+    let server = UdpServer::bind_or_inherit(datagram.listen, &options, limits, sockets)?;
     gateway.udp(&datagram.name, server, service, session);
     Ok(None)
 }
@@ -152,8 +166,8 @@ const ADMIN_GRACE: Duration = Duration::from_secs(2);
 fn bind_admin(
     config: &Config,
     admin: &Admin,
-    readiness: &Readiness,
-    gateway: Control,
+    (readiness, gateway): (&Readiness, Control),
+    sockets: &mut InheritedSockets,
 ) -> anyhow::Result<Protocol> {
     let token = admin.token_file.as_deref().map(Secret::read).transpose()?;
     let access = Access::new(admin.listen, token).map_err(|error| anyhow!(error))?;
@@ -161,7 +175,8 @@ fn bind_admin(
     console.collect(Arc::new(gateway));
     let endpoint = Endpoint::Tcp(admin.listen);
     let limits = Limits { drain: config.drain.grace.min(ADMIN_GRACE), ..Console::limits() };
-    let listener = Listener::bind(&endpoint, &SocketOptions::default(), limits)?;
+    let options = SocketOptions::default();
+    let listener = Listener::bind_or_inherit(&endpoint, &options, limits, sockets)?;
     Ok(Protocol::Admin(listener, console))
 }
 

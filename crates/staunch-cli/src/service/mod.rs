@@ -8,12 +8,12 @@ mod guarding;
 mod http;
 mod udp_echo;
 
-use std::fmt;
+use std::{fmt, io};
 
 use staunch_console::Console;
 use staunch_gateway::Gateway;
 use staunch_guard::{Guard, Registration};
-use staunch_net::{Listener, TlsConfig, UdpServer};
+use staunch_net::{Listener, SharedSocket, TlsConfig, UdpServer};
 use staunch_scope::Context;
 
 use self::{bank::Bank, http::Http};
@@ -47,6 +47,18 @@ impl Bound {
         let gateway = self.gateway.iter().flat_map(Gateway::endpoints);
         let admin = self.admin.iter().map(move |it| (it.name(), endpoint(it)));
         own.chain(gateway).chain(admin)
+    }
+}
+
+impl Bound {
+    /// Every socket that listens once more, to be handed to a successor.
+    pub(crate) fn share(&self) -> io::Result<Vec<SharedSocket>> {
+        let own = self.listeners.iter().chain(&self.behind).chain(&self.admin);
+        let mut shared = own.map(Service::share).collect::<io::Result<Vec<_>>>()?;
+        if let Some(gateway) = &self.gateway {
+            shared.extend(gateway.share()?);
+        }
+        Ok(shared)
     }
 }
 
@@ -100,6 +112,18 @@ impl Service {
             | Protocol::Bank(listener, ..)
             | Protocol::Admin(listener, _) => Box::new(listener.endpoint()),
             Protocol::UdpEcho(server) => Box::new(server.address()),
+        }
+    }
+
+    fn share(&self) -> io::Result<SharedSocket> {
+        match &self.protocol {
+            Protocol::Echo(listener)
+            | Protocol::EchoTls { listener, .. }
+            | Protocol::Http(listener, _)
+            | Protocol::HttpTls { listener, .. }
+            | Protocol::Bank(listener, ..)
+            | Protocol::Admin(listener, _) => listener.share(),
+            Protocol::UdpEcho(server) => server.share(),
         }
     }
 

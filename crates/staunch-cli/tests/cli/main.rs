@@ -27,6 +27,7 @@ mod server;
 mod tls;
 mod tls_upstream;
 mod udp;
+mod upgrade;
 
 use std::{
     thread,

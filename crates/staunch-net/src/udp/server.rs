@@ -1,17 +1,24 @@
 //! The server: bind, serve, drain.
 
 use std::{
-    convert::Infallible, fmt, future::Future, io, net::SocketAddr, os::fd::AsRawFd,
-    panic::Location, sync::Arc,
+    convert::Infallible,
+    fmt,
+    future::Future,
+    io,
+    net::SocketAddr,
+    os::fd::{AsFd, AsRawFd},
+    panic::Location,
+    sync::Arc,
 };
 
 use socket2::{Domain, Protocol, SockAddr, Socket as RawSocket, Type};
-use staunch_ledger::{Kind, Ledger, Obligation, State};
+use staunch_ledger::{Account, Kind, Ledger, Obligation, State};
 use staunch_scope::{Context, Forced, Isolate, Scope, ScopeBuilder, serve_subject};
 use tokio::{net::UdpSocket, sync::OwnedSemaphorePermit};
 
 use crate::{
     bind_error::BindError,
+    handover::{InheritedSockets, SharedSocket},
     udp::{
         UdpLimits, UdpOptions,
         datagram::{Bound, Datagram},
@@ -76,15 +83,65 @@ impl UdpServer {
         options: &UdpOptions,
         limits: UdpLimits,
     ) -> Result<UdpServer, BindError> {
-        let account = Ledger::current()
-            .open(Kind::LISTENER, Obligation::Perpetual("receives until it is drained"));
+        let account = account();
         let failed = |error| BindError::new(&format_args!("udp:{address}"), error);
         let socket = bind(address, options).map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
+        Ok(UdpServer::owned(socket, account, address, limits))
+    }
+
+    /// As [`UdpServer::bind`], by the socket of a predecessor if there is one that receives there.
+    ///
+    /// # Errors
+    /// [`BindError`], one line that says what to do.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    #[track_caller]
+    pub fn bind_or_inherit(
+        address: SocketAddr,
+        options: &UdpOptions,
+        limits: UdpLimits,
+        inherited: &mut InheritedSockets,
+    ) -> Result<UdpServer, BindError> {
+        let Some(fd) = inherited.take_datagram(address) else {
+            return UdpServer::bind(address, options, limits);
+        };
+        let socket = RawSocket::from(fd);
+        let attach = || {
+            socket.set_nonblocking(true)?;
+            socket.set_cloexec(true)?;
+            UdpSocket::from_std(socket.into())
+        };
+        let socket =
+            attach().map_err(|error| BindError::new(&format_args!("udp:{address}"), error))?;
+        Ok(UdpServer::owned(socket, account(), address, limits))
+    }
+
+    /// Its socket once more, to be handed to a successor.
+    ///
+    /// # Errors
+    /// When there are no more file descriptors.
+    #[track_caller]
+    pub fn share(&self) -> io::Result<SharedSocket> {
+        let account = Ledger::current()
+            .open(Kind::LISTENER, Obligation::Perpetual("kept to be handed to a successor"));
+        let fd = self.bound.socket.as_fd().try_clone_to_owned()?;
+        account.set_fd(fd.as_raw_fd());
+        account.label(&format!("udp:{}", self.address));
+        Ok(SharedSocket::new(fd, account, None))
+    }
+
+    fn owned(
+        socket: UdpSocket,
+        account: Account,
+        address: SocketAddr,
+        limits: UdpLimits,
+    ) -> UdpServer {
         account.set_fd(socket.as_raw_fd());
         account.label(&format!("udp:{address}"));
         account.set_state(State::Read);
-        Ok(UdpServer { bound: Arc::new(Bound { socket, account }), address, limits })
+        UdpServer { bound: Arc::new(Bound { socket, account }), address, limits }
     }
 
     /// Where it listens, with the port that the system chose.
@@ -118,6 +175,12 @@ impl UdpServer {
     {
         serve(self, context.clone(), Location::caller(), handler)
     }
+}
+
+/// The entry of a socket that receives.
+#[track_caller]
+fn account() -> Account {
+    Ledger::current().open(Kind::LISTENER, Obligation::Perpetual("receives until it is drained"))
 }
 
 fn bind(address: SocketAddr, options: &UdpOptions) -> io::Result<UdpSocket> {

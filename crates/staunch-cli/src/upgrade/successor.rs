@@ -1,0 +1,165 @@
+//! The process after this one, once somebody asks for it.
+
+use std::{
+    ffi::OsString,
+    io,
+    os::{
+        fd::{AsFd, AsRawFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    path::PathBuf,
+    process::{Child, Command, ExitStatus},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use staunch_ledger::{Account, Kind, Ledger, Obligation};
+use staunch_net::SharedSocket;
+use tokio::{
+    io::Interest,
+    signal::unix::{Signal, SignalKind, signal},
+    time::timeout,
+};
+
+use super::channel::{Packet, SOCKETS_MAX, VARIABLE, receive, send, send_sockets};
+
+/// What starts a successor at SIGUSR2.
+#[derive(Debug)]
+pub(crate) struct Successor {
+    program: PathBuf,
+    arguments: Vec<OsString>,
+    sockets: Vec<SharedSocket>,
+    asked: Signal,
+}
+
+/// There is no successor.
+#[derive(Debug, thiserror::Error)]
+enum HandOverError {
+    #[error("cannot start {}: {source}", program.display())]
+    Start { program: PathBuf, source: io::Error },
+    #[error("it has ended: {0}; what it said before is above")]
+    Ended(ExitStatus),
+    #[error("it did not accept connections within {0:?}")]
+    Late(Duration),
+    #[error("cannot speak with it: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// What a successor may take to accept connections: it reads its files, and binds.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+impl Successor {
+    /// One that has these sockets, when it comes.
+    pub(crate) fn new(sockets: Vec<SharedSocket>) -> anyhow::Result<Successor> {
+        // Now: later another program may be there, which is what an upgrade is about, and the kernel
+        // would say that this one has been deleted.
+        let program = std::env::current_exe().context("cannot find out what program this is")?;
+        let arguments = std::env::args_os().skip(1).collect();
+        let asked = signal(SignalKind::user_defined2()).context("cannot listen for signals")?;
+        Ok(Successor { program, arguments, sockets, asked })
+    }
+
+    /// Waits until a successor has taken over; its process id.
+    ///
+    /// # Cancel safety
+    /// A successor that has not taken over by then is ended.
+    pub(crate) async fn takes_over(&mut self) -> u32 {
+        loop {
+            if self.asked.recv().await.is_none() {
+                std::future::pending::<()>().await; // nobody can ask any more
+            }
+            tracing::info!(program = %self.program.display(), "SIGUSR2: starting a successor");
+            match self.hand_over().await {
+                Ok(pid) => return pid,
+                Err(error) => tracing::error!("no successor, so this process goes on: {error}"),
+            }
+        }
+    }
+
+    async fn hand_over(&self) -> Result<u32, HandOverError> {
+        let (channel, theirs) = UnixStream::pair()?;
+        let channel = Channel::new(channel)?;
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).env(VARIABLE, "1").stdin(OwnedFd::from(theirs));
+        let started = command.spawn().map(|child| Started(Some(child)));
+        let started = started
+            .map_err(|source| HandOverError::Start { program: self.program.clone(), source })?;
+        drop(command); // and with it their end
+        channel.send_all(&self.sockets)?;
+        match timeout(PATIENCE, channel.is_ready()).await {
+            Err(_) => Err(HandOverError::Late(PATIENCE)),
+            Ok(Err(error)) => Err(error.into()),
+            Ok(Ok(false)) => Err(HandOverError::Ended(started.ended()?)),
+            Ok(Ok(true)) => {
+                self.sockets.iter().for_each(SharedSocket::is_handed_over);
+                Ok(started.into_its_own())
+            }
+        }
+    }
+}
+
+/// Our end of the channel.
+struct Channel {
+    stream: tokio::net::UnixStream,
+    _account: Account,
+}
+
+impl Channel {
+    fn new(stream: UnixStream) -> io::Result<Channel> {
+        stream.set_nonblocking(true)?;
+        let promise = Obligation::Perpetual("an upgrade");
+        let account = Ledger::current().open(Kind::CONNECTION, promise);
+        account.set_fd(stream.as_raw_fd());
+        account.label("successor");
+        Ok(Channel { stream: tokio::net::UnixStream::from_std(stream)?, _account: account })
+    }
+
+    fn send_all(&self, sockets: &[SharedSocket]) -> io::Result<()> {
+        let channel = self.stream.as_fd();
+        for some in sockets.chunks(SOCKETS_MAX) {
+            let fds: Vec<_> = some.iter().map(AsFd::as_fd).collect();
+            send_sockets(channel, &fds)?;
+        }
+        send(channel, &Packet::End)
+    }
+
+    /// Waits until it accepts connections; `false` if it has ended.
+    async fn is_ready(&self) -> io::Result<bool> {
+        let receive = || receive(self.stream.as_fd());
+        let said = self.stream.async_io(Interest::READABLE, receive).await;
+        match said {
+            Ok(Packet::Ready) => Ok(true),
+            Ok(Packet::Closed) => Ok(false),
+            Ok(other) => Err(io::Error::other(format!("it said {other:?}"))),
+            // It has ended with something unread.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// A process that is ended with this, unless it is on its own.
+struct Started(Option<Child>);
+
+impl Started {
+    /// How it has ended.
+    fn ended(mut self) -> io::Result<ExitStatus> {
+        match self.0.take() {
+            Some(mut child) => child.wait(),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn into_its_own(mut self) -> u32 {
+        self.0.take().map_or(0, |child| child.id())
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill(); // it may have ended
+            let _ = child.wait();
+        }
+    }
+}
