@@ -44,6 +44,11 @@ impl Server {
         Ok(server)
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The address clients connect to.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
@@ -126,9 +131,11 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Both fail on a process that has ended and was waited for, which is what is wanted.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // One that is killed leaves its own children behind, as nginx does its workers.
+        if !matches!(self.child.try_wait(), Ok(Some(_))) && self.terminate().is_err() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
     }
 }
 

@@ -18,6 +18,7 @@ mod pool;
 mod postgres;
 mod proxy;
 mod record;
+mod reload;
 mod slow;
 mod stats;
 mod subject;
@@ -78,6 +79,8 @@ enum Name {
     ProxyParked,
     /// Memory that proxies hold for each client that reads slowly, and the kernel for them.
     ProxySlow,
+    /// What clients notice of reloads and upgrades, and what is left of them.
+    Reload,
     /// Memory held for each client that reads slowly, by the server and by the kernel.
     Slow,
 }
@@ -99,6 +102,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         Name::ProxyCancel => ("proxy-cancel", cancel::run_through),
         Name::ProxyParked => ("proxy-parked", idle::run_through),
         Name::ProxySlow => ("proxy-slow", slow::run_through),
+        Name::Reload => ("reload", reload::run),
         Name::Slow => ("slow", slow::run),
     };
     let format = if args.json { Format::Json } else { Format::Table };

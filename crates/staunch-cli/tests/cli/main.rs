@@ -14,6 +14,7 @@ mod discovery;
 mod doctor;
 mod drain;
 mod ending;
+mod faults;
 mod gateway;
 mod gateway_http1;
 mod guard;

@@ -1,8 +1,10 @@
 //! Why a server gave no answer, and what its client is told.
 
+use std::error::Error;
+
 use hyper::{Response, StatusCode};
 use staunch_net::DialError;
-use staunch_pool::{AcquireError, HttpError};
+use staunch_pool::{AcquireError, ConnectHttpError, HttpError};
 
 use super::answer::{AnswerBody, own, unavailable};
 
@@ -27,6 +29,15 @@ pub(crate) enum Failure {
     Client,
 }
 
+/// What the dialer said, if it is that why there is no connection.
+fn dialled<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e DialError> {
+    match error.downcast_ref::<ConnectHttpError>() {
+        Some(ConnectHttpError::Dial(dial)) => Some(dial),
+        Some(_) => None,
+        None => error.downcast_ref::<DialError>(),
+    }
+}
+
 impl Failure {
     pub(crate) fn of(error: &HttpError) -> Failure {
         match error {
@@ -42,8 +53,12 @@ impl Failure {
         }
     }
 
-    pub(crate) fn of_acquire<E: std::error::Error>(error: &AcquireError<E>) -> Failure {
+    pub(crate) fn of_acquire<E: Error + 'static>(error: &AcquireError<E>) -> Failure {
         match error {
+            // The dialer has the same time as the pool, and either may notice first.
+            AcquireError::Connect { source, .. } => {
+                dialled(source).map_or(Failure::Server, Failure::of_dial)
+            }
             AcquireError::Exhausted(_) | AcquireError::TooManyWaiters { .. } => Failure::Busy,
             AcquireError::ConnectTimedOut { .. } | AcquireError::Late { .. } => Failure::Late,
             AcquireError::Closed { .. } | AcquireError::Cancelled(_) => Failure::Ours,

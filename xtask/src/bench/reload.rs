@@ -1,0 +1,233 @@
+//! A storm of reloads: what clients of the gateway notice of sixty changed configurations, one a second,
+//! and what is left of them in the process; and what they notice of ten upgrades.
+//!
+//! Requests may not fail, streams not end, descriptors and entries of the ledger not grow. The slope is of
+//! the resident memory in the second half, by least squares.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::Args;
+use super::record::{Metric, Record, Sample};
+use crate::server::{Server, free_addresses};
+use crate::{cargo, poll, procfs};
+
+const RELOADS: u32 = 60;
+const UPGRADES: u32 = 10;
+const EACH: Duration = Duration::from_secs(1);
+const BETWEEN_UPGRADES: Duration = Duration::from_secs(2);
+
+const REQUESTS: Metric = Metric { name: "requests", unit: "" };
+const FAILED: Metric = Metric { name: "failed", unit: "" };
+const DROPPED: Metric = Metric { name: "streams_dropped", unit: "" };
+const TAKEN_UP: Metric = Metric { name: "taken_up", unit: "" };
+const MEMORY: Metric = Metric { name: "rss", unit: "MB" };
+const SLOPE: Metric = Metric { name: "rss_slope", unit: "KB/min" };
+const FILES: Metric = Metric { name: "more_files", unit: "" };
+const ENTRIES: Metric = Metric { name: "more_entries", unit: "" };
+
+pub(super) fn run(args: &Args, record: &mut Record) -> anyhow::Result<()> {
+    let program = cargo::build_bin("staunch-cli", "staunch")?;
+    let load = cargo::build_bin("staunch-bench", "reload_load")?;
+    for round in 1..=args.rounds {
+        let sample = Sample { case: "60 reloads in a minute", subject: "staunch", round };
+        record.announce(sample, args.rounds);
+        for (metric, value) in storm(&program, &load)? {
+            record.add(sample, metric, value);
+        }
+        let sample = Sample { case: "10 upgrades", subject: "staunch", round };
+        record.announce(sample, args.rounds);
+        for (metric, value) in upgrades(&program, &load)? {
+            record.add(sample, metric, value);
+        }
+    }
+    Ok(())
+}
+
+/// A gateway whose configuration changes.
+struct Gateway {
+    server: Server,
+    file: PathBuf,
+    log: PathBuf,
+    web: SocketAddr,
+    admin: SocketAddr,
+    behind: SocketAddr,
+    _folder: tempfile::TempDir,
+}
+
+impl Gateway {
+    fn start(program: &Path) -> anyhow::Result<Gateway> {
+        let folder = tempfile::tempdir()?;
+        let (file, log) = (folder.path().join("staunch.toml"), folder.path().join("log"));
+        let [web, admin, behind] = free_addresses()?;
+        fs::write(&file, config(web, admin, behind, 0))?;
+        let mut command = Command::new(program);
+        command.args(["run", "--config"]).arg(&file);
+        let server = Server::start(command, web, &log)?;
+        Ok(Gateway { server, file, log, web, admin, behind, _folder: folder })
+    }
+
+    fn load(&self, load: &Path, seconds: u64) -> anyhow::Result<Child> {
+        Command::new(load)
+            .args(["--listen", &self.behind.to_string(), "--through", &self.web.to_string()])
+            .args(["--seconds", &seconds.to_string()])
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start reload_load")
+    }
+
+    fn said(&self, what: &str) -> anyhow::Result<usize> {
+        Ok(fs::read_to_string(&self.log)?.matches(what).count())
+    }
+
+    /// Entries on the ledger.
+    fn entries(&self) -> anyhow::Result<f64> {
+        let url = format!("http://{}/metrics", self.admin);
+        let output = Command::new("curl").args(["--silent", &url]).output()?;
+        let metrics = String::from_utf8_lossy(&output.stdout).into_owned();
+        let live = metrics.lines().filter(|line| line.starts_with("staunch_entries{"));
+        Ok(live.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+    }
+}
+
+/// The same for clients, whatever the number; but half of what else there is comes and goes.
+fn config(web: SocketAddr, admin: SocketAddr, behind: SocketAddr, number: u32) -> String {
+    let own = format!(
+        "[admin]\nlisten = \"{admin}\"\n[runtime]\nworkers = 2\n[drain]\ngrace = \"5s\"\n\
+         [[listener]]\nname = \"web\"\nprotocol = \"http\"\nlisten = \"{web}\"\n\
+         [[route]]\nname = \"all\"\nservice = \"behind\"\ntimeout = \"unlimited\"\n\
+         [[service]]\nname = \"behind\"\nendpoints = [\"{behind}\"]\n"
+    );
+    let other = |other: u32| {
+        format!(
+            "[[route]]\nname = \"r{other}\"\npath = \"/other/{other}/{number}\"\nservice = \"s{other}\"\n\
+             policies = [\"p{other}\"]\n[[service]]\nname = \"s{other}\"\n\
+             endpoints = [\"127.0.0.1:{}\"]\n[[policy]]\nname = \"p{other}\"\n\
+             [policy.rate]\nrequests = {}\nper = \"1s\"\n",
+            10_000 + other,
+            1 + number,
+        )
+    };
+    let others = (number % 2..10).step_by(1 + number as usize % 3);
+    others.map(other).fold(own, |text, other| text + &other)
+}
+
+fn storm(program: &Path, load: &Path) -> anyhow::Result<Vec<(Metric, f64)>> {
+    let gateway = Gateway::start(program)?;
+    let load = gateway.load(load, u64::from(RELOADS) + 12)?;
+    sleep(5 * EACH); // until all streams are there
+    let (files, entries) = (gateway.server.settled_descriptors(None)?, gateway.entries()?);
+    let mut memory = Vec::new();
+    for number in 1..=RELOADS {
+        fs::write(&gateway.file, config(gateway.web, gateway.admin, gateway.behind, number % 7))?;
+        kill_process(pid(gateway.server.id())?, Signal::HUP)?;
+        sleep(EACH);
+        memory.push(procfs::resident(gateway.server.id())? as f64 / 1e3);
+    }
+    fs::write(&gateway.file, config(gateway.web, gateway.admin, gateway.behind, 0))?;
+    kill_process(pid(gateway.server.id())?, Signal::HUP)?;
+    sleep(EACH);
+    let (files_after, entries_after) =
+        (gateway.server.settled_descriptors(Some(files))?, gateway.entries()?);
+    let taken_up = gateway.said("taken up")? as f64;
+    let said = said(load)?;
+    gateway.server.stop()?;
+    let mut figures = seen_by_clients(&said)?;
+    figures.extend([
+        (TAKEN_UP, taken_up),
+        (MEMORY, memory.last().copied().unwrap_or_default() / 1e3),
+        (SLOPE, slope(&memory[memory.len() / 2..]) * 60.0),
+        (FILES, files_after as f64 - files as f64),
+        (ENTRIES, entries_after - entries),
+    ]);
+    Ok(figures)
+}
+
+/// Streams end with the drain of the process that has them; all else goes on.
+fn upgrades(program: &Path, load: &Path) -> anyhow::Result<Vec<(Metric, f64)>> {
+    let gateway = Gateway::start(program)?;
+    let seconds = u64::from(UPGRADES) * BETWEEN_UPGRADES.as_secs() + 4;
+    let mut load = gateway.load(load, seconds)?;
+    sleep(2 * EACH);
+    let mut at = gateway.server.id();
+    for number in 1..=UPGRADES {
+        kill_process(pid(at)?, Signal::USR2)?;
+        let taken = poll::until(Duration::from_secs(10), Duration::from_millis(20), || {
+            let log = fs::read_to_string(&gateway.log)?;
+            let successors: Vec<u32> = log
+                .lines()
+                .filter_map(|line| line.split_once("process ")?.1.split_once(" has taken over"))
+                .filter_map(|(pid, _)| pid.parse().ok())
+                .collect();
+            Ok(successors.get(number as usize - 1).copied())
+        });
+        let Some(successor) = taken? else {
+            let _ = load.kill();
+            bail!("upgrade {number}: nobody has taken over; {}", fs::read_to_string(&gateway.log)?);
+        };
+        at = successor;
+        sleep(BETWEEN_UPGRADES);
+    }
+    let said = said(load)?;
+    kill_process(pid(at)?, Signal::TERM)?;
+    poll::until(Duration::from_secs(15), Duration::from_millis(50), || {
+        Ok((!Path::new(&format!("/proc/{at}")).exists()).then_some(()))
+    })?;
+    let figures = seen_by_clients(&said)?;
+    Ok(figures.into_iter().filter(|(metric, _)| *metric != DROPPED).collect())
+}
+
+fn pid(id: u32) -> anyhow::Result<Pid> {
+    Pid::from_raw(i32::try_from(id)?).context("no process id")
+}
+
+fn said(load: Child) -> anyhow::Result<Value> {
+    let output = load.wait_with_output()?;
+    ensure!(output.status.success(), "reload_load failed: {}", output.status);
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+fn seen_by_clients(said: &Value) -> anyhow::Result<Vec<(Metric, f64)>> {
+    let number =
+        |field: &str| said[field].as_f64().with_context(|| format!("no `{field}`: {said}"));
+    ensure!(number("streams")? > 0.0, "there were no streams: {said}");
+    Ok(vec![
+        (REQUESTS, number("requests")?),
+        (FAILED, number("failed")?),
+        (DROPPED, number("dropped")?),
+    ])
+}
+
+/// Of the line that fits best through values that are one apart.
+fn slope(values: &[f64]) -> f64 {
+    let count = values.len() as f64;
+    let middle = (count - 1.0) / 2.0;
+    let mean = values.iter().sum::<f64>() / count.max(1.0);
+    let (mut with, mut of) = (0.0, 0.0);
+    for (index, value) in values.iter().enumerate() {
+        let x = index as f64 - middle;
+        with += x * (value - mean);
+        of += x * x;
+    }
+    if of > 0.0 { with / of } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_has_its_slope() {
+        let near = |a: f64, b: f64| (a - b).abs() < 1e-9;
+        assert!(near(slope(&[1.0, 3.0, 5.0]), 2.0) && near(slope(&[4.0; 7]), 0.0));
+        assert!(near(slope(&[]), 0.0) && near(slope(&[3.0]), 0.0));
+    }
+}
