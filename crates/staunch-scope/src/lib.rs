@@ -80,7 +80,7 @@ pub use crate::{
     spawn::Child,
     supervise::Restart,
     task::BLOCKED_WORKER,
-    trace::TraceId,
+    trace::{SpanId, TraceId, TraceParent},
     wait::{Shield, Wait, shield},
     worker_watch::WorkerWatch,
 };
