@@ -18,6 +18,7 @@ use crate::route::{Placed, Route};
 use crate::service::Service;
 use crate::size::ByteSize;
 use crate::together;
+use crate::traces::Traces;
 
 /// What `staunch run` runs on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct Config {
     pub log: Log,
     /// A line for each request; `None` if there is none.
     pub access_log: Option<AccessLog>,
+    /// Spans of requests; `None` if there are none.
+    pub traces: Option<Traces>,
     /// Threads.
     pub runtime: Runtime,
     /// How the process stops.
@@ -133,6 +136,7 @@ impl Config {
         let admin = section.table("admin", |admin| Admin::read(admin, &mut claims));
         let log = section.table("log", Log::read);
         let access_log = section.table("access_log", AccessLog::read);
+        let traces = section.table("traces", Traces::read);
         let runtime = section.table("runtime", Runtime::read);
         let drain = section.table("drain", Drain::read);
         let memory = section.table("memory", Memory::read);
@@ -173,6 +177,7 @@ impl Config {
             admin,
             log,
             access_log,
+            traces,
             runtime,
             drain,
             memory,

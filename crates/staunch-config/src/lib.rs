@@ -45,6 +45,7 @@ mod route;
 mod service;
 mod size;
 mod together;
+mod traces;
 
 pub use self::access_log::{AccessLog, AccessLogFormat, AccessLogTarget};
 pub use self::admin::Admin;
@@ -74,3 +75,4 @@ pub use self::service::{
     UpstreamPool, UpstreamProtocol,
 };
 pub use self::size::{ByteSize, ParseByteSizeError};
+pub use self::traces::Traces;

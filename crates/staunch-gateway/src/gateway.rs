@@ -19,12 +19,15 @@ use staunch_scope::{Context, Scope, ScopeBuilder, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    access::{self, AccessLog, AccessLogError, Source},
+    access::{AccessLogError, Source},
     checks,
     core::{self, CoreState, Job, Share, Shared, Speaks},
     discovery::{self, Discoveries},
     plan::{Plan, PlanError},
-    remote, udp,
+    remote,
+    reports::Reports,
+    traces::TracesError,
+    udp,
 };
 
 /// What listens, and where what comes is sent.
@@ -37,7 +40,7 @@ pub struct Gateway {
     listeners: Vec<Listening>,
     datagrams: Vec<Receiving>,
     control: Control,
-    access: Option<Arc<AccessLog>>,
+    reports: Reports,
 }
 
 /// The gateway cannot be what the configuration says.
@@ -50,6 +53,9 @@ pub enum GatewayError {
     /// The access log cannot be written.
     #[error(transparent)]
     AccessLog(#[from] AccessLogError),
+    /// Traces cannot be sent as it says.
+    #[error(transparent)]
+    Traces(#[from] TracesError),
 }
 
 /// A listener, bound for each core.
@@ -78,7 +84,7 @@ struct Receiving {
 pub struct Control {
     plans: watch::Sender<Arc<Plan>>,
     discoveries: Arc<Discoveries>,
-    access: Option<Arc<AccessLog>>,
+    reports: Reports,
 }
 
 /// How the connections of a listener are set up.
@@ -109,7 +115,7 @@ pub struct Done {
 
 impl Gateway {
     /// A gateway that works by `config`'s routes and services, on so many cores, and has `grace` to
-    /// drain. Reads the files that policies and services name, and opens the access log.
+    /// drain. Reads the files that policies, services and traces name, and opens the access log.
     ///
     /// # Errors
     /// When one of them cannot be used.
@@ -120,13 +126,11 @@ impl Gateway {
     ) -> Result<Gateway, GatewayError> {
         let discoveries = Arc::new(Discoveries::new(config));
         let plan = Plan::new(config, &discoveries.now().1, &Plan::default())?;
-        let access = config.access_log.as_ref();
-        let access = access.map(|access| AccessLog::open(access, cores.get())).transpose()?;
-        let access = access.map(Arc::new);
+        let reports = Reports::open(config, cores.get())?;
         let plans = watch::channel(Arc::new(plan)).0;
-        let control = Control { plans, discoveries, access: access.clone() };
+        let control = Control { plans, discoveries, reports: reports.clone() };
         let (listeners, datagrams) = (Vec::new(), Vec::new());
-        Ok(Gateway { cores, grace, listeners, datagrams, control, access })
+        Ok(Gateway { cores, grace, listeners, datagrams, control, reports })
     }
 
     /// Has the requests of a listener go where the routes of its name lead. Of `sockets` it takes those
@@ -228,13 +232,8 @@ impl Gateway {
         guard: Option<Guard>,
         ready: impl FnOnce(),
     ) -> Done {
-        match self.access.clone() {
-            None => self.serve_all(context, guard, ready).await,
-            Some(log) => {
-                let served = access::around(&log, context, self.serve_all(context, guard, ready));
-                served.await.unwrap_or_default()
-            }
-        }
+        let reports = self.reports.clone();
+        reports.around(context, self.serve_all(context, guard, ready)).await.unwrap_or_default()
     }
 
     async fn serve_all(
@@ -277,16 +276,16 @@ impl Gateway {
         up: &watch::Sender<usize>,
         done: &Arc<Mutex<Done>>,
     ) -> usize {
-        let Gateway { cores, grace, mut listeners, datagrams, control, access } = self;
+        let Gateway { cores, grace, mut listeners, datagrams, control, reports } = self;
         let all = listeners.iter().map(|it| it.each.len()).sum();
         let needed = if listeners.is_empty() { 0 } else { cores.get() };
         for core in 0..needed {
-            let logs = |name: &str| access.as_ref().map(|log| log.source(core, name));
+            let source = |it: &Listening| reports.source(core, &it.name, it.tls.is_some());
             let shares = listeners.iter_mut().flat_map(|it| {
                 // A predecessor may have had more of them than there are cores.
                 let count = it.each.len().div_ceil(needed - core);
-                let access = logs(&it.name);
-                (0..count).filter_map(|_| it.share(access.clone())).collect::<Vec<_>>()
+                let source = source(it);
+                (0..count).filter_map(|_| it.share(source.clone())).collect::<Vec<_>>()
             });
             let shares = shares.collect();
             let plans = control.plans.subscribe();
@@ -389,8 +388,8 @@ impl Control {
         self.plans.with(Arc::clone)
     }
 
-    pub(crate) fn access_log(&self) -> Option<&AccessLog> {
-        self.access.as_deref()
+    pub(crate) fn reports(&self) -> &Reports {
+        &self.reports
     }
 
     pub(crate) fn discoveries(&self) -> &Arc<Discoveries> {

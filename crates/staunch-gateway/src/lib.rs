@@ -31,9 +31,11 @@ mod metrics;
 mod plan;
 mod relay;
 mod remote;
+mod reports;
 mod route;
 mod scratch;
 mod tcp;
+mod traces;
 mod tunnel;
 mod udp;
 mod upstream;
@@ -47,4 +49,5 @@ pub use crate::{
     core::guarded,
     gateway::{Control, Done, Gateway, GatewayError, Setup},
     plan::PlanError,
+    traces::{TraceHeadersError, TracesError},
 };

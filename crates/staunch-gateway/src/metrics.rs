@@ -29,7 +29,7 @@ impl Collector for Control {
         durations(&plan, &mut encoder)?;
         servers(&plan, &mut encoder)?;
         discoveries(self, &mut encoder)?;
-        access_log(self, &mut encoder)
+        reports(self, &mut encoder)
     }
 }
 
@@ -178,17 +178,26 @@ fn discoveries(control: &Control, encoder: &mut DescriptorEncoder<'_>) -> fmt::R
     Ok(())
 }
 
-fn access_log(control: &Control, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    let Some(log) = control.access_log() else { return Ok(()) };
-    let (written, lost) = log.counts();
-    for (name, help, count) in [
-        ("staunch_access_log_lines", "Lines of the access log that were written", written),
-        ("staunch_access_log_lost", "Lines of the access log that found no room", lost),
-    ] {
-        let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-        ConstCounter::new(count).encode(metric)?;
+fn reports(control: &Control, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let reports = control.reports();
+    if let Some((written, lost)) = reports.log.as_ref().map(|log| log.counts()) {
+        let help = "Lines of the access log that were written";
+        total(encoder, "staunch_access_log_lines", help, written)?;
+        let help = "Lines of the access log that found no room";
+        total(encoder, "staunch_access_log_lost", help, lost)?;
+    }
+    if let Some((sent, lost)) = reports.traces.as_ref().map(|traces| traces.counts()) {
+        total(encoder, "staunch_traces_sent", "Spans that a collector has taken", sent)?;
+        let help = "Spans that found no room, or that no collector has taken";
+        total(encoder, "staunch_traces_lost", help, lost)?;
     }
     Ok(())
+}
+
+/// A number without labels.
+fn total(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, count: u64) -> fmt::Result {
+    let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    ConstCounter::new(count).encode(metric)
 }
 
 fn since(then: Option<Instant>, now: Instant) -> Option<f64> {

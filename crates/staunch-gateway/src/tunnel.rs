@@ -25,8 +25,7 @@ use crate::{
     access::{End, Slot},
     balance::InFlight,
     forward::{
-        AnswerBody, Failure, Forward, Origin, of_answer, of_request, speaks_against, traceparent,
-        version,
+        AnswerBody, Failure, Forward, Origin, of_answer, of_request, speaks_against, version,
     },
     link::{Carries, Link},
     plan::RoutePlan,
@@ -124,7 +123,7 @@ fn head(
     let host = request.headers().get(HOST).cloned();
     let origin = Origin { client, host: host.as_ref(), is_secure: forward.is_secure };
     let mut headers = request.headers().clone();
-    of_request(&mut headers, version(request.version()), &origin, traceparent()).ok()?;
+    of_request(&mut headers, version(request.version()), &origin).ok()?;
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, protocol);
     let named = route.upstream_host.clone().or(host);

@@ -19,6 +19,8 @@ use crate::{
 
 const LOG: &str = "[access_log]\nto = 'access.log'\nheaders = ['user-agent']\n";
 
+const TRACEPARENT: &str = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+
 /// The lines of a log, once there are so many.
 fn lines(gateway: &Server, count: usize) -> Vec<Value> {
     let path = gateway.process().path("access.log");
@@ -62,7 +64,7 @@ fn each_request_has_a_line() {
     ];
     let mut lines = Vec::new();
     for (path, arguments) in asked {
-        curl(web, path, arguments);
+        curl(web, path, &[arguments, &["--header", TRACEPARENT]].concat());
         lines = self::lines(&gateway, lines.len() + 1); // so they stand in this order
     }
     let server = behind.tcp("demo").to_string();
@@ -83,7 +85,7 @@ fn each_request_has_a_line() {
         let path = path.split('?').next().unwrap_or_default();
         check(line, &[("version", version.into()), ("path", path.into())]);
         assert!(line["user-agent"].as_str().unwrap().starts_with("curl/"), "{line}");
-        assert_eq!(line["trace"].as_str().unwrap().len(), 32, "{line}");
+        assert_eq!(line["trace"], "0af7651916cd43dd8448eb211c80319c", "{line}");
         assert!(line["first_byte"].as_f64() <= line["seconds"].as_f64(), "{line}");
     }
     let sizes = |line: &Value| [line["received"].clone(), line["sent"].clone()];

@@ -185,7 +185,7 @@ fn a_server_is_told_who_asks_and_nothing_that_was_meant_for_the_gateway() {
         "x-forwarded-proto: http\r\n",
         "x-forwarded-host: shop.example\r\n",
         "via: 1.1 staunch\r\n",
-        "traceparent: 00-0af7651916cd43dd8448eb211c80319c-",
+        "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n",
     ] {
         assert!(asked.contains(told), "{told}: {asked}");
     }

@@ -27,6 +27,7 @@ mod run;
 mod server;
 mod tls;
 mod tls_upstream;
+mod traces;
 mod udp;
 mod upgrade;
 

@@ -48,6 +48,10 @@ impl ForwardAuth {
 pub(super) fn url(value: &DeValue<'_>) -> Parsed<String> {
     let expected = "a URL such as \"http://10.0.0.5:9000/check\", without a name or password";
     let written = text(value, expected)?;
+    if is_url(written) { Ok(written.to_owned()) } else { Err(format!("must be {expected}")) }
+}
+
+pub(crate) fn is_url(written: &str) -> bool {
     let rest = ["http://", "https://"].iter().find_map(|scheme| written.strip_prefix(scheme));
     let is_url = rest.is_some_and(|rest| {
         let authority = rest.split(['/', '?']).next().unwrap_or_default();
@@ -58,8 +62,5 @@ pub(super) fn url(value: &DeValue<'_>) -> Parsed<String> {
         let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'#';
         matches!(host.parse(), Ok(HostPattern::Exact(_))) && rest.bytes().all(is_plain)
     });
-    Some(written)
-        .filter(|written| is_url && written.len() <= URL_CHARS_MAX)
-        .map(str::to_owned)
-        .ok_or_else(|| format!("must be {expected}"))
+    is_url && written.len() <= URL_CHARS_MAX
 }

@@ -20,6 +20,7 @@ pub use self::certificate::ClientCertificate;
 pub use self::clients::{Clients, IpRange, ParseIpRangeError};
 pub use self::cors::{Cors, OriginPattern, Origins, ParseOriginError};
 pub use self::forward::ForwardAuth;
+pub(crate) use self::forward::is_url;
 pub use self::headers::HeaderEdits;
 pub use self::jwt::{ClaimHeader, ClaimMatch, Jwt, JwtAlgorithm, JwtKeys};
 pub use self::keys::{ApiKey, ApiKeys, KeyHash, ParseKeyHashError};

@@ -175,3 +175,45 @@ fn an_access_log_that_is_none() {
         &["3:11: `headers` in [access_log] is an array: must hold 8 names at most"],
     );
 }
+
+#[test]
+fn traces_that_cannot_be_sent() {
+    let url = "must be \"none\", or the URL of a collector such as \"http://127.0.0.1:4318\", without a \
+               name, a password or a query";
+    check_top(
+        "[traces]\nto = 'collector:4317'\none_in = 0\nfollow = 1\nservice = ''\nbuffer = 1",
+        &[
+            &format!("2:6: `to` in [traces] is \"collector:4317\": {url}"),
+            "3:10: `one_in` in [traces] is 0: must be a whole number from 1 to 1000000",
+            "4:10: `follow` in [traces] is 1: must be true or false",
+            "5:11: `service` in [traces] is \"\": must be what spans are of: 1 to 128 characters, none of \
+             them a control character",
+            "6:10: `buffer` in [traces] is 1: must be a whole number from 64 to 65536",
+        ],
+    );
+    check_top(
+        "[traces]\nto = 'http://c/?token=a'\nheaders_file = ''",
+        &[
+            &format!("2:6: `to` in [traces] is \"http://c/?token=a\": {url}"),
+            "3:16: `headers_file` in [traces] is \"\": must be the path of a file",
+        ],
+    );
+    check_top(
+        "[traces]\nto = 'http://c:4318'\nca = 'a.pem'",
+        &["3:6: `ca` in [traces] is \"a.pem\": must not be there: nobody is asked over https"],
+    );
+}
+
+#[test]
+fn traces_go_where_otlp_has_them_unless_a_path_is_written() {
+    for (written, to) in [
+        ("http://c:4318", "http://c:4318/v1/traces"),
+        ("https://c/", "https://c/v1/traces"),
+        ("https://c/otlp/v1/traces", "https://c/otlp/v1/traces"),
+    ] {
+        let listener = "[[listener]]\nname = 'a'\nprotocol = 'echo'\nlisten = '127.0.0.1:1'\n";
+        let text = format!("{listener}[traces]\nto = '{written}'");
+        let config = staunch_config::Config::parse("t", &text).unwrap();
+        assert_eq!(config.traces, Some(staunch_config::Traces::new(to)));
+    }
+}

@@ -10,7 +10,10 @@ use staunch_scope::TraceId;
 use tokio::time::Instant;
 
 use super::Source;
-use crate::core::CoreState;
+use crate::{
+    core::CoreState,
+    traces::{Begun, Part},
+};
 
 /// What has been noted of a request, or of a connection that is handed on as it is; its line is written
 /// when it is dropped.
@@ -22,21 +25,23 @@ pub(crate) struct Entry {
     ends: [u32; 3],
     /// Where each of the headers ends that are written as well.
     headers: Vec<u32>,
-    pub(super) version: &'static str,
-    pub(super) client: Option<IpAddr>,
+    version: &'static str,
+    client: Option<IpAddr>,
     pub(super) trace: Option<TraceId>,
-    pub(super) begun: Instant,
+    /// Of a request that is sampled.
+    span: Option<Begun>,
+    begun: Instant,
     /// By what it was routed, and the place of its route; or of its upstream.
     found: Option<(Arc<CoreState>, Found)>,
     /// The server that was asked last, by its place in the upstream.
     server: Option<usize>,
-    pub(super) tries: u32,
-    pub(super) status: Option<u16>,
+    tries: u32,
+    status: Option<u16>,
     pub(super) first_byte: Option<Duration>,
     /// Bytes of bodies.
     pub(crate) received: u64,
     pub(crate) sent: u64,
-    pub(super) end: End,
+    end: End,
     is_others: bool,
 }
 
@@ -59,7 +64,7 @@ pub(crate) enum End {
     Slow,
 }
 
-/// What a request asks for, as far as it is logged.
+/// What a request asks for, as far as it is told.
 pub(crate) struct Asking<'r> {
     pub(crate) method: &'r str,
     pub(crate) host: &'r [u8],
@@ -80,13 +85,21 @@ const WORD_MAX: usize = 4 << 10;
 const HEADER_MAX: usize = 512;
 
 impl Entry {
-    /// Of a request. `header` finds the value of a header.
+    /// Of a request, with its part in a trace; `None` if nothing will be told of it. `header` finds the
+    /// value of a header.
     pub(crate) fn request<'h>(
         source: &Arc<Source>,
         asking: &Asking<'_>,
+        part: &Part,
         header: impl Fn(&str) -> Option<&'h [u8]>,
-    ) -> Entry {
+    ) -> Option<Entry> {
+        let sampled = part.sampled();
+        if source.reports.log.is_none() && sampled.is_none() {
+            return None;
+        }
         let mut entry = Entry::connection(source, asking.client);
+        entry.trace = part.trace();
+        entry.span = sampled.map(Begun::now);
         entry.version = asking.version;
         let words = [asking.method.as_bytes(), asking.host, asking.path.as_bytes()];
         let room = words.iter().map(|word| word.len()).sum::<usize>();
@@ -95,11 +108,11 @@ impl Entry {
             let at = push(&mut entry.words, word, WORD_MAX);
             entry.ends[end] = at;
         }
-        for name in &source.log.config.headers {
+        for name in source.headers() {
             let at = push(&mut entry.words, header(name).unwrap_or_default(), HEADER_MAX);
             entry.headers.push(at);
         }
-        entry
+        Some(entry)
     }
 
     /// Of a connection.
@@ -112,6 +125,7 @@ impl Entry {
             version: "",
             client,
             trace: None,
+            span: None,
             begun: Instant::now(),
             found: None,
             server: None,
@@ -123,10 +137,6 @@ impl Entry {
             end: End::Client,
             is_others: false,
         }
-    }
-
-    pub(crate) fn traced(&mut self, trace: TraceId) {
-        self.trace = Some(trace);
     }
 
     /// It has this route.
@@ -170,12 +180,44 @@ impl Entry {
         self.end == End::Whole && self.status.is_none_or(|status| status < 400)
     }
 
-    pub(super) fn listener(&self) -> &str {
+    pub(crate) fn span(&self) -> Option<&Begun> {
+        self.span.as_ref()
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    pub(crate) fn version(&self) -> &'static str {
+        self.version
+    }
+
+    pub(crate) fn client(&self) -> Option<IpAddr> {
+        self.client
+    }
+
+    pub(crate) fn status(&self) -> Option<u16> {
+        self.status
+    }
+
+    pub(crate) fn tries(&self) -> u32 {
+        self.tries
+    }
+
+    pub(crate) fn end(&self) -> End {
+        self.end
+    }
+
+    pub(crate) fn is_secure(&self) -> bool {
+        self.source.is_secure
+    }
+
+    pub(crate) fn listener(&self) -> &str {
         &self.source.listener
     }
 
     /// Method, host and path; `None` of a connection.
-    pub(super) fn asked(&self) -> Option<[&[u8]; 3]> {
+    pub(crate) fn asked(&self) -> Option<[&[u8]; 3]> {
         let [first, second, third] = self.ends.map(|end| end as usize);
         let words = [0..first, first..second, second..third].map(|place| self.words.get(place));
         let [Some(method), Some(host), Some(path)] = words else { return None };
@@ -189,12 +231,22 @@ impl Entry {
             let begin = std::mem::replace(&mut from, *end as usize);
             self.words.get(begin..*end as usize).unwrap_or_default()
         });
-        let names = self.source.log.config.headers.iter().map(String::as_str);
+        let names = self.source.headers().iter().map(String::as_str);
         names.zip(values).filter(|(_, value)| !value.is_empty())
     }
 
+    /// The pattern of its route's paths.
+    pub(crate) fn route_path(&self) -> Option<String> {
+        match &self.found {
+            Some((state, Found::Route(place))) => {
+                state.plan.routes.get(*place).map(|route| route.route.path.to_string())
+            }
+            _ => None,
+        }
+    }
+
     /// The names of its route, its service and the server that was asked last.
-    pub(super) fn names(&self) -> [Option<&str>; 3] {
+    pub(crate) fn names(&self) -> [Option<&str>; 3] {
         let Some((state, found)) = &self.found else { return [None; 3] };
         let (route, upstream) = match found {
             Found::Route(place) => match state.plan.routes.get(*place) {
@@ -218,7 +270,7 @@ impl Drop for Entry {
 }
 
 impl End {
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             End::Whole => "whole",
             End::Client => "client",

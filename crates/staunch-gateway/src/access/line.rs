@@ -60,20 +60,20 @@ impl Now {
 fn json(out: &mut Vec<u8>, entry: &Entry, now: &Now) {
     put(out, format_args!("{{\"time\":\"{}.{:03}Z\"", now.iso, now.millis));
     json_text(out, "listener", entry.listener().as_bytes());
-    if let Some(client) = entry.client {
+    if let Some(client) = entry.client() {
         put(out, format_args!(",\"client\":\"{}\"", client.to_canonical()));
     }
     if let Some([method, host, path]) = entry.asked() {
         json_text(out, "method", method);
         json_text(out, "host", host);
         json_text(out, "path", path);
-        json_text(out, "version", entry.version.as_bytes());
+        json_text(out, "version", entry.version().as_bytes());
     }
-    if let Some(status) = entry.status {
+    if let Some(status) = entry.status() {
         put(out, format_args!(",\"status\":{status}"));
     }
     put(out, format_args!(",\"received\":{},\"sent\":{}", entry.received, entry.sent));
-    put(out, format_args!(",\"seconds\":{:.6}", entry.begun.elapsed().as_secs_f64()));
+    put(out, format_args!(",\"seconds\":{:.6}", entry.elapsed().as_secs_f64()));
     if let Some(first) = entry.first_byte {
         put(out, format_args!(",\"first_byte\":{:.6}", first.as_secs_f64()));
     }
@@ -82,7 +82,7 @@ fn json(out: &mut Vec<u8>, entry: &Entry, now: &Now) {
             json_text(out, key, name.as_bytes());
         }
     }
-    put(out, format_args!(",\"tries\":{},\"end\":\"{}\"", entry.tries, entry.end.name()));
+    put(out, format_args!(",\"tries\":{},\"end\":\"{}\"", entry.tries(), entry.end().name()));
     if let Some(trace) = entry.trace {
         put(out, format_args!(",\"trace\":\"{trace}\""));
     }
@@ -112,21 +112,21 @@ fn json_text(out: &mut Vec<u8>, key: &str, value: &[u8]) {
 
 /// The Common Log Format, and the rest behind it.
 fn text(out: &mut Vec<u8>, entry: &Entry, now: &Now) {
-    put(out, format_args!("{} - - [{}] \"", Client(entry.client), now.common));
+    put(out, format_args!("{} - - [{}] \"", Client(entry.client()), now.common));
     if let Some([method, _, path]) = entry.asked() {
         quoted(out, method);
         out.push(b' ');
         quoted(out, path);
-        put(out, format_args!(" HTTP/{}", entry.version));
+        put(out, format_args!(" HTTP/{}", entry.version()));
     } else {
         out.push(b'-');
     }
-    match entry.status {
+    match entry.status() {
         Some(status) => put(out, format_args!("\" {status} {}", entry.sent)),
         None => put(out, format_args!("\" - {}", entry.sent)),
     }
     put(out, format_args!(" received={} seconds=", entry.received));
-    put(out, format_args!("{:.6}", entry.begun.elapsed().as_secs_f64()));
+    put(out, format_args!("{:.6}", entry.elapsed().as_secs_f64()));
     if let Some(first) = entry.first_byte {
         put(out, format_args!(" first_byte={:.6}", first.as_secs_f64()));
     }
@@ -139,7 +139,7 @@ fn text(out: &mut Vec<u8>, entry: &Entry, now: &Now) {
             text_value(out, key, name.as_bytes());
         }
     }
-    put(out, format_args!(" tries={} end={}", entry.tries, entry.end.name()));
+    put(out, format_args!(" tries={} end={}", entry.tries(), entry.end().name()));
     if let Some(trace) = entry.trace {
         put(out, format_args!(" trace={trace}"));
     }
@@ -202,9 +202,14 @@ mod tests {
     use std::{num::NonZeroUsize, sync::Arc};
 
     use staunch_config::AccessLogTarget;
+    use staunch_scope::TraceId;
 
     use super::*;
-    use crate::access::{AccessLog, Asking};
+    use crate::{
+        access::{AccessLog, Asking},
+        reports::Reports,
+        traces::Part,
+    };
 
     /// The line of a request for `path`, whose `user-agent` is `agent`; without what differs each time.
     fn line(format: AccessLogFormat, path: &str, agent: &[u8]) -> String {
@@ -215,11 +220,14 @@ mod tests {
             headers: vec!["user-agent".to_owned(), "referer".to_owned()],
             buffer: NonZeroUsize::new(1 << 20).unwrap(),
         };
-        let source = Arc::new(AccessLog::open(&config, 1).unwrap()).source(0, "web");
+        let log = Some(Arc::new(AccessLog::open(&config, 1).unwrap()));
+        let reports = Reports { log, traces: None };
+        let source = reports.source(0, "web", false).unwrap();
         let client = Some([10, 0, 0, 7].into());
         let asking = Asking { method: "GET", host: b"a.example", path, version: "1.1", client };
         let header = |name: &str| (name == "user-agent").then_some(agent);
-        let mut entry = Entry::request(&source, &asking, header);
+        let part = Part::new(None, None, TraceId::random);
+        let mut entry = Entry::request(&source, &asking, &part, header).unwrap();
         entry.answered(404);
         entry.moved(3, 5);
         let mut out = Vec::new();

@@ -16,14 +16,17 @@ use hyper::{
 };
 use pin_project_lite::pin_project;
 use staunch_http::RequestBody;
-use staunch_scope::Context;
+use staunch_scope::{Context, TraceId};
 use tower_service::Service;
 
 use super::{Asking, End, Entry, Slot, Source};
-use crate::forward::{host_of, version};
+use crate::{
+    forward::{host_of, version},
+    traces::{Part, Traces},
+};
 
 /// Answers as `S` does. The entry is in the extensions of each request, as a [`Slot`], for whoever
-/// knows more of it.
+/// knows more of it; and what servers are told of its trace is in its headers.
 #[derive(Clone, Debug)]
 pub(crate) struct Logged<S> {
     inner: S,
@@ -50,7 +53,9 @@ where
     }
 
     fn call(&mut self, mut request: Request<RequestBody>) -> Logging<S::Future> {
-        let slot = self.source.as_ref().map(|source| Slot::new(entry(source, &request)));
+        let part = part(self.source.as_deref(), &mut request);
+        let entry = self.source.as_ref().and_then(|source| entry(source, &request, &part));
+        let slot = entry.map(Slot::new);
         if let Some(slot) = &slot {
             request.extensions_mut().insert(slot.clone());
         }
@@ -59,7 +64,15 @@ where
     }
 }
 
-fn entry(source: &Arc<Source>, request: &Request<RequestBody>) -> Entry {
+fn part(source: Option<&Source>, request: &mut Request<RequestBody>) -> Part {
+    let config = source.and_then(Source::traces).map(Traces::config);
+    // What log lines have, unless its client has named it and is not followed.
+    let has_said = request.headers().contains_key("traceparent");
+    let fresh = || if has_said { TraceId::random() } else { Context::current().trace_id() };
+    Part::told(config, request.headers_mut(), fresh)
+}
+
+fn entry(source: &Arc<Source>, request: &Request<RequestBody>, part: &Part) -> Option<Entry> {
     let asking = Asking {
         method: request.method().as_str(),
         host: host_of(request),
@@ -68,9 +81,7 @@ fn entry(source: &Arc<Source>, request: &Request<RequestBody>) -> Entry {
         client: staunch_http::peer().map(|peer| peer.ip()),
     };
     let header = |name: &str| request.headers().get(name).map(HeaderValue::as_bytes);
-    let mut entry = Entry::request(source, &asking, header);
-    entry.traced(Context::current().trace_id());
-    entry
+    Entry::request(source, &asking, part, header)
 }
 
 pin_project! {

@@ -2,7 +2,7 @@
 //!
 //! An [`Entry`] goes with a request. When it is dropped, at the end or because the client has left, its
 //! line goes to the lane of its core: memory with a bound, which no other core asks for. One thread
-//! ([`writer`]) empties the lanes.
+//! ([`writer`]) empties the lanes. The span of a request ([`crate::traces`]) is made of its entry, too.
 //!
 //! **Invariant.** Whoever serves never waits for whoever reads the log: what finds no room is lost, and
 //! counted.
@@ -17,7 +17,7 @@ use std::{
     io,
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -28,8 +28,9 @@ use self::file::Out;
 pub(crate) use self::{
     entry::{Asking, End, Entry, Slot},
     logged::Logged,
-    writer::around,
+    writer::keep_written,
 };
+use crate::{reports::Reports, traces::Traces};
 
 /// The access log cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -64,9 +65,10 @@ struct Lane {
 /// Where the entries of a listener on one core go.
 #[derive(Debug)]
 pub(crate) struct Source {
-    log: Arc<AccessLog>,
+    reports: Reports,
     lane: usize,
     listener: String,
+    is_secure: bool,
 }
 
 impl AccessLog {
@@ -81,15 +83,29 @@ impl AccessLog {
         Ok(AccessLog { config: config.clone(), lanes, out, written, lost })
     }
 
-    /// What a listener on a core needs.
-    pub(crate) fn source(self: &Arc<Self>, lane: usize, listener: &str) -> Arc<Source> {
-        let (log, listener) = (Arc::clone(self), listener.to_owned());
-        Arc::new(Source { log, lane, listener })
-    }
-
     /// Lines that were written, and lines that were lost.
     pub(crate) fn counts(&self) -> (u64, u64) {
         (self.written.load(Ordering::Relaxed), self.lost.load(Ordering::Relaxed))
+    }
+
+    /// Adds the line of an entry, if it is one to be written.
+    fn take(&self, lane: usize, entry: &Entry) {
+        let Some(lane) = self.lanes.get(lane) else { return };
+        if entry.went_well() {
+            let before = lane.well.fetch_add(1, Ordering::Relaxed);
+            if !before.is_multiple_of(self.config.one_in.get() as u64) {
+                return;
+            }
+        }
+        let most = self.config.buffer.get() / self.lanes.len();
+        let mut lines = lane.lines();
+        let before = lines.len();
+        line::write(&mut lines, entry, &self.config);
+        if lines.len() > most {
+            lines.truncate(before);
+            drop(lines);
+            self.lose(1);
+        }
     }
 
     fn lose(&self, lines: u64) {
@@ -104,23 +120,26 @@ impl Lane {
 }
 
 impl Source {
-    /// Adds the line of an entry, if it is one to be written.
+    pub(crate) fn new(reports: Reports, lane: usize, listener: &str, is_secure: bool) -> Source {
+        Source { reports, lane, listener: listener.to_owned(), is_secure }
+    }
+
+    pub(crate) fn traces(&self) -> Option<&Traces> {
+        self.reports.traces.as_deref()
+    }
+
+    /// Headers of requests that are logged as well.
+    fn headers(&self) -> &[String] {
+        self.reports.log.as_ref().map_or(&[], |log| &log.config.headers)
+    }
+
+    /// Adds what is told of an entry, if anything is.
     fn take(&self, entry: &Entry) {
-        let Some(lane) = self.log.lanes.get(self.lane) else { return };
-        if entry.went_well() {
-            let before = lane.well.fetch_add(1, Ordering::Relaxed);
-            if !before.is_multiple_of(self.log.config.one_in.get() as u64) {
-                return;
-            }
+        if let Some(log) = &self.reports.log {
+            log.take(self.lane, entry);
         }
-        let most = self.log.config.buffer.get() / self.log.lanes.len();
-        let mut lines = lane.lines();
-        let before = lines.len();
-        line::write(&mut lines, entry, &self.log.config);
-        if lines.len() > most {
-            lines.truncate(before);
-            drop(lines);
-            self.log.lose(1);
+        if let Some(traces) = &self.reports.traces {
+            traces.take(self.lane, entry);
         }
     }
 }

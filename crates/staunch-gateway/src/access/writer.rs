@@ -1,53 +1,20 @@
 //! The thread that empties the lanes.
 
 use std::{
-    convert::Infallible,
     io,
-    sync::{Arc, PoisonError, atomic::Ordering},
+    sync::{PoisonError, atomic::Ordering},
     time::Duration,
 };
 
-use staunch_scope::{Blocking, Context, ScopeBuilder};
+use staunch_scope::Blocking;
 
 use super::{AccessLog, file::Out};
 
 /// Between two looks at the lanes.
 const PERIOD: Duration = Duration::from_millis(100);
 
-/// What the last lines may take at the end.
-const GRACE: Duration = Duration::from_secs(2);
-
-/// Does `work`, and has the log written meanwhile and, what is left, afterwards.
-///
-/// # Cancel safety
-/// As that of `work`; the log is written to its end all the same.
-pub(crate) async fn around<R>(
-    log: &Arc<AccessLog>,
-    context: &Context,
-    work: impl Future<Output = R>,
-) -> Option<R> {
-    let mut done = None;
-    let writes = Arc::clone(log);
-    let ended = ScopeBuilder::<Infallible>::new(&context.without_cancel())
-        .grace(GRACE)
-        .run(async |scope| {
-            let _owned_by_scope = scope.blocking(move |asked| {
-                keep_written(asked, &writes);
-                Ok(())
-            });
-            done = Some(work.await);
-            scope.stop();
-            Ok(())
-        })
-        .await;
-    for forced in &ended.forced {
-        tracing::warn!(?forced, "the access log could not be written to its end");
-    }
-    done
-}
-
 /// Writes until it is asked to stop, and then what is left.
-fn keep_written(asked: &Blocking, log: &AccessLog) {
+pub(crate) fn keep_written(asked: &Blocking, log: &AccessLog) {
     let mut pending = Pending::default();
     loop {
         let is_last = asked.is_asked();
@@ -124,12 +91,15 @@ fn lines(bytes: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, num::NonZeroUsize};
+    use std::{fs, num::NonZeroUsize, sync::Arc};
 
     use staunch_config::{AccessLog as Config, AccessLogFormat, AccessLogTarget};
 
     use super::*;
-    use crate::access::{End, Entry};
+    use crate::{
+        access::{End, Entry},
+        reports::Reports,
+    };
 
     fn log(to: &str, buffer: usize) -> Arc<AccessLog> {
         let config = Config {
@@ -143,7 +113,8 @@ mod tests {
     }
 
     fn entries(log: &Arc<AccessLog>, count: usize, end: End) {
-        let source = log.source(0, "web");
+        let reports = Reports { log: Some(Arc::clone(log)), traces: None };
+        let source = reports.source(0, "web", false).unwrap();
         for _ in 0..count {
             Entry::connection(&source, None).ends(end);
         }

@@ -12,6 +12,7 @@ use staunch_guard::{Admission, Priority, Refused};
 use staunch_http::Transport;
 use staunch_ledger::{Account, Deadline, Kind, Obligation};
 use staunch_policy::{self as policy, Fields, Now, Permit, Policy, Verdict};
+use staunch_scope::TraceId;
 use tokio::time::Instant;
 
 use super::{
@@ -28,6 +29,7 @@ use crate::{
     forward::rewritten,
     plan::RoutePlan,
     route::{Found, Headers, normal},
+    traces::{Part, Traces},
 };
 
 /// A request that has a server; its head is with its client's connection.
@@ -101,8 +103,9 @@ impl<S> Fast<S> {
             Said::Part => return Judged::Part,
             Said::Other => return Judged::Other,
         };
-        client.entry = self.entry(client.ip, &plain);
-        let judged = self.request(client, &plain);
+        let part = self.part(&plain);
+        client.entry = self.entry(client.ip, &plain, &part);
+        let judged = self.request(client, &plain, &part);
         if matches!(judged, Judged::Other) {
             if let Some(entry) = client.entry.take() {
                 entry.forgo();
@@ -115,7 +118,12 @@ impl<S> Fast<S> {
         judged
     }
 
-    fn request<T: Transport>(&self, client: &mut Client<T>, plain: &Plain<'_, '_>) -> Judged {
+    fn request<T: Transport>(
+        &self,
+        client: &mut Client<T>,
+        plain: &Plain<'_, '_>,
+        part: &Part,
+    ) -> Judged {
         // Perhaps a browser asks what it may ask for; and the long way knows that this is no proxy.
         if matches!(plain.method, "OPTIONS" | "CONNECT") {
             return Judged::Other;
@@ -159,11 +167,9 @@ impl<S> Fast<S> {
             host: host.unwrap_or(plain.host.as_bytes()),
         };
         client.asking.clear();
-        let number = account.id().number();
         let introduction = &client.introduction;
         let asking = &mut client.asking;
-        let trace = outgoing::write(asking, plain, &to, introduction, &edits.request, number);
-        client.note(|entry| entry.traced(trace));
+        outgoing::write(asking, plain, &to, introduction, &edits.request, part);
         Judged::Ask(Asked {
             route,
             upstream,
@@ -180,7 +186,12 @@ impl<S> Fast<S> {
         })
     }
 
-    fn entry(&self, client: Option<IpAddr>, plain: &Plain<'_, '_>) -> Option<Entry> {
+    fn part(&self, plain: &Plain<'_, '_>) -> Part {
+        let traces = self.forward.access.as_ref().and_then(|source| source.traces());
+        Part::new(traces.map(Traces::config), plain.traceparent, TraceId::random)
+    }
+
+    fn entry(&self, client: Option<IpAddr>, plain: &Plain<'_, '_>, part: &Part) -> Option<Entry> {
         let source = self.forward.access.as_ref()?;
         let asking = Asking {
             method: plain.method,
@@ -190,7 +201,7 @@ impl<S> Fast<S> {
             client,
         };
         let fields = FieldsOf(plain.lines.headers);
-        Some(Entry::request(source, &asking, |name| fields.first(name)))
+        Entry::request(source, &asking, part, |name| fields.first(name))
     }
 
     fn route<'s>(&self, state: &'s CoreState, plain: &Plain<'_, '_>, path: &str) -> Routed<'s> {

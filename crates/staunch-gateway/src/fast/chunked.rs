@@ -120,7 +120,7 @@ impl Chunked {
 /// Whether a field may stand after the body (RFC 9110, 6.5.1).
 fn may_trail(name: &[u8]) -> bool {
     let name = std::str::from_utf8(name).unwrap_or_default();
-    matches!(Field::of(name), Field::Other | Field::Via | Field::Trace)
+    matches!(Field::of(name), Field::Other | Field::Via | Field::Trace | Field::TraceState)
 }
 
 #[cfg(test)]

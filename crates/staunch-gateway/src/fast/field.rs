@@ -19,6 +19,8 @@ pub(crate) enum Field {
     Via,
     /// `traceparent`
     Trace,
+    /// `tracestate`
+    TraceState,
     /// Who asks, and for what: for us to say.
     Claim,
     /// Everything else, which is for the other side.
@@ -40,6 +42,7 @@ impl Field {
             9 if is("forwarded") => Field::Claim,
             10 if is("connection") => Field::Connection,
             10 if is("keep-alive") => Field::Hop,
+            10 if is("tracestate") => Field::TraceState,
             11 if is("traceparent") => Field::Trace,
             14 if is("content-length") => Field::Length,
             14 if is("http2-settings") => Field::Hop,

@@ -1,6 +1,7 @@
 //! What reads bytes, for `fuzz/`. Not for anybody else: it may change at any time.
 
 use staunch_http::HttpLimits;
+use staunch_scope::TraceId;
 
 use super::{
     answer::{self, Answer},
@@ -9,6 +10,7 @@ use super::{
     outgoing::{self, Address, Introduction},
     plain::{self, Plain},
 };
+use crate::traces::Part;
 
 /// How long the body of a plain request is, and what its server is sent instead of its head.
 pub fn plain(bytes: &[u8]) -> Option<(u64, Vec<u8>)> {
@@ -22,7 +24,9 @@ pub fn plain(bytes: &[u8]) -> Option<(u64, Vec<u8>)> {
     };
     let mut out = Vec::new();
     let to = Address { path, query, host: plain.host.as_bytes() };
-    outgoing::write(&mut out, &plain, &to, &Introduction::new(None, false), &Edits::default(), 1);
+    let part = Part::new(None, plain.traceparent, TraceId::random);
+    let introduction = Introduction::new(None, false);
+    outgoing::write(&mut out, &plain, &to, &introduction, &Edits::default(), &part);
     Some((plain.body, out))
 }
 

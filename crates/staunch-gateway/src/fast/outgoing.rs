@@ -4,9 +4,9 @@
 use std::{io::Write, net::IpAddr};
 
 use httparse::Header;
-use staunch_scope::TraceId;
 
 use super::{edits::Edits, field::Field, plain::Plain};
+use crate::traces::Part;
 
 /// What a server is told of the client of a connection, in all its requests.
 #[derive(Debug)]
@@ -29,15 +29,15 @@ pub(crate) struct Address<'r> {
     pub(crate) host: &'r [u8],
 }
 
-/// Writes the head; the trace that the request belongs to.
+/// Writes the head.
 pub(crate) fn write(
     out: &mut Vec<u8>,
     plain: &Plain<'_, '_>,
     to: &Address<'_>,
     introduction: &Introduction,
     edits: &Edits,
-    request: u64,
-) -> TraceId {
+    part: &Part,
+) {
     out.extend_from_slice(plain.method.as_bytes());
     out.push(b' ');
     out.extend_from_slice(to.path.as_bytes());
@@ -47,12 +47,9 @@ pub(crate) fn write(
     }
     out.extend_from_slice(b" HTTP/1.1\r\n");
     field(out, b"host", to.host);
-    let mut trace = None;
     plain.lines.write(out, |header| match Field::of(header.name) {
-        Field::Trace => {
-            trace = trace.or_else(|| TraceId::from_traceparent(header.value));
-            false
-        }
+        Field::Trace => part.keeps_parent() && edits.keep(header.name),
+        Field::TraceState => part.keeps_state() && edits.keep(header.name),
         Field::Length => true,
         Field::Accept | Field::Date | Field::Via | Field::Other => edits.keep(header.name),
         Field::Host
@@ -65,26 +62,30 @@ pub(crate) fn write(
         | Field::Upgrade
         | Field::Expect => false,
     });
-    let trace = trace.unwrap_or_else(|| TraceId::derived(request));
-    let traceparent = trace.to_traceparent();
     // Ours come first, and then what the policy changes, as on the long way.
-    let own = [("x-forwarded-host", plain.host.as_bytes()), ("traceparent", &traceparent[..])];
+    let traceparent = part.header();
+    let traceparent = traceparent.as_ref().map(|header| ("traceparent", &header[..]));
     let introduction = introduction.0.iter().map(|(name, value)| (*name, &value[..]));
-    for (name, value) in own.into_iter().chain(introduction.clone()) {
+    let own = [("x-forwarded-host", plain.host.as_bytes())].into_iter().chain(traceparent);
+    let own = own.chain(introduction);
+    for (name, value) in own.clone() {
         if edits.keep(name) {
             field(out, name.as_bytes(), value);
         }
     }
     edits.write(out, |name| {
         let of_client = |it: &Header<'_>| {
-            let goes_on = matches!(Field::of(it.name), Field::Accept | Field::Date | Field::Other);
+            let goes_on = match Field::of(it.name) {
+                Field::Trace => part.keeps_parent(),
+                Field::TraceState => part.keeps_state(),
+                field => matches!(field, Field::Accept | Field::Date | Field::Other),
+            };
             goes_on && it.name.eq_ignore_ascii_case(name)
         };
-        let own = own.into_iter().chain(introduction.clone()).any(|(own, _)| own == name);
+        let own = own.clone().any(|(own, _)| own == name);
         edits.keep(name) && (own || plain.lines.headers.iter().any(of_client))
     });
     out.extend_from_slice(b"\r\n");
-    trace
 }
 
 /// Writes a header field.
@@ -102,7 +103,9 @@ pub(crate) fn number(out: &mut Vec<u8>, name: &str, value: u64) {
 
 #[cfg(test)]
 mod tests {
+    use staunch_config::Traces;
     use staunch_http::HttpLimits;
+    use staunch_scope::TraceId;
 
     use super::*;
     use crate::fast::plain::{Said, room};
@@ -112,6 +115,10 @@ mod tests {
     }
 
     fn sent_with(head: &str, edits: &Edits) -> String {
+        sent_traced(head, edits, None)
+    }
+
+    fn sent_traced(head: &str, edits: &Edits, traces: Option<&Traces>) -> String {
         let mut room = room();
         let Said::Plain(plain) = Plain::read(head.as_bytes(), &mut room, &HttpLimits::default())
         else {
@@ -120,7 +127,8 @@ mod tests {
         let introduction = Introduction::new(Some([10, 0, 0, 7].into()), true);
         let to = Address { path: "/p", query: Some("q"), host: b"h" };
         let mut out = Vec::new();
-        write(&mut out, &plain, &to, &introduction, edits, 1);
+        let part = Part::new(traces, plain.traceparent, TraceId::random);
+        write(&mut out, &plain, &to, &introduction, edits, &part);
         String::from_utf8(out).unwrap()
     }
 
@@ -129,14 +137,9 @@ mod tests {
         let said = "POST /a HTTP/1.1\r\nHost: a.example\r\nAccept: x\r\nKeep-Alive: 1\r\n\
                     X-Forwarded-For: 1.1.1.1\r\nX_Real_IP: 1.1.1.1\r\nForwarded: for=a\r\n\
                     Proxy-Authorization: b\r\nContent-Length: 3\r\nConnection: keep-alive\r\n\
-                    Via: 1.0 other\r\nCookie: a=1\r\n\
-                    traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\r\n";
-        let sent = sent(said);
-        let (before, after) = sent.split_once("traceparent: ").unwrap();
-        let (trace, after) = after.split_once("\r\n").unwrap();
-        assert!(trace.starts_with("00-0af7651916cd43dd8448eb211c80319c-"), "{trace}");
+                    Via: 1.0 other\r\nCookie: a=1\r\ntraceparent: 00-no\r\ntracestate: a=1\r\n\r\n";
         assert_eq!(
-            format!("{before}{after}"),
+            sent(said),
             "POST /p?q HTTP/1.1\r\nhost: h\r\nAccept: x\r\nContent-Length: 3\r\nVia: 1.0 other\r\n\
              Cookie: a=1\r\nx-forwarded-host: a.example\r\nx-forwarded-for: 10.0.0.7\r\n\
              x-forwarded-proto: https\r\nvia: 1.1 staunch\r\n\r\n"
@@ -153,8 +156,23 @@ mod tests {
     }
 
     #[test]
-    fn each_request_has_a_trace() {
-        let head = "GET /a HTTP/1.1\r\nHost: a\r\n\r\n";
-        assert!(sent(head).contains("\r\ntraceparent: 00-"), "{}", sent(head));
+    fn what_is_told_of_a_trace_is_decided_once() {
+        const GIVEN: &str =
+            "Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00\r\n";
+        let head =
+            |more: &str| format!("GET /a HTTP/1.1\r\nHost: a\r\nTraceState: a=1\r\n{more}\r\n");
+        assert!(!sent(&head("")).to_lowercase().contains("trace"));
+        let untouched = sent(&head(GIVEN));
+        assert!(untouched.contains(&format!("TraceState: a=1\r\n{GIVEN}")), "{untouched}");
+        assert!(!sent(&head(&GIVEN.repeat(2))).to_lowercase().contains("trace"));
+        let traces = Traces::new("http://c");
+        let sent = sent_traced(&head(GIVEN), &Edits::default(), Some(&traces));
+        assert!(sent.contains("TraceState: a=1\r\n") && !sent.contains(GIVEN), "{sent}");
+        let ours =
+            sent.split_once("\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-").unwrap().1;
+        assert!(
+            !ours.starts_with("b7ad6b7169203331") && ours[16..].starts_with("-00\r\n"),
+            "{sent}"
+        );
     }
 }

@@ -37,6 +37,8 @@ pub(crate) struct Plain<'b, 'h> {
     pub(crate) is_last: bool,
     /// Its client accepts an event stream.
     pub(crate) is_stream: bool,
+    /// Its `traceparent`, if it has one and no more.
+    pub(crate) traceparent: Option<&'b [u8]>,
 }
 
 /// What a client has said so far.
@@ -55,6 +57,8 @@ struct Told<'b> {
     is_last: bool,
     is_stream: bool,
     hops: usize,
+    traceparent: Option<&'b [u8]>,
+    traceparents: usize,
 }
 
 impl<'b, 'h> Plain<'b, 'h> {
@@ -82,15 +86,18 @@ impl<'b, 'h> Plain<'b, 'h> {
             return Said::Other;
         }
         match Told::by(headers) {
-            Some(Told { host: Some(host), body, is_last, is_stream, .. }) => Said::Plain(Plain {
-                method,
-                target,
-                lines: Lines { head, headers },
-                host,
-                body: body.unwrap_or(0),
-                is_last,
-                is_stream,
-            }),
+            Some(told @ Told { host: Some(host), body, is_last, is_stream, .. }) => {
+                Said::Plain(Plain {
+                    method,
+                    target,
+                    lines: Lines { head, headers },
+                    host,
+                    body: body.unwrap_or(0),
+                    is_last,
+                    is_stream,
+                    traceparent: told.traceparent.filter(|_| told.traceparents == 1),
+                })
+            }
             _ => Said::Other,
         }
     }
@@ -139,7 +146,12 @@ impl<'b> Told<'b> {
                 self.is_stream |= value == b"text/event-stream";
                 Some(())
             }
-            Field::Hop | Field::Date | Field::Trace | Field::Claim | Field::Other => Some(()),
+            Field::Trace => {
+                self.traceparent = Some(value);
+                self.traceparents += 1;
+                Some(())
+            }
+            Field::Hop | Field::Date | Field::TraceState | Field::Claim | Field::Other => Some(()),
         }
     }
 }

@@ -18,7 +18,6 @@ static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-prot
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 static HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// How gateways of this kind call themselves in `Via`.
 const VIA_NAME: &str = "staunch";
@@ -45,7 +44,6 @@ pub(crate) fn of_request(
     headers: &mut HeaderMap,
     version: &'static str,
     origin: &Origin<'_>,
-    traceparent: Option<HeaderValue>,
 ) -> Result<(), Circle> {
     remove_hop_by_hop(headers, true);
     headers.remove(&PROXY_AUTHORIZATION);
@@ -65,9 +63,6 @@ pub(crate) fn of_request(
     headers.insert(&X_FORWARDED_PROTO, proto);
     if let Some(host) = origin.host {
         headers.insert(&X_FORWARDED_HOST, host.clone());
-    }
-    if let Some(traceparent) = traceparent {
-        headers.insert(&TRACEPARENT, traceparent);
     }
     one_cookie(headers);
     via(headers, version)
@@ -104,13 +99,16 @@ fn remove_hop_by_hop(headers: &mut HeaderMap, keep_te: bool) {
 }
 
 /// But not those that say where the message ends or whom it is for: a client could not take them away
-/// without changing what it says.
+/// without changing what it says. Nor those of a trace, of which it is decided what the server is told.
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     let values = headers.get_all(CONNECTION).iter().map(HeaderValue::as_bytes);
     let tokens = values.flat_map(|value| value.split(|byte| *byte == b','));
     tokens
         .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
-        .filter(|name| !matches!(name.as_str(), "content-length" | "host" | "te" | "close"))
+        .filter(|name| {
+            let stays = ["content-length", "host", "te", "close", "traceparent", "tracestate"];
+            !stays.contains(&name.as_str())
+        })
         .collect()
 }
 
@@ -163,7 +161,7 @@ mod tests {
         let host = HeaderValue::from_static("example.com");
         let client = Some([10, 0, 0, 7].into());
         let origin = Origin { client, host: Some(&host), is_secure: true };
-        of_request(&mut headers, "1.1", &origin, None).unwrap();
+        of_request(&mut headers, "1.1", &origin).unwrap();
         headers
     }
 
@@ -218,6 +216,6 @@ mod tests {
         check(&[one], &[one, one]);
         let mut many = map(&vec![one; HOPS_MAX]);
         let origin = Origin { client: None, host: None, is_secure: false };
-        assert!(of_request(&mut many, "1.1", &origin, None).is_err());
+        assert!(of_request(&mut many, "1.1", &origin).is_err());
     }
 }

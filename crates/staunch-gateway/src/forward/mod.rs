@@ -13,12 +13,9 @@ mod tries;
 
 use std::sync::Arc;
 
-use hyper::{
-    Request, Response, StatusCode, Version, body::Body, header::HOST, header::HeaderValue,
-};
+use hyper::{Request, Response, StatusCode, Version, body::Body, header::HOST};
 use staunch_http::RequestBody;
 use staunch_policy::{Asked, Now, Pass, Policy, Verdict, preflight};
-use staunch_scope::Context;
 use tokio::time::Instant;
 
 use self::{answer::own, body::upload, target::Target, tries::Tries};
@@ -196,7 +193,7 @@ impl Forward {
         let host = target::host_header(&request);
         let version = version(request.version());
         let origin = Origin { client, host: host.as_ref(), is_secure: self.is_secure };
-        if of_request(request.headers_mut(), version, &origin, traceparent()).is_err() {
+        if of_request(request.headers_mut(), version, &origin).is_err() {
             return Failure::Circle.answer();
         }
         if let Some(pass) = pass {
@@ -246,9 +243,4 @@ pub(crate) fn version(version: Version) -> &'static str {
         Version::HTTP_10 => "1.0",
         _ => "1.1",
     }
-}
-
-/// The trace that the request belongs to: that of its client, if it has named one.
-pub(crate) fn traceparent() -> Option<HeaderValue> {
-    HeaderValue::from_bytes(&Context::current().trace_id().to_traceparent()).ok()
 }

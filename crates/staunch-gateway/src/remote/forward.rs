@@ -4,6 +4,7 @@
 use hyper::header::HeaderMap;
 use staunch_http::Client;
 use staunch_policy::{Asked, Forward, Forwarded};
+use staunch_scope::{Context, SpanId, TraceParent};
 
 use super::About;
 
@@ -31,6 +32,13 @@ pub(super) async fn ask(
     }
     if let Some(host) = about.host {
         request = request.header("x-forwarded-host", host.as_bytes());
+    }
+    // Of the same trace as the request; without one, of none that anybody should record.
+    let (trace, span) = (Context::current().trace_id(), SpanId::random());
+    let unsampled = TraceParent { trace, span, is_sampled: false }.to_bytes();
+    let parent = asked.fields.first("traceparent").unwrap_or(&unsampled);
+    if to.send().iter().all(|name| name.as_str() != "traceparent") {
+        request = request.header("traceparent", parent);
     }
     let mut send = HeaderMap::new();
     for name in to.send() {

@@ -93,7 +93,7 @@ impl Remote {
 
 /// One that neither follows nor repeats more than once, nor decodes: its answers are looked at for
 /// their status, or are small.
-fn options(name: &'static str) -> ClientOptions {
+pub(crate) fn options(name: &'static str) -> ClientOptions {
     let per_key = PoolOptions {
         name,
         max_total: CONNECTIONS,
