@@ -112,14 +112,14 @@ async fn serve(file: Option<&Path>, config: &Config) -> anyhow::Result<Outcome> 
 /// What the embedded default serves, for whoever has started it without a file.
 const WELCOME: &str = "\
 Staunch serves, until you press Ctrl-C:
-  http://127.0.0.1:8080   the gateway: a bank (/v2) and a page to try things with (/)
+  http://127.0.0.1:8080   the gateway: a bank (/v2, see /openapi.json) and a page to try things with (/)
   tcp 127.0.0.1:9000      the gateway: lines, which come back
   udp 127.0.0.1:9001      the gateway: datagrams, which come back
   http://127.0.0.1:6060   what all of it holds, and which line holds it
 Try, from another terminal:
   curl -s http://127.0.0.1:8080/v2/accounts -H 'content-type: application/json' -d '{\"balance\":{\"amount\":\"100.00\",\"currency\":\"EUR\"}}'
   curl -sN http://127.0.0.1:8080/sse
-  curl -s http://127.0.0.1:6060/debug/ledger
+  curl -s http://127.0.0.1:6060/debug/ledger?kind=connection
 A file of your own: staunch config default > staunch.toml; staunch run --config staunch.toml
 ";
 

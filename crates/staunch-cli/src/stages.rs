@@ -124,8 +124,20 @@ impl Run {
                     Ok(())
                 });
                 let listeners = (bound.listeners, bound.gateway);
-                serve(listeners, &serving, guard, arrival, &books, grace).await;
-                end.cancel();
+                let mut serves = pin!(serve(listeners, &serving, guard, arrival, &books, grace));
+                // By then what is short has ended; streams end when those who send them are told to.
+                let streams_end = async {
+                    let _ = serving.cancelled().await;
+                    tokio::time::sleep(grace / 10).await;
+                };
+                tokio::select! {
+                    biased;
+                    () = &mut serves => end.cancel(),
+                    () = streams_end => {
+                        end.cancel();
+                        serves.await;
+                    }
+                }
                 let _asked_to_stop = behind.join().await;
                 scope.stop();
                 Ok(())

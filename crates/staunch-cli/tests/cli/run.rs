@@ -219,7 +219,7 @@ fn the_embedded_default() {
     assert_eq!(account.trim(), expected);
     assert!(events.contains("data: "), "{events}");
     // All of it is there: what the bank holds, and what the gateway does.
-    assert!(ledger.contains("staunch-gateway") && ledger.contains("staunch-pool"), "{ledger}");
+    assert!(ledger.contains("staunch-gateway") && ledger.contains("staunch-cli"), "{ledger}");
     let (body, status) = crate::routes::curl(at(8080), "/v1/accounts/1", &["--include"]);
     assert!(status == 200 && body.contains("deprecation: "), "{body}");
     let (mut socket, _) = tungstenite::connect("ws://127.0.0.1:8080/ws").unwrap();
@@ -232,10 +232,18 @@ fn the_embedded_default() {
         if ledger.contains("GET /slow") { Ok(()) } else { Err(ledger) }
     });
     drop(socket);
+    let mut events = std::net::TcpStream::connect(at(8080)).unwrap();
+    events.set_read_timeout(Some(PATIENCE)).unwrap();
+    events.write_all(b"GET /sse HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert!(crate::gateway::head(&mut events).starts_with("HTTP/1.1 200 "));
     process.signal(Signal::TERM);
     assert_eq!(slow.join().unwrap(), 200);
+    let mut rest = String::new();
+    events.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("event: ") && rest.ends_with("0\r\n\r\n"), "not in good order: {rest}");
     let ended = process.ended();
     ended.assert_clean();
+    assert!(ended.took < std::time::Duration::from_secs(6), "{:?}", ended.took);
 }
 
 /// Runs `staunch` in a folder with these files, to its end.

@@ -73,6 +73,11 @@ fn the_embedded_default_shows_the_defaults() {
         path = "/v1/*"
         service = "bank"
         [[route]]
+        name = "bank-api"
+        listeners = ["gateway"]
+        path = "/openapi.json"
+        service = "bank"
+        [[route]]
         name = "demo"
         listeners = ["gateway"]
         service = "demo"

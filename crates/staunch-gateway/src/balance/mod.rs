@@ -70,7 +70,7 @@ impl Balancer {
         }
         match self.balance {
             Balance::RoundRobin => self.in_turn(&weights_left),
-            Balance::LeastRequests => self.less_loaded(candidates, &weights_left),
+            Balance::LeastRequests => self.less_loaded(candidates, &weights_left, now),
             Balance::ClientHash => match client {
                 Some(client) => by_client(candidates, &weights_left, client),
                 None => self.in_turn(&weights_left),
@@ -98,8 +98,14 @@ impl Balancer {
         open.last().copied()
     }
 
-    /// The better of two (Mitzenmacher 2001, "The Power of Two Choices").
-    fn less_loaded<C: Candidate>(&self, candidates: &[C], weights: &[f64]) -> Option<usize> {
+    /// The better of two (Mitzenmacher 2001, "The Power of Two Choices"). Of two that are idle and about as
+    /// quick, neither is: each gets as much as its weight says.
+    fn less_loaded<C: Candidate>(
+        &self,
+        candidates: &[C],
+        weights: &[f64],
+        now: Instant,
+    ) -> Option<usize> {
         let open: Vec<usize> = open(weights).collect();
         if open.len() < 2 {
             return open.first().copied();
@@ -109,11 +115,22 @@ impl Balancer {
         let (first, second) = (open[first], open[second]);
         let [a, b] = [first, second].map(|index| candidates[index].load());
         // Of one that has not answered yet nobody knows how quick it is.
-        let (quick_a, quick_b) = a.latency().zip(b.latency()).unwrap_or((1.0, 1.0));
+        let (quick_a, quick_b) = a.latency(now).zip(b.latency(now)).unwrap_or((1.0, 1.0));
+        if a.is_idle() && b.is_idle() && quick_a.max(quick_b) <= ALIKE * quick_a.min(quick_b) {
+            let both = weights[first] + weights[second];
+            let is_first = self.dice.roll(FINE) as f64 * both < weights[first] * FINE as f64;
+            return Some(if is_first { first } else { second });
+        }
         let cost = |load: &Load, latency: f64, index: usize| load.next() * latency / weights[index];
         Some(if cost(b, quick_b, second) < cost(a, quick_a, first) { second } else { first })
     }
 }
+
+/// Latencies that differ by less say nothing.
+const ALIKE: f64 = 2.0;
+
+/// Into so many parts a chance is divided.
+const FINE: usize = 1 << 20;
 
 /// Those with a weight.
 fn open(weights: &[f64]) -> impl Iterator<Item = usize> + '_ {

@@ -83,13 +83,40 @@ fn the_busy_and_the_slow_get_less() {
     let busy = counts(Balance::LeastRequests, &three, 900, &[]);
     assert_eq!(busy[1], 0, "always the other one of two: {busy:?}");
     let two = servers(&[1.0, 1.0]);
-    two[0].load.answered(Duration::from_millis(50));
-    two[1].load.answered(Duration::from_millis(5));
+    let now = Instant::now();
+    two[0].load.answered(Duration::from_millis(50), now);
+    two[1].load.answered(Duration::from_millis(5), now);
     assert_eq!(counts(Balance::LeastRequests, &two, 100, &[]), [0, 100]);
     for _ in 0..100 {
-        two[0].load.answered(Duration::from_millis(1));
+        two[0].load.answered(Duration::from_millis(1), now);
     }
     assert_eq!(counts(Balance::LeastRequests, &two, 100, &[]), [100, 0], "it has recovered");
+}
+
+#[test]
+fn who_was_slow_once_is_asked_again() {
+    let two = servers(&[1.0, 1.0]);
+    let (balancer, mut now) = (Balancer::new(Balance::LeastRequests, 0), Instant::now());
+    two[0].load.answered(Duration::from_secs(3), now);
+    two[1].load.answered(Duration::from_millis(5), now);
+    let mut until = Duration::ZERO;
+    while balancer.pick(&two, &[], None, now) == Some(1) {
+        until += Duration::from_millis(100);
+        now += Duration::from_millis(100);
+        two[1].load.answered(Duration::from_millis(5), now); // who is asked answers
+        assert!(until < Duration::from_mins(1), "never");
+    }
+    assert!(until > Duration::from_secs(5), "{until:?}: too soon for one that took three seconds");
+}
+
+#[test]
+fn who_has_nothing_to_do_gets_what_its_weight_says() {
+    let two = servers(&[2.0, 1.0]);
+    let now = Instant::now();
+    two[0].load.answered(Duration::from_millis(5), now);
+    two[1].load.answered(Duration::from_millis(4), now);
+    let counts = counts(Balance::LeastRequests, &two, 3000, &[]);
+    assert!((1900..2100).contains(&counts[0]), "{counts:?}");
 }
 
 #[test]
