@@ -20,6 +20,7 @@ const NEEDED: &[Program] = &[
     Program { name: "pg_createcluster", package: "postgresql" },
     Program { name: "redis-server", package: "redis-server" },
     Program { name: "nginx", package: "nginx-light" },
+    Program { name: "h2load", package: "nghttp2-client" },
     Program { name: "haproxy", package: "haproxy" },
     Program { name: "tinyproxy", package: "tinyproxy" },
     Program { name: "etcd", package: "etcd-server" },

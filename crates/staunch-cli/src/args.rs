@@ -21,6 +21,8 @@ pub(crate) enum Command {
     /// Show what can be configured.
     #[command(subcommand)]
     Config(ConfigPage),
+    /// Print the JSON Schema of configuration files, for editors.
+    Schema,
     /// Have a running `staunch run` start its successor, the program that is now at its path, and hand its
     /// listening sockets over: no connection is refused. As SIGUSR2 does.
     Upgrade(Upgrade),

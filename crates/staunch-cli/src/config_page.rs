@@ -1,4 +1,4 @@
-//! `staunch config`: what can be configured.
+//! `staunch config` and `staunch schema`: what can be configured.
 
 use std::process::ExitCode;
 
@@ -11,5 +11,10 @@ pub(crate) fn show(page: ConfigPage) -> ExitCode {
         ConfigPage::Default => print::text(Config::default_text()),
         ConfigPage::Reference => print::text(&Config::reference()),
     }
+    ExitCode::SUCCESS
+}
+
+pub(crate) fn schema() -> ExitCode {
+    print::text(&format!("{:#}\n", Config::schema()));
     ExitCode::SUCCESS
 }

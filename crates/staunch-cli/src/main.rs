@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         Command::Run(run) => run::run(&run),
         Command::Check(check) => check::check(&check),
         Command::Config(page) => config_page::show(page),
+        Command::Schema => config_page::schema(),
         Command::Upgrade(args) => upgrade::upgrade(args.pid),
         Command::Key(key) => key::key(&key),
         Command::Doctor(doctor) => doctor::doctor(&doctor),

@@ -69,6 +69,17 @@ impl Config {
         crate::reference::reference(Self::default_text())
     }
 
+    /// The JSON Schema (draft 2020-12) of every file that can be written, for editors.
+    ///
+    /// # Examples
+    /// ```
+    /// let schema = staunch_config::Config::schema();
+    /// assert_eq!(schema["properties"]["drain"]["properties"]["grace"]["default"], "10s");
+    /// ```
+    pub fn schema() -> serde_json::Value {
+        crate::schema::schema(Self::default_text())
+    }
+
     /// Reads a configuration from `text`. `name` is the name of its file: it stands in front of
     /// each mistake, and relative paths in the text are resolved against its folder.
     ///

@@ -42,6 +42,7 @@ mod process;
 mod reader;
 mod reference;
 mod route;
+mod schema;
 mod service;
 mod size;
 mod together;

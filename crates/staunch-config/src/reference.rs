@@ -4,17 +4,17 @@ use std::fmt::Write as _;
 
 /// A table of the configuration, as far as its keys are explained.
 #[derive(Default)]
-struct Table<'t> {
+pub(crate) struct Table<'t> {
     /// As it is written, with its brackets.
-    name: &'t str,
-    about: String,
-    keys: Vec<Key<'t>>,
+    pub(crate) name: &'t str,
+    pub(crate) about: String,
+    pub(crate) keys: Vec<Key<'t>>,
 }
 
-struct Key<'t> {
-    name: &'t str,
-    value: &'t str,
-    about: String,
+pub(crate) struct Key<'t> {
+    pub(crate) name: &'t str,
+    pub(crate) value: &'t str,
+    pub(crate) about: String,
 }
 
 /// Every table and key of a commented configuration, as Markdown.
@@ -41,7 +41,7 @@ pub(crate) fn reference(commented: &str) -> String {
 
 /// What stands before the first table, and all tables; those that are there several times are one, with
 /// each key as it is explained first.
-fn read(commented: &str) -> (String, Vec<Table<'_>>) {
+pub(crate) fn read(commented: &str) -> (String, Vec<Table<'_>>) {
     let (mut intro, mut about, mut at) = (String::new(), String::new(), None);
     let mut tables: Vec<Table<'_>> = Vec::new();
     for line in commented.lines() {

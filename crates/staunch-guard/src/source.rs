@@ -96,7 +96,7 @@ impl Sources {
         if !has_limit {
             tracing::warn!(
                 "guard: this process has no memory limit, so only growth of its memory warns: give its \
-                 control group one, or set `GuardOptions::memory_limit`"
+                 control group one, or set `memory` in [guard] (`GuardOptions::memory_limit`)"
             );
         }
         if self.allocator.is_none() {

@@ -21,6 +21,7 @@ mod guard;
 mod holdings;
 mod policy;
 mod process;
+mod programs;
 mod proxy_protocol;
 mod routes;
 mod run;

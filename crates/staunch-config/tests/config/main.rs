@@ -7,6 +7,7 @@ mod keys;
 mod policies;
 mod robustness;
 mod routing;
+mod schema;
 mod text;
 mod values;
 

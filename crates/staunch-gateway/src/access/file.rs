@@ -46,7 +46,7 @@ impl Out {
             AccessLogTarget::Stdout => Ok(Out::Stdout),
             AccessLogTarget::File(path) => match Open::at(path) {
                 Ok(open) => Ok(Out::File { path: path.clone(), open }),
-                Err(source) => Err(AccessLogError { path: path.clone(), source }),
+                Err(error) => Err(AccessLogError { path: path.clone(), error }),
             },
         }
     }

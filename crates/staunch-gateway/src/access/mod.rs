@@ -35,12 +35,12 @@ use crate::{reports::Reports, traces::Traces};
 /// The access log cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "cannot write the access log {}: {source}; name another file in `to` of [access_log], or \"none\"",
+    "cannot write the access log {}: {error}; name another file in `to` of [access_log], or \"none\"",
     path.display()
 )]
 pub struct AccessLogError {
     path: PathBuf,
-    source: io::Error,
+    error: io::Error,
 }
 
 /// What cores hand over, and the thread that writes takes.

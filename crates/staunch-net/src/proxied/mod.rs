@@ -100,7 +100,9 @@ where
     match Box::pin(introduce(&mut connection)).await {
         Ok(()) => handler(connection).await,
         Err(error) => {
-            tracing::debug!(%error, "refused");
+            // Whoever is believed is of one's own, and has something to mend.
+            let peer = connection.peer_ip();
+            tracing::info!(?peer, %error, "reset: it must begin with the PROXY protocol");
             let _ = connection.reset_on_close(); // the peer may have gone meanwhile
             Ok(())
         }
