@@ -4,7 +4,7 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use staunch_config::Config;
-use staunch_scope::{Context, ScopeBuilder};
+use staunch_scope::{Context, ScopeBuilder, shield};
 
 use crate::{
     access::{AccessLog, Source, keep_written},
@@ -55,26 +55,27 @@ impl Reports {
             return Some(work.await);
         }
         let mut done = None;
-        let ended = ScopeBuilder::<Infallible>::new(&context.without_cancel())
-            .grace(GRACE)
-            .run(async |scope| {
-                if let Some(log) = self.log.clone() {
-                    let _owned_by_scope = scope.blocking(move |asked| {
-                        keep_written(asked, &log);
-                        Ok(())
-                    });
-                }
-                if let Some(traces) = self.traces.clone() {
-                    scope.spawn_named("traces", async {
-                        keep_sent(traces).await;
-                        Ok(())
-                    });
-                }
-                done = Some(work.await);
-                scope.stop();
-                Ok(())
-            })
-            .await;
+        let telling = ScopeBuilder::<Infallible>::new(&context.without_cancel()).grace(GRACE);
+        // Shielded: it is the listeners that are asked to stop, by their context; the grace is for what
+        // comes after them.
+        let ended = shield(telling.run(async |scope| {
+            if let Some(log) = self.log.clone() {
+                let _owned_by_scope = scope.blocking(move |asked| {
+                    keep_written(asked, &log);
+                    Ok(())
+                });
+            }
+            if let Some(traces) = self.traces.clone() {
+                scope.spawn_named("traces", async {
+                    keep_sent(traces).await;
+                    Ok(())
+                });
+            }
+            done = Some(work.await);
+            scope.stop();
+            Ok(())
+        }))
+        .await;
         for forced in &ended.forced {
             tracing::warn!(?forced, "what requests were could not be told to its end");
         }

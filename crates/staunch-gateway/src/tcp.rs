@@ -3,6 +3,7 @@
 use std::{io, net::SocketAddr, sync::Arc};
 
 use staunch_net::DialError;
+use staunch_scope::shield;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::Instant,
@@ -51,7 +52,8 @@ where
             entry.leads_to(&state, place);
             entry.ends(End::Server);
         }
-        connect(upstream, ends, entry.as_mut()).await?
+        // What was accepted is handed on, also by one that is about to stop.
+        shield(connect(upstream, ends, entry.as_mut())).await?
     };
     drop(core);
     if let Some(entry) = &mut entry {

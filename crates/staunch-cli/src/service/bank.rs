@@ -8,7 +8,7 @@ use staunch_console::Phase;
 use staunch_guard::{Guard, Layer, Shed};
 use staunch_http::{HttpLimits, Server};
 use staunch_net::{Listener, Served, TlsConfig};
-use staunch_scope::{Context, ScopeBuilder};
+use staunch_scope::{Context, ScopeBuilder, shield};
 use tempfile::TempDir;
 
 /// A bank whose accounts are in a folder that goes with it.
@@ -37,20 +37,21 @@ impl Bank {
         let settings = Settings::new(([127, 0, 0, 1], 0).into(), database);
         let mut served = None;
         // The pools of the accounts end after the last request.
-        let ended = ScopeBuilder::<Infallible>::new(&context.without_cancel())
-            .run(async |scope| {
-                match Application::open(&scope, &settings).await {
-                    Ok(bank) => {
-                        bank.readiness.advance(Phase::Ready);
-                        let server = Server::new(limits);
-                        served = Some(answer(server, listener, (context, tls), guard, bank).await);
-                    }
-                    Err(error) => tracing::error!(%error, "there is no bank"),
+        let around = ScopeBuilder::<Infallible>::new(&context.without_cancel());
+        // Shielded: it is the listener that is asked to stop, by its context.
+        let ended = shield(around.run(async |scope| {
+            match Application::open(&scope, &settings).await {
+                Ok(bank) => {
+                    bank.readiness.advance(Phase::Ready);
+                    let server = Server::new(limits);
+                    served = Some(answer(server, listener, (context, tls), guard, bank).await);
                 }
-                scope.stop();
-                Ok(())
-            })
-            .await;
+                Err(error) => tracing::error!(%error, "there is no bank"),
+            }
+            scope.stop();
+            Ok(())
+        }))
+        .await;
         for forced in &ended.forced {
             tracing::warn!(?forced, "the bank did not end within its grace");
         }

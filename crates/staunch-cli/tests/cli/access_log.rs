@@ -149,6 +149,29 @@ fn how_it_ended_is_said() {
     behind.terminate().assert_clean();
 }
 
+/// The log outlives what it tells of, and takes nothing of the time of a drain.
+#[test]
+fn what_a_drain_finishes_is_logged() {
+    let behind = Server::start(BEHIND);
+    let mut gateway = gateway(&format!("{LOG}{}", service(behind.tcp("demo"), "")));
+    let web = gateway.tcp("web");
+    let slow = std::thread::Builder::new().spawn(move || get(web, "/slow?ms=3500").0).unwrap();
+    eventually("it is begun", || {
+        let ledger = gateway.admin_json("/debug/ledger?kind=request").body.to_string();
+        if ledger.contains("GET /slow") { Ok(()) } else { Err(ledger) }
+    });
+    let path = gateway.process().path("access.log");
+    let copy = tempfile::tempdir().unwrap();
+    let link = copy.path().join("log");
+    fs::hard_link(path, &link).unwrap();
+    gateway.signal(rustix::process::Signal::TERM);
+    assert_eq!(slow.join().unwrap(), 200, "longer than the log's own time");
+    gateway.ended().assert_clean();
+    let log = fs::read_to_string(link).unwrap();
+    assert!(log.contains("\"path\":\"/slow\"") && log.contains("\"end\":\"whole\""), "{log}");
+    behind.terminate().assert_clean();
+}
+
 #[test]
 fn each_connection_that_is_handed_on_has_a_line() {
     let behind = Server::start(BEHIND);

@@ -11,6 +11,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -103,6 +104,9 @@ impl Generations {
     }
 }
 
+/// Between two connections: other tests run, too.
+const PACE: Duration = Duration::from_millis(2);
+
 /// Asks on a new connection each time, until it is told to stop; how often, and what went wrong.
 fn load(web: SocketAddr, ends: &Arc<AtomicBool>) -> thread::JoinHandle<(u64, Vec<String>)> {
     let ends = Arc::clone(ends);
@@ -117,6 +121,7 @@ fn load(web: SocketAddr, ends: &Arc<AtomicBool>) -> thread::JoinHandle<(u64, Vec
     let work = move || {
         let (asked, mut failed) = (AtomicU64::new(0), Vec::new());
         while !ends.load(Ordering::Relaxed) {
+            thread::sleep(PACE);
             asked.fetch_add(1, Ordering::Relaxed);
             match ask() {
                 Ok(answer)
@@ -125,6 +130,29 @@ fn load(web: SocketAddr, ends: &Arc<AtomicBool>) -> thread::JoinHandle<(u64, Vec
             }
         }
         (asked.into_inner(), failed)
+    };
+    thread::Builder::new().spawn(work).unwrap()
+}
+
+/// The same with a line for each connection that is handed on as it is.
+fn load_lines(lines: SocketAddr, ends: &Arc<AtomicBool>) -> thread::JoinHandle<(u64, Vec<String>)> {
+    let ends = Arc::clone(ends);
+    let ask = move || -> std::io::Result<()> {
+        let mut client = TcpStream::connect(lines)?;
+        client.set_read_timeout(Some(PATIENCE))?;
+        client.write_all(b"hello\n")?;
+        client.read_exact(&mut [0; 12])
+    };
+    let work = move || {
+        let (mut asked, mut failed) = (0, Vec::new());
+        while !ends.load(Ordering::Relaxed) {
+            thread::sleep(PACE);
+            asked += 1;
+            if let Err(error) = ask() {
+                failed.push(format!("lines: {error}"));
+            }
+        }
+        (asked, failed)
     };
     thread::Builder::new().spawn(work).unwrap()
 }
@@ -144,7 +172,8 @@ fn nobody_is_refused_while_one_process_follows_another() {
     let (mut socket, _) = tungstenite::connect(format!("ws://{web}/ws")).unwrap();
     let slow = thread::Builder::new().spawn(move || get(web, "/slow?ms=1500").0).unwrap();
     let ends = Arc::new(AtomicBool::new(false));
-    let loads = [(); 3].map(|()| load(web, &ends));
+    let lines = first.lines;
+    let loads = [load(web, &ends), load(web, &ends), load_lines(lines, &ends)];
     first.upgrade(first.process.pid());
     first.echoes();
     socket.send(Message::text("still here")).unwrap();

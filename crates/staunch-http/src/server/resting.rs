@@ -1,15 +1,16 @@
 //! A connection at rest: of the next request nothing has come.
 
 use std::{
-    future::poll_fn,
+    future::{Future, poll_fn},
     pin::Pin,
     task::{Context as Poller, Poll, ready},
+    time::Duration,
 };
 
 use staunch_ledger::State;
 use staunch_net::ReadFor;
 use staunch_scope::{Wait, with_current_account};
-use tokio::io::ReadBuf;
+use tokio::{io::ReadBuf, time::sleep};
 
 use super::{sniff::PREFACE, socket::Transport};
 
@@ -21,6 +22,10 @@ pub struct Resting<T> {
     /// Requests that it has had.
     pub(super) begun: u32,
 }
+
+/// Whoever has connected has so long to say something before it is closed by a drain: more than a round
+/// trip.
+const MOMENT: Duration = Duration::from_millis(300);
 
 /// The first that a client says: no more than tells one protocol from the other.
 #[derive(Debug)]
@@ -48,16 +53,23 @@ impl<T: Transport> Resting<T> {
     }
 
     /// What the client says; `None` when it leaves or is cut, or the task is asked to stop, before.
+    /// What it has said by then is heard; and of one that has only just connected the first request is
+    /// waited for, a moment: it would be reset on its way.
     ///
     /// # Cancel safety
     /// Cancel safe.
     pub async fn hears(&mut self) -> Option<Heard> {
-        let mut wait = Wait::new();
+        let (mut wait, mut moment) = (Wait::new(), None);
         poll_fn(|cx| {
-            if wait.poll_cancelled(cx).is_ready() {
+            let is_asked = wait.poll_cancelled(cx).is_ready();
+            let heard = self.poll_hear(cx);
+            if is_asked && heard.is_pending() {
+                if self.begun == 0 {
+                    let moment = moment.get_or_insert_with(|| Box::pin(sleep(MOMENT)));
+                    ready!(moment.as_mut().poll(cx));
+                }
                 return Poll::Ready(None);
             }
-            let heard = self.poll_hear(cx);
             if heard.is_pending() {
                 self.transport.reads_for(ReadFor::Message);
                 self.transport.rests(true);
