@@ -91,7 +91,8 @@ mod tests {
         assert!(text.contains("  go: in Debian's golang-go"), "{text}");
         let command = "run: sudo apt-get update && sudo apt-get install -y \
                        --no-install-recommends netcat-openbsd curl iproute2 postgresql redis-server \
-                       nginx-light tinyproxy etcd-server dnsmasq-base golang-go default-jdk-headless";
+                       nginx-light nghttp2-client haproxy tinyproxy etcd-server dnsmasq-base golang-go \
+                       default-jdk-headless";
         assert!(text.ends_with(command), "{text}");
     }
 
