@@ -38,6 +38,10 @@ impl KeptFile {
     pub(crate) fn is_kept(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
+
+    fn keep(&self, is_kept: bool) {
+        self.0.store(is_kept, Ordering::Relaxed);
+    }
 }
 
 impl SharedSocket {
@@ -47,8 +51,8 @@ impl SharedSocket {
 
     /// Somebody else has it from now on: the file of a Unix socket is theirs to remove.
     pub fn is_handed_over(&self) {
-        if let Some(KeptFile(is_kept)) = &self.file {
-            is_kept.store(true, Ordering::Relaxed);
+        if let Some(file) = &self.file {
+            file.keep(true);
         }
     }
 }
@@ -72,8 +76,14 @@ pub enum InheritError {
 }
 
 /// Listening sockets that a predecessor has handed over, to be taken by those who listen there.
+///
+/// The files of Unix sockets are the predecessor's until [`are_ours`](Self::are_ours): if this
+/// process ends before, that one goes on to be reached by them.
 #[derive(Debug, Default)]
-pub struct InheritedSockets(Vec<Inherited>);
+pub struct InheritedSockets {
+    sockets: Vec<Inherited>,
+    files: Vec<KeptFile>,
+}
 
 #[derive(Debug)]
 struct Inherited {
@@ -94,18 +104,32 @@ impl InheritedSockets {
     /// When it is no socket that listens.
     pub fn add(&mut self, fd: OwnedFd) -> Result<(), InheritError> {
         let at = place(fd.as_fd())?;
-        self.0.push(Inherited { at, fd });
+        self.sockets.push(Inherited { at, fd });
         Ok(())
     }
 
     /// How many nobody has taken.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.sockets.len()
     }
 
     /// Whether all have been taken.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.sockets.is_empty()
+    }
+
+    /// This process has taken over, so that it removes the files of the Unix sockets that it has taken.
+    /// Those that nobody has taken are closed.
+    pub fn are_ours(self) {
+        self.files.iter().for_each(|file| file.keep(false));
+    }
+
+    /// The file of a Unix socket that was taken.
+    pub(crate) fn file(&mut self) -> KeptFile {
+        let file = KeptFile::default();
+        file.keep(true);
+        self.files.push(file.clone());
+        file
     }
 
     /// All that listen at `endpoint` for connections.
@@ -119,7 +143,7 @@ impl InheritedSockets {
     }
 
     fn take(&mut self, at: &At) -> Vec<OwnedFd> {
-        let taken = self.0.extract_if(.., |inherited| inherited.at == *at);
+        let taken = self.sockets.extract_if(.., |inherited| inherited.at == *at);
         taken.map(|inherited| inherited.fd).collect()
     }
 }

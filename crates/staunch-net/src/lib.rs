@@ -47,7 +47,7 @@ pub use crate::{
     },
     handover::{InheritError, InheritedSockets, SharedSocket},
     limit::{Limited, limit},
-    limits::Limits,
+    limits::{FIRST_WORDS, Limits},
     line_reader::LineReader,
     lines::{Lines, NextLine, ReadLineError},
     listener::{Endpoint, Listener, ParseEndpointError, Served, UnattachedListener},

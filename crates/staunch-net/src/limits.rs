@@ -22,7 +22,8 @@ pub struct Limits {
     /// at once. Default 1 000: room for a NAT full of clients, but no single client can take the
     /// listener.
     pub connections_per_ip: Option<usize>,
-    /// Time for a TLS handshake, and for a header of the PROXY protocol. Default 10 s: four round trips on the worst of mobile links.
+    /// Time for a TLS handshake, and for a header of the PROXY protocol. Default 10 s: four round
+    /// trips on the worst of mobile links.
     pub handshake: Duration,
     /// Time from accept to the first byte. Default 10 s: who connects has something to say.
     pub first_byte: Option<Duration>,
@@ -57,6 +58,11 @@ pub struct Limits {
     /// a third of the grace that Kubernetes gives a pod.
     pub drain: Duration,
 }
+
+/// What somebody who has just connected has, when a drain begins, to end a TLS handshake and to say
+/// something: more than a round trip. A connection that was closed before would be reset under what is on
+/// its way.
+pub const FIRST_WORDS: Duration = Duration::from_millis(300);
 
 impl Default for Limits {
     fn default() -> Self {

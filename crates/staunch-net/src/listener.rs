@@ -391,7 +391,7 @@ impl UnattachedListener {
                     Some(Arc::clone(unlink))
                 }
                 (Endpoint::Unix(path), _) => {
-                    Some(Arc::new(UnlinkOnDrop(path.clone(), KeptFile::default())))
+                    Some(Arc::new(UnlinkOnDrop(path.clone(), inherited.file())))
                 }
                 (Endpoint::Tcp(_), _) => None,
             };

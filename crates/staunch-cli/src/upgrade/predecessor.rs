@@ -45,7 +45,7 @@ impl Predecessor {
         if !left.is_empty() {
             tracing::info!(sockets = left.len(), "no listener has these of the predecessor");
         }
-        drop(left);
+        left.are_ours();
         if self.is_there
             && let Err(error) = send(io::stdin().as_fd(), &Packet::Ready)
         {

@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use staunch_ledger::{Account, Kind, Ledger, Obligation};
+use staunch_ledger::{Account, Deadline, Kind, Ledger, Obligation};
 use staunch_net::SharedSocket;
 use tokio::{
     io::Interest,
@@ -107,7 +107,7 @@ struct Channel {
 impl Channel {
     fn new(stream: UnixStream) -> io::Result<Channel> {
         stream.set_nonblocking(true)?;
-        let promise = Obligation::Perpetual("an upgrade");
+        let promise = Obligation::EndsBy(Deadline::after(PATIENCE + Duration::from_secs(5)));
         let account = Ledger::current().open(Kind::CONNECTION, promise);
         account.set_fd(stream.as_raw_fd());
         account.label("successor");

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{Read, Write},
-    net::{SocketAddr, TcpStream, UdpSocket},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::unix::net::UnixStream,
     process::Command,
     sync::{
@@ -225,6 +225,20 @@ fn without_a_successor_everything_stays() {
         let log = first.process.stderr();
         let said = "no successor, so this process goes on: it has ended: exit status: 2";
         if log.contains(said) && log.contains("unknown key `wrong`") { Ok(()) } else { Err(log) }
+    });
+    first.echoes();
+    // One that has taken some of the sockets already, the file of a Unix socket among them.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = format!(
+        "[[listener]]\nname = 'taken'\nprotocol = 'echo'\nlisten = '{}'\n",
+        taken.local_addr().unwrap()
+    );
+    fs::write(&path, good.clone() + &listener).unwrap();
+    first.process.signal(Signal::USR2);
+    eventually("it goes on again", || {
+        let log = first.process.stderr();
+        let failures = log.matches("no successor, so this process goes on").count();
+        if failures == 2 && log.contains("already in use") { Ok(()) } else { Err(log) }
     });
     first.echoes();
     assert_eq!(get(first.web, "/hello").0, 200);

@@ -109,10 +109,16 @@ fn write_ready(to: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     let mut written = 0;
     for piece in bytes.chunks(PIPE_PIECE) {
         let mut asked = [PollFd::new(&to, PollFlags::OUT)];
-        if poll(&mut asked, Some(&PIPE_WAIT))? == 0 {
-            break;
+        let wrote = match poll(&mut asked, Some(&PIPE_WAIT)) {
+            Ok(0) => break,
+            Ok(_) => rustix::io::write(to, piece),
+            Err(error) => Err(error),
+        };
+        match wrote {
+            Ok(count) => written += count,
+            Err(error) if written == 0 => return Err(error.into()),
+            Err(_) => break, // what is written is not written again; the next time says why
         }
-        written += rustix::io::write(to, piece)?;
     }
     Ok(written)
 }

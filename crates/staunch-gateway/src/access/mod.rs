@@ -77,7 +77,7 @@ impl AccessLog {
     /// # Errors
     /// When that fails.
     pub(crate) fn open(config: &AccessLogConfig, cores: usize) -> Result<Self, AccessLogError> {
-        let lanes = (0..=cores).map(|_| Lane::default()).collect(); // one more, for datagrams
+        let lanes = (0..cores.max(1)).map(|_| Lane::default()).collect();
         let out = Mutex::new(Out::open(&config.to)?);
         let [written, lost] = [0; 2].map(AtomicU64::new);
         Ok(AccessLog { config: config.clone(), lanes, out, written, lost })

@@ -24,7 +24,7 @@ pub(crate) fn keep_written(asked: &Blocking, log: &AccessLog) {
         }
         std::thread::sleep(PERIOD); // how often to write, and what an end waits for at most
     }
-    log.lose(lines(pending.rest()));
+    pending.give_up(log);
 }
 
 /// What has been taken from the lanes, and is not written.
@@ -42,6 +42,17 @@ const KEPT: usize = 64 << 10;
 impl Pending {
     fn rest(&self) -> &[u8] {
         self.bytes.get(self.written..).unwrap_or_default()
+    }
+
+    /// Nothing more will be written.
+    fn give_up(self, log: &AccessLog) {
+        let in_lanes: u64 =
+            log.lanes.iter().map(|lane| lines(&std::mem::take(&mut *lane.lines()))).sum();
+        let lost = lines(self.rest()) + in_lanes;
+        if lost > 0 {
+            tracing::warn!(lines = lost, "the end of the access log could not be written");
+        }
+        log.lose(lost);
     }
 
     /// Takes what there is, once what was taken before is written, and writes.
@@ -147,6 +158,17 @@ mod tests {
             text.lines().all(|line| line.starts_with("{\"time") && line.ends_with('}')),
             "{text}"
         );
+    }
+
+    #[test]
+    fn what_is_left_at_the_end_is_lost_and_counted() {
+        let log = log("/dev/full", 4096);
+        let mut pending = Pending::default();
+        entries(&log, 3, End::Client);
+        pending.pass(&log);
+        entries(&log, 2, End::Client);
+        pending.give_up(&log);
+        assert_eq!(log.counts(), (0, 5), "three were taken from the lane, and two were not");
     }
 
     #[test]

@@ -269,7 +269,9 @@ impl Exchange {
     /// The server has nothing more to say, and nothing is left of what it was told.
     pub(crate) fn end<T>(mut self, client: &Client<T>) {
         let is_asked = self.asked == client.asking.len();
-        let is_whole = is_asked && self.upload.over.is_some() && !self.upload.is_broken;
+        // What TLS still holds of the request would be the beginning of the next one.
+        let is_sent = self.upload.over.is_some() && !self.upload.must_flush;
+        let is_whole = is_asked && is_sent && !self.upload.is_broken;
         if is_whole && !self.download.is_last {
             self.server.complete();
         }

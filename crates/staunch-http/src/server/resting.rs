@@ -4,11 +4,10 @@ use std::{
     future::{Future, poll_fn},
     pin::Pin,
     task::{Context as Poller, Poll, ready},
-    time::Duration,
 };
 
 use staunch_ledger::State;
-use staunch_net::ReadFor;
+use staunch_net::{FIRST_WORDS, ReadFor};
 use staunch_scope::{Wait, with_current_account};
 use tokio::{io::ReadBuf, time::sleep};
 
@@ -22,10 +21,6 @@ pub struct Resting<T> {
     /// Requests that it has had.
     pub(super) begun: u32,
 }
-
-/// Whoever has connected has so long to say something before it is closed by a drain: more than a round
-/// trip.
-const MOMENT: Duration = Duration::from_millis(300);
 
 /// The first that a client says: no more than tells one protocol from the other.
 #[derive(Debug)]
@@ -65,7 +60,7 @@ impl<T: Transport> Resting<T> {
             let heard = self.poll_hear(cx);
             if is_asked && heard.is_pending() {
                 if self.begun == 0 {
-                    let moment = moment.get_or_insert_with(|| Box::pin(sleep(MOMENT)));
+                    let moment = moment.get_or_insert_with(|| Box::pin(sleep(FIRST_WORDS)));
                     ready!(moment.as_mut().poll(cx));
                 }
                 return Poll::Ready(None);

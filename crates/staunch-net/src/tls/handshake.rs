@@ -4,15 +4,18 @@ use std::{
     future::{Future, poll_fn},
     io,
     sync::Arc,
+    task::{Poll, ready},
 };
 
 use rustls::{ClientConfig, InvalidMessage, ServerConfig, pki_types::ServerName};
-use staunch_scope::{Cancelled, State, Wait};
+use staunch_scope::{Cancelled, State, Wait, with_current_account};
+use tokio::time::sleep;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::{
     activity::Reading,
     connection::Connection,
+    limits::FIRST_WORDS,
     tls::connection::{TlsConnection, Wire},
 };
 
@@ -58,7 +61,7 @@ pub(crate) async fn accept(
 ) -> Result<TlsConnection, HandshakeError> {
     let accept = TlsAcceptor::from(config).accept(Wire::new(connection));
     // As after accepting: what comes next is the first byte.
-    Ok(TlsConnection::new(until_stop(accept).await??, Reading::New))
+    Ok(TlsConnection::new(until_drained(accept).await??, Reading::New))
 }
 
 /// The client's side, with a server that must prove to be `name`.
@@ -80,4 +83,20 @@ async fn until_stop<F: Future>(handshake: F) -> Result<F::Output, Cancelled> {
     let mut handshake = Box::pin(handshake);
     let mut wait = Wait::new();
     poll_fn(|cx| wait.poll(cx, State::Handshake, |cx| handshake.as_mut().poll(cx))).await
+}
+
+/// The same, but the peer has [`FIRST_WORDS`] to end it.
+async fn until_drained<F: Future>(handshake: F) -> Result<F::Output, Cancelled> {
+    let (mut handshake, mut wait, mut moment) = (Box::pin(handshake), Wait::new(), None);
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = handshake.as_mut().poll(cx) {
+            return Poll::Ready(Ok(done));
+        }
+        with_current_account(|task| task.set_state(State::Handshake));
+        let cancelled = ready!(wait.poll_cancelled(cx));
+        let moment = moment.get_or_insert_with(|| Box::pin(sleep(FIRST_WORDS)));
+        ready!(moment.as_mut().poll(cx));
+        Poll::Ready(Err(cancelled))
+    })
+    .await
 }

@@ -20,9 +20,10 @@ use staunch_net::{
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
     time::timeout,
 };
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::harness::{
     Logged, PATIENCE, address, ask, bind, connect, eventually, live, observed, read_to_end,
@@ -347,8 +348,11 @@ async fn a_server_that_cannot_prove_its_name_is_refused() {
     assert_eq!(served.await.accepted, 3);
 }
 
-/// The certificate that the server presents.
-async fn presented(address: SocketAddr, roots: &[&CertifiedKey<KeyPair>]) -> Vec<u8> {
+/// The client's side of a handshake, by other people's code.
+async fn handshake(
+    plain: TcpStream,
+    roots: &[&CertifiedKey<KeyPair>],
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut store = RootCertStore::empty();
     for root in roots {
         store.add(root.cert.der().clone()).unwrap();
@@ -360,8 +364,23 @@ async fn presented(address: SocketAddr, roots: &[&CertifiedKey<KeyPair>]) -> Vec
         .with_root_certificates(store)
         .with_no_client_auth();
     let name = ServerName::try_from("localhost").unwrap();
-    let connector = TlsConnector::from(Arc::new(client));
-    let stream = connector.connect(name, connect(address).await).await.unwrap();
+    TlsConnector::from(Arc::new(client)).connect(name, plain).await
+}
+
+/// Waits until the server is in the middle of a handshake.
+async fn a_handshake_is_under_way() {
+    eventually("the handshake has begun", || {
+        let snapshot = Ledger::current().snapshot();
+        let mut connections =
+            snapshot.entries().iter().filter(|entry| entry.kind() == Kind::CONNECTION);
+        connections.any(|entry| entry.state() == State::Handshake)
+    })
+    .await;
+}
+
+/// The certificate that the server presents.
+async fn presented(address: SocketAddr, roots: &[&CertifiedKey<KeyPair>]) -> Vec<u8> {
+    let stream = handshake(connect(address).await, roots).await.unwrap();
     stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
 }
 
@@ -403,7 +422,7 @@ async fn new_certificates_are_taken_while_the_listener_runs() {
 }
 
 #[staunch::test]
-async fn a_drain_ends_idle_connections_and_handshakes_at_once() {
+async fn a_drain_ends_idle_connections_at_once_and_handshakes_soon() {
     let files = Files::new();
     let listener = bind(unlimited());
     let address = address(&listener);
@@ -414,18 +433,34 @@ async fn a_drain_ends_idle_connections_and_handshakes_at_once() {
         let mut idle = dial(address, &files.trust(&[])).await.unwrap();
         ask(&mut idle, "hello").await;
         let begun = connect(address).await;
-        eventually("the handshake has begun", || {
-            let snapshot = Ledger::current().snapshot();
-            let mut connections =
-                snapshot.entries().iter().filter(|entry| entry.kind() == Kind::CONNECTION);
-            connections.any(|entry| entry.state() == State::Handshake)
-        })
-        .await;
+        a_handshake_is_under_way().await;
         clients = Some((idle, begun));
     });
     let served = served.await;
     assert_eq!((served.accepted, served.cut.len()), (2, 0));
     assert!(begun.elapsed() < Limits::default().drain);
+}
+
+#[staunch::test]
+async fn who_was_accepted_before_a_drain_may_end_the_handshake() {
+    let (files, own) = (Files::new(), self_signed());
+    files.replace(&own);
+    let listener = bind(unlimited());
+    let address = address(&listener);
+    let tls = files.load(&[]).unwrap();
+    let (context, cancel) = Context::current().with_cancel();
+    let greet = async |mut connection: TlsConnection| connection.write_all([b"hello"]).await;
+    let client = async {
+        let plain = connect(address).await;
+        a_handshake_is_under_way().await;
+        cancel.cancel();
+        let mut connection = handshake(plain, &[&own]).await?;
+        let mut said = [0; 5];
+        connection.read_exact(&mut said).await.map(|_| said)
+    };
+    let (served, said) = tokio::join!(listener.serve_tls(&context, &tls, greet), client);
+    assert_eq!(said.unwrap(), *b"hello");
+    assert_eq!((served.accepted, served.cut.len()), (1, 0));
 }
 
 #[staunch::test]
