@@ -3,12 +3,14 @@
 use std::{
     fs,
     io::{Read, Write},
-    net::{Shutdown, TcpStream},
+    net::{Shutdown, TcpListener, TcpStream},
     process::Command,
+    sync::Arc,
 };
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustix::process::Signal;
+use rustls::pki_types::PrivateKeyDer;
 use staunch_harness::NginxServer;
 use tokio_tungstenite::tungstenite::{self, Message};
 
@@ -164,4 +166,50 @@ fn a_service_with_files_that_are_missing_is_not_begun_with() {
     let told = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{told}");
     assert!(told.contains("[service.tls] of \"one\"") && told.contains("none.pem: no such file"));
+}
+
+/// A connection that was accepted is handed on, also when the gateway is asked to stop before the server
+/// has proved who it is.
+#[test]
+fn who_has_connected_before_a_drain_reaches_a_server() {
+    let CertifiedKey { cert, signing_key } =
+        generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let key = PrivateKeyDer::Pkcs8(signing_key.serialize_der().into());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![cert.der().clone()], key)
+        .unwrap();
+    let behind = TcpListener::bind("127.0.0.1:0").unwrap();
+    let config_text = format!(
+        "{}[[service]]\nname = 'behind'\nendpoints = ['{}']\n\
+         [service.tls]\nca = 'ca.pem'\nserver_name = 'localhost'\n",
+        [listener("echo", "echo", ""), listener("tcp", "tcp", "service = 'behind'")].concat(),
+        behind.local_addr().unwrap(),
+    );
+    let mut gateway = Server::start_with(&[("ca.pem", &*cert.pem())], &config_text);
+    let mut client = TcpStream::connect(gateway.tcp("tcp")).unwrap();
+    let (server, _) = behind.accept().unwrap();
+    gateway.signal(Signal::TERM);
+    eventually("it drains", || match gateway.get("/readyz") {
+        (503, _, _) => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    let accepted = rustls::ServerConnection::new(Arc::new(config)).unwrap();
+    let mut server = rustls::StreamOwned::new(accepted, server);
+    client.write_all(b"hello").unwrap();
+    let mut heard = [0; 5];
+    server.read_exact(&mut heard).unwrap();
+    assert_eq!(heard, *b"hello");
+    server.write_all(b"welcome").unwrap();
+    server.conn.send_close_notify();
+    server.flush().unwrap();
+    server.sock.shutdown(Shutdown::Write).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let mut said = String::new();
+    client.read_to_string(&mut said).unwrap();
+    assert_eq!(said, "welcome");
+    gateway.ended().assert_clean();
 }

@@ -57,7 +57,7 @@ where
     let service = service_fn(|request| {
         let handling = exchange.begin();
         let answer = answer(service.clone(), request, &requests, exchange.clone());
-        let is_last = exchange.begun() >= limits.requests;
+        let is_last = exchange.begun() >= limits.requests || context.is_cancelled();
         Finding::new(Answered::new(answer, handling), &next, is_last)
     });
     let mut connection =
@@ -66,12 +66,14 @@ where
     let mut stop = pin!(context.cancelled());
     let mut is_stopping = false;
     poll_fn(|cx| {
+        // Before it hears of a stop: hyper would close what it has not read yet.
+        if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
+            return Poll::Ready(ended);
+        }
         if !is_stopping && stop.as_mut().poll(cx).is_ready() {
             is_stopping = true;
             Pin::new(&mut connection).graceful_shutdown();
-        }
-        if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
-            return Poll::Ready(ended);
+            return Pin::new(&mut connection).poll(cx);
         }
         if is_stopping || idle.poll(exchange, cx).is_pending() || !exchange.park() {
             return Poll::Pending;

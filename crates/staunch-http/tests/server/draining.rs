@@ -7,8 +7,13 @@ use std::{
 
 use staunch::{BoxError, Context, scope, sleep};
 use staunch_http::{Server, handler};
+use staunch_ledger::{Kind, Ledger};
 use staunch_net::{Endpoint, Limits, Listener, SocketOptions};
-use tokio::sync::Notify;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::Notify,
+};
 
 use crate::support::{AtWork, SOON, eventually, get, get1, http1, http2, read, text};
 
@@ -74,4 +79,33 @@ async fn answers_in_the_making_are_finished_and_who_does_not_end_is_cut() {
         Ok::<_, BoxError>(())
     });
     ended.await.unwrap();
+}
+
+/// Its first request would be reset on its way.
+#[staunch::test]
+async fn who_has_just_connected_is_answered() {
+    let service = handler(async |_: hyper::Request<_>| text("answered"));
+    let any = Endpoint::Tcp("127.0.0.1:0".parse().unwrap());
+    let listener = Listener::bind(&any, &SocketOptions::default(), Limits::default()).unwrap();
+    let &Endpoint::Tcp(address) = listener.endpoint() else { panic!("a TCP listener") };
+    let (context, cancel) = Context::current().with_cancel();
+    let server = Server::default();
+    let client = async {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        eventually("it is accepted", || {
+            let snapshot = Ledger::current().snapshot();
+            snapshot.entries().iter().any(|entry| entry.kind() == Kind::CONNECTION)
+        })
+        .await;
+        cancel.cancel();
+        while TcpStream::connect(address).await.is_ok() {} // until it drains
+        client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    let (served, answer) = tokio::join!(server.serve(listener, &context, service), client);
+    assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("answered"), "{answer}");
+    assert!(answer.contains("connection: close"), "{answer}");
+    assert_eq!(served.cut.len(), 0);
 }
