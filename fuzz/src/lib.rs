@@ -1,7 +1,8 @@
-//! Functions that read bytes from outside, each as a function that must not panic, whatever they are.
-//! A target is one line of [`TARGETS`] and a function in [`targets`].
+//! Functions that read bytes from outside, each as a function that must not panic, whatever they
+//! are. A target is one line of [`TARGETS`] and a function in [`targets`].
 //!
-//! Private to their crates, and so not here: certificates' dates (`staunch-net`), queries and heap dumps (`staunch-console`).
+//! Private to their crates, and so not here: certificates' dates (`staunch-net`), queries and heap
+//! dumps (`staunch-console`).
 
 mod targets;
 

@@ -12,7 +12,8 @@ use staunch_net::{Endpoint, LineSplitter, ProxyHeader};
 use staunch_policy::fuzzing as policy;
 use staunch_scope::TraceId;
 
-/// However the bytes come, the walk ends at the same one; and a head ends where hyper's parser says.
+/// However the bytes come, the walk ends at the same one; and a head ends where hyper's parser
+/// says.
 pub(crate) fn http1_framing(bytes: &[u8]) {
     let whole = fuzzing::ambiguity(&[bytes]);
     let ones: Vec<_> = bytes.chunks(1).collect();
@@ -29,8 +30,8 @@ pub(crate) fn http1_framing(bytes: &[u8]) {
     }
 }
 
-/// What the gateway takes for plain can be read in one way, and so can what it sends instead, with the same
-/// length.
+/// What the gateway takes for plain can be read in one way, and so can what it sends instead, with
+/// the same length.
 pub(crate) fn plain_request(bytes: &[u8]) {
     let Some((body, sent)) = gateway::plain(bytes) else { return };
     let head = fuzzing::head_end(bytes).expect("its head is whole");
@@ -93,8 +94,8 @@ pub(crate) fn events(bytes: &[u8]) {
     }
 }
 
-/// However the bytes come, the messages are the same, and within their limit; a client is answered no
-/// more than it says.
+/// However the bytes come, the messages are the same, and within their limit; a client is answered
+/// no more than it says.
 pub(crate) fn websocket(bytes: &[u8]) {
     let limits = StreamLimits { message: 256, ..StreamLimits::default() };
     let whole = fuzzing::websocket(&limits, &[bytes]);
@@ -333,7 +334,8 @@ pub(crate) const PROC_PIDS: &[&[u8]] = &[
     b"Limit                     Soft Limit           Hard Limit           Units     \nMax open files            1024                 unlimited            files     \n",
 ];
 
-/// However the bytes come, the same goroutines are read; each belongs to a group; and no rule panics.
+/// However the bytes come, the same goroutines are read; each belongs to a group; and no rule
+/// panics.
 pub(crate) fn goroutine_dump(bytes: &[u8]) {
     let limits = go::GoroutineDumpLimits { line_bytes: 200, frames: 5, ..Default::default() };
     let ones = std::io::BufReader::with_capacity(1, bytes);
@@ -373,14 +375,15 @@ pub(crate) const TEXT_PROFILES: &[&[u8]] = &[
     b"heap profile: 1: 2 [3: 4] @ heap/1048576\n1: 2 [3: 4] @ 0x1\n#\t0x1\tmain.f+0x1\t/a.go:7\n\n# runtime.MemStats\n",
 ];
 
-/// One of goroutines: a sample of one location in one function; then one of a heap, without samples.
+/// One of goroutines: a sample of one location in one function; then one of a heap, without
+/// samples.
 pub(crate) const PROFILES: &[&[u8]] = &[
     b"\x0a\x02\x08\x01\x12\x05\x0a\x01\x01\x12\x00\x12\x06\x0a\x01\x01\x12\x01\x05\x22\x06\x08\x01\x22\x02\x08\x01\x2a\x06\x08\x01\x10\x02\x20\x02\x32\x00\x32\x09goroutine\x32\x06main.f",
     b"\x0a\x02\x08\x01\x0a\x02\x08\x02\x0a\x02\x08\x03\x0a\x02\x08\x04\x32\x00\x32\x0dalloc_objects\x32\x0balloc_space\x32\x0dinuse_objects\x32\x0binuse_space",
 ];
 
-/// However the bytes come, the same threads are read; none has a group to itself that has no members; and
-/// no rule panics, also when the same is seen twice.
+/// However the bytes come, the same threads are read; none has a group to itself that has no
+/// members; and no rule panics, also when the same is seen twice.
 pub(crate) fn thread_dump(bytes: &[u8]) {
     let dump = either_way(bytes, |reader| jvm::read_thread_dump(reader));
     if let Some(dump) = dump {
@@ -403,8 +406,8 @@ pub(crate) fn samples(bytes: &[u8]) {
     }
 }
 
-/// However the bytes come, the same sockets are read; two with the same ends have the same id; and no
-/// rule panics.
+/// However the bytes come, the same sockets are read; two with the same ends have the same id; and
+/// no rule panics.
 pub(crate) fn socket_list(bytes: &[u8]) {
     let sockets = either_way(bytes, |reader| sockets::read_sockets(reader));
     for pair in sockets.iter().flat_map(|sockets| sockets.windows(2)) {
@@ -431,8 +434,8 @@ fn diagnose_twice(snapshot: &Snapshot) {
     black_box(diagnose(&history, &Options::default()));
 }
 
-/// A thread that waits, one that is blocked by another, and what is listed of a deadlock; then one of JDK 24
-/// with a virtual thread.
+/// A thread that waits, one that is blocked by another, and what is listed of a deadlock; then one
+/// of JDK 24 with a virtual thread.
 pub(crate) const THREAD_DUMPS: &[&[u8]] = &[
     b"2026-11-28 13:59:24\nFull thread dump OpenJDK 64-Bit Server VM (17.0.15+6 mixed mode):\n\n\"file export 3\" #27 prio=5 os_prio=0 cpu=1.2ms elapsed=60.3s tid=0x00007f01 nid=0x1f waiting on condition  [0x00007f02]\n   java.lang.Thread.State: WAITING (parking)\n\tat jdk.internal.misc.Unsafe.park(java.base@17.0.15/Native Method)\n\t- parking to wait for  <0x00000000d1> (a java.util.concurrent.CountDownLatch$Sync)\n\tat Exports.file(Exports.java:39)\n\n   Locked ownable synchronizers:\n\t- None\n\n\"VM Thread\" os_prio=0 tid=0x00007f03 nid=0x2 runnable\n",
     b"\"a\" #1 daemon prio=5 tid=0x1 nid=0x2 waiting for monitor entry\n   java.lang.Thread.State: BLOCKED (on object monitor)\n\tat A.f(A.java:7)\n\t- waiting to lock <0x01> (a A)\n\t- locked <0x02> (a B)\n\nFound one Java-level deadlock:\n=============================\n\"a\":\n  waiting to lock monitor 0x0f (object 0x01, a A),\n  which is held by \"b\"\n\nFound 1 deadlock.\n",

@@ -70,9 +70,9 @@ impl Server {
         Ok(settled.unwrap_or(last))
     }
 
-    /// Open descriptors, read when there are as many as `expected`, or after five seconds. Without an
-    /// expectation, when there have been as many for a second: the connection that has found the server
-    /// ready may still be about to close.
+    /// Open descriptors, read when there are as many as `expected`, or after five seconds. Without
+    /// an expectation, when there have been as many for a second: the connection that has found the
+    /// server ready may still be about to close.
     pub(crate) fn settled_descriptors(&self, expected: Option<usize>) -> anyhow::Result<usize> {
         let folder = format!("/proc/{}/fd", self.child.id());
         let (mut count, mut same) = (0, 0);

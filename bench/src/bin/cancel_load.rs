@@ -1,10 +1,10 @@
 //! Requests cancelled by their client, and when the handler was told: it is dropped.
 //!
 //! One subject and version a process, server and clients on the same two workers. Each task sends a
-//! request, waits until its handler is at work, gives it up (over HTTP/1 it closes the connection, over
-//! HTTP/2 it resets the stream), and waits until the handler is gone. At the end one line of JSON goes
-//! to standard output: `p50_us`, `p99_us`, `worst_us` from giving up to the handler's drop, and `left`:
-//! handlers and, of Staunch, ledger entries of requests and streams that remain.
+//! request, waits until its handler is at work, gives it up (over HTTP/1 it closes the connection,
+//! over HTTP/2 it resets the stream), and waits until the handler is gone. At the end one line of
+//! JSON goes to standard output: `p50_us`, `p99_us`, `worst_us` from giving up to the handler's
+//! drop, and `left`: handlers and, of Staunch, ledger entries of requests and streams that remain.
 
 use std::{
     convert::Infallible,

@@ -1,9 +1,9 @@
 //! Holds idle connections to a line echo server, or an HTTP server.
 //!
-//! Opens them one after the other, sends one line or request on each and checks its answer, so that every
-//! connection has been in use once. Then it prints `ready` and holds them until standard input
-//! ends. They are closed by a reset, which leaves no `TIME_WAIT` behind: the next round finds all
-//! ports free.
+//! Opens them one after the other, sends one line or request on each and checks its answer, so that
+//! every connection has been in use once. Then it prints `ready` and holds them until standard
+//! input ends. They are closed by a reset, which leaves no `TIME_WAIT` behind: the next round finds
+//! all ports free.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};

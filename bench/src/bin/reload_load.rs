@@ -1,10 +1,10 @@
 //! Clients of a proxy while its configuration changes, and the server behind it.
 //!
-//! The server answers requests, sends events five times a second for as long as it is listened to, and
-//! says everything again on what has become another protocol. Some clients make a connection for each
-//! request, some keep theirs, some listen to events and some say something now and then. At the end one
-//! line of JSON goes to standard output: `requests`, `failed`, `streams` and `dropped`, which are streams
-//! that ended before it.
+//! The server answers requests, sends events five times a second for as long as it is listened to,
+//! and says everything again on what has become another protocol. Some clients make a connection
+//! for each request, some keep theirs, some listen to events and some say something now and then.
+//! At the end one line of JSON goes to standard output: `requests`, `failed`, `streams` and
+//! `dropped`, which are streams that ended before it.
 
 use std::{
     io::{BufRead, BufReader, ErrorKind, Read, Write},

@@ -23,17 +23,18 @@ pub(crate) enum Command {
     Config(ConfigPage),
     /// Print the JSON Schema of configuration files, for editors.
     Schema,
-    /// Have a running `staunch run` start its successor, the program that is now at its path, and hand its
-    /// listening sockets over: no connection is refused. As SIGUSR2 does.
+    /// Have a running `staunch run` start its successor, the program that is now at its path, and
+    /// hand its listening sockets over: no connection is refused. As SIGUSR2 does.
     Upgrade(Upgrade),
-    /// Make an API key: print it, for whom it is, and its hash, for `keys` in [policy.keys]. It is stored
-    /// nowhere.
+    /// Make an API key: print it, for whom it is, and its hash, for `keys` in [policy.keys]. It is
+    /// stored nowhere.
     Key(Key),
-    /// Find what leaks in a service, and the line. Exit code 0: nothing; 1: findings; 2: it could not
-    /// be examined.
+    /// Find what leaks in a service, and the line. Exit code 0: nothing; 1: findings; 2: it could
+    /// not be examined.
     Doctor(Doctor),
-    /// See the doctor at work: a small service with one leak after the other, for a quarter of a minute.
-    /// Needs nothing. Exit code 0: each was named, and nothing found after the repair; 1: otherwise.
+    /// See the doctor at work: a small service with one leak after the other, for a quarter of a
+    /// minute. Needs nothing. Exit code 0: each was named, and nothing found after the repair; 1:
+    /// otherwise.
     Demo(Demo),
     /// The service of the demo.
     #[command(name = "demo-service", hide = true)]
@@ -42,8 +43,9 @@ pub(crate) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Run {
-    /// The configuration file; without it, the embedded default is served: a gateway before a bank and other
-    /// things to try, with HTTP on 127.0.0.1:8080, lines on 9000, datagrams on 9001, admin on 6060.
+    /// The configuration file; without it, the embedded default is served: a gateway before a bank
+    /// and other things to try, with HTTP on 127.0.0.1:8080, lines on 9000, datagrams on 9001,
+    /// admin on 6060.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 }
@@ -81,18 +83,19 @@ pub(crate) struct Key {
 #[command(override_usage = "staunch doctor [OPTIONS] TARGET...\n       \
                             staunch doctor [OPTIONS] --pid <PID|NAME> [TARGET]...")]
 pub(crate) struct Doctor {
-    /// `http://HOST:PORT` of a Go service with net/http/pprof or of a Staunch service's admin endpoint;
-    /// or what was saved of one process, the oldest first: goroutine dumps and profiles, heaps, thread
-    /// dumps and class histograms of a JVM, what `ss` or `netstat` listed, a Staunch ledger.
+    /// `http://HOST:PORT` of a Go service with net/http/pprof or of a Staunch service's admin
+    /// endpoint; or what was saved of one process, the oldest first: goroutine dumps and profiles,
+    /// heaps, thread dumps and class histograms of a JVM, what `ss` or `netstat` listed, a Staunch
+    /// ledger.
     #[arg(value_name = "TARGET", required_unless_present = "pid")]
     pub(crate) targets: Vec<String>,
-    /// A process of this machine, by number or name. With a URL of the same process both are looked at
-    /// together.
+    /// A process of this machine, by number or name. With a URL of the same process both are looked
+    /// at together.
     #[arg(long, value_name = "PID|NAME")]
     pub(crate) pid: Vec<String>,
-    /// Has a JVM record where it allocates what stays, by JDK Flight Recorder, as long as it is watched:
-    /// its leaks get the line. Costs it a stack trace now and then, and a file in the temporary folder,
-    /// which is deleted.
+    /// Has a JVM record where it allocates what stays, by JDK Flight Recorder, as long as it is
+    /// watched: its leaks get the line. Costs it a stack trace now and then, and a file in the
+    /// temporary folder, which is deleted.
     #[arg(long, requires = "pid")]
     pub(crate) record: bool,
     /// How long to watch what runs.
@@ -101,8 +104,8 @@ pub(crate) struct Doctor {
     /// The time between two looks.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time)]
     pub(crate) every: Duration,
-    /// The checkout of the program (Go, Java): the lines are quoted, and where the source shows what to
-    /// change, there is a patch.
+    /// The checkout of the program (Go, Java): the lines are quoted, and where the source shows
+    /// what to change, there is a patch.
     #[arg(long, value_name = "DIR")]
     pub(crate) source: Option<PathBuf>,
     #[arg(long, value_name = "FORMAT", default_value = "text")]

@@ -1,9 +1,9 @@
 //! A run in its stages: serve; drain, with the admin endpoint still there to be asked; end.
 //!
 //! Three scopes, one in the other. The innermost has the listeners, and stops with the first
-//! signal; those that the gateway hands to stop when it has drained. The one around it has the admin endpoint and the watch for leaks, and stops when the last
-//! listener has drained. The outermost has no grace: a second signal stops it, and so cuts
-//! whatever is left.
+//! signal; those that the gateway hands to stop when it has drained. The one around it has the
+//! admin endpoint and the watch for leaks, and stops when the last listener has drained. The
+//! outermost has no grace: a second signal stops it, and so cuts whatever is left.
 
 use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
@@ -125,7 +125,8 @@ impl Run {
                 });
                 let listeners = (bound.listeners, bound.gateway);
                 let mut serves = pin!(serve(listeners, &serving, guard, arrival, &books, grace));
-                // By then what is short has ended; streams end when those who send them are told to.
+                // By then what is short has ended; streams end when those who send them are told
+                // to.
                 let streams_end = async {
                     let _ = serving.cancelled().await;
                     tokio::time::sleep(grace / 10).await;

@@ -39,8 +39,8 @@ pub(crate) fn reference(commented: &str) -> String {
     page
 }
 
-/// What stands before the first table, and all tables; those that are there several times are one, with
-/// each key as it is explained first.
+/// What stands before the first table, and all tables; those that are there several times are one,
+/// with each key as it is explained first.
 pub(crate) fn read(commented: &str) -> (String, Vec<Table<'_>>) {
     let (mut intro, mut about, mut at) = (String::new(), String::new(), None);
     let mut tables: Vec<Table<'_>> = Vec::new();

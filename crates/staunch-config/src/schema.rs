@@ -1,9 +1,9 @@
 //! The JSON Schema of a configuration (draft 2020-12), for editors.
 //!
-//! There is no second list of keys to keep in step. Their names and what is said of them are those of the
-//! reference; whether a value shown is the default, which words and numbers a key takes, and which keys
-//! must be there is asked of the reader, by texts that have the key in the shortest file around it
-//! ([`surroundings`]): what it refuses it explains.
+//! There is no second list of keys to keep in step. Their names and what is said of them are those
+//! of the reference; whether a value shown is the default, which words and numbers a key takes, and
+//! which keys must be there is asked of the reader, by texts that have the key in the shortest file
+//! around it ([`surroundings`]): what it refuses it explains.
 
 mod surroundings;
 
@@ -128,8 +128,8 @@ fn is_default(table: &str, key: &Key<'_>) -> bool {
     })
 }
 
-/// The keys that every table of this name must have: the reader misses them in an empty one, and they are
-/// in the shortest of each meaning.
+/// The keys that every table of this name must have: the reader misses them in an empty one, and
+/// they are in the shortest of each meaning.
 fn required(table: &str) -> Vec<String> {
     let mut common: Option<Vec<String>> = None;
     for around in surroundings(table) {

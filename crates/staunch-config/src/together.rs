@@ -52,7 +52,8 @@ fn is_by_datagram((listener, _): &(Listener, Span), service: &str) -> bool {
     matches!(listener, Listener::Datagram(_)) && listener.service() == Some(service)
 }
 
-/// Reports policies that nothing has or nobody uses, and those of one route that do not go together.
+/// Reports policies that nothing has or nobody uses, and those of one route that do not go
+/// together.
 pub(crate) fn check_policies(
     root: &Section<'_>,
     listeners: &[(Listener, Span)],

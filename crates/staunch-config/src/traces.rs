@@ -12,21 +12,22 @@ use crate::reader::kinds::{Parsed, boolean, count, path, text};
 /// Where spans of requests go, and of which requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Traces {
-    /// The URL that spans are posted to. \[none\] If it is written without a path, `/v1/traces`, which is
-    /// OTLP's, is added.
+    /// The URL that spans are posted to. \[none\] If it is written without a path, `/v1/traces`,
+    /// which is OTLP's, is added.
     pub to: String,
-    /// Of the traces that begin here, one of so many is sampled. \[100: enough to see where time goes,
-    /// and hardly anything to store\]
+    /// Of the traces that begin here, one of so many is sampled. \[100: enough to see where time
+    /// goes, and hardly anything to store\]
     pub one_in: NonZeroUsize,
-    /// Whether the `traceparent` of a client says to which trace its request belongs, and whether that
-    /// is sampled. \[true: most gateways are behind others; strangers could have all of theirs sampled\]
+    /// Whether the `traceparent` of a client says to which trace its request belongs, and whether
+    /// that is sampled. \[true: most gateways are behind others; strangers could have all of theirs
+    /// sampled\]
     pub follow: bool,
     /// The file with headers for the collector, a line for each. \[none\]
     pub headers_file: Option<PathBuf>,
     /// What spans are of: `service.name`. \[staunch\]
     pub service: String,
-    /// Spans that wait at most; what finds no room is lost, and counted. \[2048, as in OpenTelemetry's
-    /// own exporters: some 2 MiB\]
+    /// Spans that wait at most; what finds no room is lost, and counted. \[2048, as in
+    /// OpenTelemetry's own exporters: some 2 MiB\]
     pub buffer: NonZeroUsize,
     /// Whose signature on the collector's certificate is believed. \[whom the system believes\]
     pub ca: Option<PathBuf>,

@@ -1,5 +1,5 @@
-//! Asks servers whether they are well, beside the requests: on the runtime of the process, so that no
-//! core ever waits for it.
+//! Asks servers whether they are well, beside the requests: on the runtime of the process, so that
+//! no core ever waits for it.
 
 use std::{convert::Infallible, io, sync::Arc};
 
@@ -36,8 +36,8 @@ enum Unwell {
     Request(io::Error),
 }
 
-/// Asks as long as the task is not asked to stop. A new plan is another set of servers to ask; those that
-/// stay are asked as before, however often plans change.
+/// Asks as long as the task is not asked to stop. A new plan is another set of servers to ask;
+/// those that stay are asked as before, however often plans change.
 pub(crate) async fn run(mut plans: watch::Receiver<Arc<Plan>>) {
     let checks = ScopeBuilder::<Infallible>::new(&Context::current())
         .max_children(usize::MAX) // as many as there are servers, which are bounded

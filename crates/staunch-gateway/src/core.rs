@@ -1,5 +1,5 @@
-//! A core: a thread with a runtime of its own, which has its share of each listener and connections to
-//! the servers that no other core uses.
+//! A core: a thread with a runtime of its own, which has its share of each listener and connections
+//! to the servers that no other core uses.
 //!
 //! So a request is answered on one thread from its first byte to its last: nothing wakes another
 //! thread, and no lock is asked for that another one has.

@@ -98,7 +98,8 @@ pub struct Setup {
     pub limits: Limits,
     /// TLS, if it is spoken.
     pub tls: Option<TlsConfig>,
-    /// Who is believed for whom it speaks ([`Listener::believe_proxies`](staunch_net::Listener::believe_proxies)).
+    /// Who is believed for whom it speaks
+    /// ([`Listener::believe_proxies`](staunch_net::Listener::believe_proxies)).
     pub proxies: Vec<IpRange>,
 }
 
@@ -133,8 +134,8 @@ impl Gateway {
         Ok(Gateway { cores, grace, listeners, datagrams, control, reports })
     }
 
-    /// Has the requests of a listener go where the routes of its name lead. Of `sockets` it takes those
-    /// that listen there.
+    /// Has the requests of a listener go where the routes of its name lead. Of `sockets` it takes
+    /// those that listen there.
     ///
     /// # Errors
     /// [`BindError`]
@@ -149,7 +150,8 @@ impl Gateway {
         self.listen(name, setup, Speaks::Http(limits), sockets)
     }
 
-    /// Has the connections of a listener go to a service. Of `sockets` it takes those that listen there.
+    /// Has the connections of a listener go to a service. Of `sockets` it takes those that listen
+    /// there.
     ///
     /// # Errors
     /// [`BindError`]
@@ -221,8 +223,8 @@ impl Gateway {
         self.control.clone()
     }
 
-    /// Serves until `context` is cancelled, and drains: what was begun is finished within the grace.
-    /// `ready` is called once all cores accept. No more is taken on than `guard` admits.
+    /// Serves until `context` is cancelled, and drains: what was begun is finished within the
+    /// grace. `ready` is called once all cores accept. No more is taken on than `guard` admits.
     ///
     /// # Cancel safety
     /// Dropping it closes the listeners and cuts the connections at once.
@@ -267,7 +269,8 @@ impl Gateway {
         std::mem::take(&mut *done.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Starts everything. Each listener of each core adds one to `up` when it accepts; how many there are.
+    /// Starts everything. Each listener of each core adds one to `up` when it accepts; how many
+    /// there are.
     fn start(
         self,
         scope: &Scope<Infallible>,
@@ -397,9 +400,10 @@ impl Control {
     }
 
     /// Has all cores work by `config`'s routes, services and policies from now on. Listeners,
-    /// connections and requests in flight stay as they are, and so do the connections to servers that
-    /// both configurations have. Servers that were found stay until their service has found others, or
-    /// is not to find any. Reads the files that policies and services name, and so blocks for a moment.
+    /// connections and requests in flight stay as they are, and so do the connections to servers
+    /// that both configurations have. Servers that were found stay until their service has found
+    /// others, or is not to find any. Reads the files that policies and services name, and so
+    /// blocks for a moment.
     ///
     /// # Errors
     /// When one of them cannot be used; nothing changes then.
@@ -413,7 +417,8 @@ impl Control {
         Ok(())
     }
 
-    /// Makes a plan of what has been found by now. Who is later sees all that whoever was earlier saw.
+    /// Makes a plan of what has been found by now. Who is later sees all that whoever was earlier
+    /// saw.
     pub(crate) fn publish(&self) {
         self.plans.modify(|plan| {
             let (config, found) = self.discoveries.now();

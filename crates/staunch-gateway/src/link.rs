@@ -24,7 +24,8 @@ use crate::tcp::Ends;
 pub(crate) struct LinkTls {
     /// For requests.
     http: TlsTrust,
-    /// For connections that are handed on as they are: what is spoken on them is the client's affair.
+    /// For connections that are handed on as they are: what is spoken on them is the client's
+    /// affair.
     bytes: TlsTrust,
     server_name: Option<String>,
 }

@@ -89,8 +89,8 @@ pub(crate) struct ServerPlan {
 }
 
 impl Plan {
-    /// The plan of a configuration and the servers that were `found`; of the services, servers and routes
-    /// that `before` has, it keeps what is known.
+    /// The plan of a configuration and the servers that were `found`; of the services, servers and
+    /// routes that `before` has, it keeps what is known.
     ///
     /// Reads the files that policies and services name, and so blocks for a moment.
     pub(crate) fn new(config: &Config, found: &Found, before: &Plan) -> Result<Plan, PlanError> {
@@ -138,7 +138,8 @@ impl Plan {
         }
     }
 
-    /// The services of a configuration and the servers that were found, of which this plan knows some.
+    /// The services of a configuration and the servers that were found, of which this plan knows
+    /// some.
     fn services(&self, config: &Config, found: &Found) -> Vec<Arc<ServicePlan>> {
         let known = |service: &Service| self.service(&service.name)?.tls.clone();
         config.services.iter().map(|it| self.planned(it, found, known(it))).collect()

@@ -1,7 +1,7 @@
 //! Bytes both ways between two connections, until both have said their last.
 //!
-//! A pair that is idle holds no buffer: what comes is read into one buffer of the thread, and only what
-//! the other side does not take at once is kept, until it does.
+//! A pair that is idle holds no buffer: what comes is read into one buffer of the thread, and only
+//! what the other side does not take at once is kept, until it does.
 
 use std::{
     future::poll_fn,
@@ -37,8 +37,8 @@ enum Step {
     Ended,
 }
 
-/// Copies both ways until both sides have said their last, or one of them fails. `moved` is told how many
-/// bytes went from `a` to `b`, and from `b` to `a`, whenever there are more.
+/// Copies both ways until both sides have said their last, or one of them fails. `moved` is told
+/// how many bytes went from `a` to `b`, and from `b` to `a`, whenever there are more.
 ///
 /// # Cancel safety
 /// Dropped before its end, what was read and not written is lost with the connections.

@@ -1,5 +1,5 @@
-//! What is told of requests once they have ended: the access log and traces. Whoever tells it outlives the
-//! cores, so that what a drain ends is told, too.
+//! What is told of requests once they have ended: the access log and traces. Whoever tells it
+//! outlives the cores, so that what a drain ends is told, too.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -56,8 +56,8 @@ impl Reports {
         }
         let mut done = None;
         let telling = ScopeBuilder::<Infallible>::new(&context.without_cancel()).grace(GRACE);
-        // Shielded: it is the listeners that are asked to stop, by their context; the grace is for what
-        // comes after them.
+        // Shielded: it is the listeners that are asked to stop, by their context; the grace is for
+        // what comes after them.
         let ended = shield(telling.run(async |scope| {
             if let Some(log) = self.log.clone() {
                 let _owned_by_scope = scope.blocking(move |asked| {

@@ -1,5 +1,5 @@
-//! Requests that lead to another protocol, as WebSocket does (RFC 9110, 7.8): each has a connection of
-//! its own to the server, and both sides are copied to each other once the server has agreed.
+//! Requests that lead to another protocol, as WebSocket does (RFC 9110, 7.8): each has a connection
+//! of its own to the server, and both sides are copied to each other once the server has agreed.
 
 use std::{
     future::{Future, poll_fn},
@@ -36,9 +36,9 @@ use crate::{
 /// What hyper's client sends, which has no body.
 type Empty = http_body_util::Empty<bytes::Bytes>;
 
-/// Whether a request leads to another protocol, one that the servers of `upstream` may know. To HTTP/2
-/// none does here: whoever asks for that is answered in HTTP/1.1 (RFC 9113, 3.1), or a server would be
-/// spoken to past all that holds for requests.
+/// Whether a request leads to another protocol, one that the servers of `upstream` may know. To
+/// HTTP/2 none does here: whoever asks for that is answered in HTTP/1.1 (RFC 9113, 3.1), or a
+/// server would be spoken to past all that holds for requests.
 pub(crate) fn is_wanted(request: &Request<RequestBody>, upstream: &Upstream) -> bool {
     let headers = request.headers();
     request.version() == Version::HTTP_11
@@ -62,8 +62,8 @@ fn is_http(protocol: &[u8]) -> bool {
     protocol.starts_with(b"h2") || protocol.starts_with(b"h3") || protocol.starts_with(b"http")
 }
 
-/// Asks a server to speak another protocol; if it agrees, its client's connection is copied to its own
-/// and back from then on.
+/// Asks a server to speak another protocol; if it agrees, its client's connection is copied to its
+/// own and back from then on.
 pub(crate) async fn open(
     forward: &Forward,
     route: &RoutePlan,

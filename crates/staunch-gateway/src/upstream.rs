@@ -190,8 +190,8 @@ fn dial_options(service: &Service) -> DialOptions {
     DialOptions { timeout: service.timeouts.connect, ..DialOptions::default() }
 }
 
-/// A connection that is copied to another has the limits of that one, its client's; but a server that
-/// takes nothing, or stops in the middle of an answer, is cut here.
+/// A connection that is copied to another has the limits of that one, its client's; but a server
+/// that takes nothing, or stops in the middle of an answer, is cut here.
 fn stalls_only(service: &Service) -> Limits {
     Limits {
         first_byte: None,
@@ -247,8 +247,8 @@ fn pool_options(name: &'static str, service: &Service, cores: usize) -> PoolOpti
     PoolOptions {
         name,
         max_total: connections,
-        // Not divided: clients are not spread evenly, and a core that has more of them than its part
-        // would open a connection for every other request.
+        // Not divided: clients are not spread evenly, and a core that has more of them than its
+        // part would open a connection for every other request.
         max_idle: pool.idle.min(connections),
         acquire_timeout: timeouts.connect,
         connect_timeout: timeouts.connect,

@@ -15,8 +15,8 @@ pub struct HaproxyServer {
 }
 
 impl HaproxyServer {
-    /// Starts it, with so many free ports of 127.0.0.1, for which `sections` has `{0}`, `{1}` and so on. It
-    /// listens on all of them.
+    /// Starts it, with so many free ports of 127.0.0.1, for which `sections` has `{0}`, `{1}` and
+    /// so on. It listens on all of them.
     ///
     /// # Errors
     /// When HAProxy is not installed, or does not start: with what it said.

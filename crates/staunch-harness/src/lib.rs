@@ -1,7 +1,7 @@
 //! Real servers for tests and benches, and what tests of pools and of HTTP servers share.
 //!
-//! Each server is a child process on a free port of 127.0.0.1, with its files in a temporary folder.
-//! It is ended by its pid when it is dropped, and its folder goes with it.
+//! Each server is a child process on a free port of 127.0.0.1, with its files in a temporary
+//! folder. It is ended by its pid when it is dropped, and its folder goes with it.
 
 mod child;
 mod consul;

@@ -87,7 +87,8 @@ impl Admission {
         Some(Admitted { admission: Some(Arc::clone(self)), source })
     }
 
-    /// Counts a connection that has a place for `source` from now on; not if that has `most` already.
+    /// Counts a connection that has a place for `source` from now on; not if that has `most`
+    /// already.
     pub(crate) fn count_for(&self, source: Source, most: Option<usize>) -> bool {
         let Some(most) = most else { return true };
         let mut counts = self.counts();

@@ -280,9 +280,9 @@ impl Connection {
         account.set_state(activity.state());
     }
 
-    /// Says whether it is at rest: nothing is in hand but the wait for what the peer says next. One that
-    /// is may be closed when something runs short ([`Control::close_idle`](crate::Control::close_idle));
-    /// one of which nobody says so is not.
+    /// Says whether it is at rest: nothing is in hand but the wait for what the peer says next. One
+    /// that is may be closed when something runs short
+    /// ([`Control::close_idle`](crate::Control::close_idle)); one of which nobody says so is not.
     pub fn rests(&self, at_rest: bool) {
         self.core.activity.set_at_rest(at_rest);
     }

@@ -1,8 +1,8 @@
 //! Listening sockets that go from a process to its successor.
 //!
-//! It is the sockets themselves that are handed over, not their addresses: whoever has connected and is
-//! not accepted yet waits at the socket, and one that is closed takes them with it. That holds for each
-//! socket of a listener that has several.
+//! It is the sockets themselves that are handed over, not their addresses: whoever has connected
+//! and is not accepted yet waits at the socket, and one that is closed takes them with it. That
+//! holds for each socket of a listener that has several.
 
 use std::{
     io,
@@ -18,10 +18,11 @@ use rustix::net::{AddressFamily, SocketType, sockopt};
 use socket2::SockRef;
 use staunch_ledger::Account;
 
-use crate::listener::Endpoint;
+use crate::endpoint::Endpoint;
 
-/// A listening socket, kept so that it can be handed over. As long as it is there, the kernel goes on
-/// completing connections, even when its listener has ended: drop it before that, or hand it over.
+/// A listening socket, kept so that it can be handed over. As long as it is there, the kernel goes
+/// on completing connections, even when its listener has ended: drop it before that, or hand it
+/// over.
 #[derive(Debug)]
 pub struct SharedSocket {
     fd: OwnedFd,
@@ -118,8 +119,8 @@ impl InheritedSockets {
         self.sockets.is_empty()
     }
 
-    /// This process has taken over, so that it removes the files of the Unix sockets that it has taken.
-    /// Those that nobody has taken are closed.
+    /// This process has taken over, so that it removes the files of the Unix sockets that it has
+    /// taken. Those that nobody has taken are closed.
     pub fn are_ours(self) {
         self.files.iter().for_each(|file| file.keep(false));
     }

@@ -16,6 +16,7 @@ mod chunks;
 mod connection;
 mod control;
 mod dial;
+mod endpoint;
 mod handover;
 mod limit;
 mod limits;
@@ -45,12 +46,13 @@ pub use crate::{
         DatagramError, DialError, DialOptions, Dialer, HttpProxy, UdpPeer, dial_tcp, dial_tls,
         dial_udp, dial_unix,
     },
+    endpoint::{Endpoint, ParseEndpointError},
     handover::{InheritError, InheritedSockets, SharedSocket},
     limit::{Limited, limit},
     limits::{FIRST_WORDS, Limits},
     line_reader::LineReader,
     lines::{Lines, NextLine, ReadLineError},
-    listener::{Endpoint, Listener, ParseEndpointError, Served, UnattachedListener},
+    listener::{Listener, Served, UnattachedListener},
     options::SocketOptions,
     proxied::{ParseProxyHeaderError, ProxyHeader},
     read_to_end::{ReadToEndError, read_to_end},

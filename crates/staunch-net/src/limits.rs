@@ -60,8 +60,8 @@ pub struct Limits {
 }
 
 /// What somebody who has just connected has, when a drain begins, to end a TLS handshake and to say
-/// something: more than a round trip. A connection that was closed before would be reset under what is on
-/// its way.
+/// something: more than a round trip. A connection that was closed before would be reset under what
+/// is on its way.
 pub const FIRST_WORDS: Duration = Duration::from_millis(300);
 
 impl Default for Limits {

@@ -31,8 +31,8 @@ impl Listening {
         }
     }
 
-    /// One more of the same, which counts with this one: connections and buffers are bounded together,
-    /// while each looks after its own connections.
+    /// One more of the same, which counts with this one: connections and buffers are bounded
+    /// together, while each looks after its own connections.
     pub(crate) fn sharing(&self) -> Listening {
         Listening {
             buffers: Arc::clone(&self.buffers),

@@ -1,5 +1,5 @@
-//! What W3C Trace Context defines: the id of a trace, that of a span in it, and the header that hands both
-//! on (<https://www.w3.org/TR/trace-context/>).
+//! What W3C Trace Context defines: the id of a trace, that of a span in it, and the header that
+//! hands both on (<https://www.w3.org/TR/trace-context/>).
 
 use std::{
     fmt,
@@ -34,8 +34,8 @@ impl TraceId {
         TraceId((u128::from(high) << 64 | u128::from(low)).max(1))
     }
 
-    /// The id that a `traceparent` header names; `None` if it is not as it should be, which the standard
-    /// wants ignored. [`TraceParent::parse`] tells the rest of it.
+    /// The id that a `traceparent` header names; `None` if it is not as it should be, which the
+    /// standard wants ignored. [`TraceParent::parse`] tells the rest of it.
     ///
     /// # Examples
     /// ```
@@ -89,11 +89,11 @@ impl SpanId {
     }
 }
 
-/// What a `traceparent` header says: to which trace a request belongs, which step of it sent the request,
-/// and whether that one is recorded.
+/// What a `traceparent` header says: to which trace a request belongs, which step of it sent the
+/// request, and whether that one is recorded.
 ///
-/// [`TraceId`] is enough for whoever only names a trace; this is for whoever passes judgement on it, or has
-/// spans of its own.
+/// [`TraceId`] is enough for whoever only names a trace; this is for whoever passes judgement on
+/// it, or has spans of its own.
 ///
 /// # Examples
 /// ```
@@ -120,8 +120,9 @@ pub struct TraceParent {
 const SAMPLED: u128 = 1;
 
 impl TraceParent {
-    /// What a header says (<https://www.w3.org/TR/trace-context/#traceparent-header>); `None` if it is not
-    /// as it should be, which the standard wants ignored. Of a later version what this one knows is read.
+    /// What a header says (<https://www.w3.org/TR/trace-context/#traceparent-header>); `None` if it
+    /// is not as it should be, which the standard wants ignored. Of a later version what this one
+    /// knows is read.
     pub fn parse(header: &[u8]) -> Option<TraceParent> {
         let (version, rest) = header.split_at_checked(2)?;
         let (trace, rest) = rest.strip_prefix(b"-")?.split_at_checked(32)?;

@@ -48,8 +48,8 @@ pub(super) fn run(args: &Args, record: &mut Record) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Clients of proxies leave a tenth of a second after the server has begun; the figures are how long it
-/// took until the server knew.
+/// Clients of proxies leave a tenth of a second after the server has begun; the figures are how
+/// long it took until the server knew.
 pub(super) fn run_through(args: &Args, record: &mut Record) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let load = cargo::build_bin("staunch-bench", "cancel_load")?;

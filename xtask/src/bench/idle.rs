@@ -2,8 +2,8 @@
 //!
 //! Every measurement has a server of its own, because an allocator seldom gives back what an
 //! earlier round made it take. Memory is read before the first client and again when each of the
-//! connections has been answered once and all are idle: line echo servers (`idle`), and HTTP servers
-//! whose connections are kept alive (`parked`).
+//! connections has been answered once and all are idle: line echo servers (`idle`), and HTTP
+//! servers whose connections are kept alive (`parked`).
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -25,7 +25,8 @@ const RESERVE: u64 = 100;
 
 const MEMORY: Metric = Metric { name: "rss_per_connection", unit: "B" };
 
-/// How long a server may take to notice that a connection is idle: Staunch parks one after a second.
+/// How long a server may take to notice that a connection is idle: Staunch parks one after a
+/// second.
 const GRACE: Duration = Duration::from_secs(3);
 
 pub(super) fn run(args: &Args, record: &mut Record) -> anyhow::Result<()> {

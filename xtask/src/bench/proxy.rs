@@ -1,8 +1,8 @@
 //! HTTP/1 proxies: what handing a request on costs.
 //!
-//! Behind all of them is one nginx, which has the answer in memory. Every proxy keeps connections to
-//! it, logs no request, and may use both cores. What Staunch has switched on is what `staunch run` has:
-//! ledger, limits, watchdog, counts, trace context.
+//! Behind all of them is one nginx, which has the answer in memory. Every proxy keeps connections
+//! to it, logs no request, and may use both cores. What Staunch has switched on is what `staunch
+//! run` has: ledger, limits, watchdog, counts, trace context.
 
 use std::fs::{self, File};
 use std::path::Path;

@@ -1,8 +1,8 @@
-//! A storm of reloads: what clients of the gateway notice of sixty changed configurations, one a second,
-//! and what is left of them in the process; and what they notice of ten upgrades.
+//! A storm of reloads: what clients of the gateway notice of sixty changed configurations, one a
+//! second, and what is left of them in the process; and what they notice of ten upgrades.
 //!
-//! Requests may not fail, streams not end, descriptors and entries of the ledger not grow. The slope is of
-//! the resident memory in the second half, by least squares.
+//! Requests may not fail, streams not end, descriptors and entries of the ledger not grow. The
+//! slope is of the resident memory in the second half, by least squares.
 
 use std::fs;
 use std::net::SocketAddr;

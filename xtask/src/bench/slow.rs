@@ -1,5 +1,5 @@
-//! Slow readers: what a server and the kernel hold for each client that takes its download by little and
-//! little.
+//! Slow readers: what a server and the kernel hold for each client that takes its download by
+//! little and little.
 //!
 //! Every measurement has a server of its own, as in [`super::idle`]. What the kernel holds is what
 //! `ss --memory` says of the server's sockets (iproute2); what it holds for the clients' is not
@@ -93,7 +93,8 @@ fn have_read(clients: &mut Child) -> anyhow::Result<()> {
     };
     let starved = said["starved"].as_u64().unwrap_or(u64::MAX);
     if starved >= u64::from(CLIENTS) {
-        // What it holds is then less than it would: the kernel's memory for sockets may be at its end.
+        // What it holds is then less than it would: the kernel's memory for sockets may be at its
+        // end.
         eprintln!("slow readers were kept waiting: {said}");
     }
     Ok(())
@@ -113,8 +114,8 @@ fn kernel_memory(address: SocketAddr) -> anyhow::Result<u64> {
     Ok(sockets.iter().sum())
 }
 
-/// `skmem:(r0,rb131072,t0,tb2626560,f3072,w1536,o0,bl0,d0)`: received, to be sent, set aside, options
-/// and backlog (`ss(8)`). What is on its way (`t`) is part of what is to be sent (`w`).
+/// `skmem:(r0,rb131072,t0,tb2626560,f3072,w1536,o0,bl0,d0)`: received, to be sent, set aside,
+/// options and backlog (`ss(8)`). What is on its way (`t`) is part of what is to be sent (`w`).
 fn memory_of(line: &str) -> Option<u64> {
     let fields = line.split_once("skmem:(")?.1.split_once(')')?.0;
     let bytes = |name: &str| {

@@ -81,8 +81,8 @@ pub(super) const HTTP: &[Recipe] =
 /// back is part of what is measured.
 pub(super) const PARKED: &[Recipe] = &[STAUNCH_HTTP, hello("hyper"), GO_HTTP, NGINX];
 
-/// HTTP servers to download from. Staunch's is there twice: what the kernel holds depends on an option
-/// of its sockets.
+/// HTTP servers to download from. Staunch's is there twice: what the kernel holds depends on an
+/// option of its sockets.
 pub(super) const DOWNLOAD: &[Recipe] = &[
     STAUNCH_HTTP,
     Recipe {

@@ -1,4 +1,5 @@
-//! The bank of `examples/bank`, to try things with: an ordinary service on the library, in this process.
+//! The bank of `examples/bank`, to try things with: an ordinary service on the library, in this
+//! process.
 
 use std::convert::Infallible;
 

@@ -194,8 +194,8 @@ fn http_limits(limits: &StreamLimits) -> HttpLimits {
     HttpLimits { head_bytes: limits.buffer.get(), ..HttpLimits::default() }
 }
 
-/// Those of a listener whose requests are handed on. What a body and an answer may cost is said by each
-/// route, also by those that are taken up later; here is only the most that any may say.
+/// Those of a listener whose requests are handed on. What a body and an answer may cost is said by
+/// each route, also by those that are taken up later; here is only the most that any may say.
 fn gateway_limits(stream: &StreamListener) -> HttpLimits {
     HttpLimits {
         body_bytes: usize::MAX,

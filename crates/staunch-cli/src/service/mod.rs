@@ -48,9 +48,7 @@ impl Bound {
         let admin = self.admin.iter().map(move |it| (it.name(), endpoint(it)));
         own.chain(gateway).chain(admin)
     }
-}
 
-impl Bound {
     /// Every socket that listens once more, to be handed to a successor.
     pub(crate) fn share(&self) -> io::Result<Vec<SharedSocket>> {
         let own = self.listeners.iter().chain(&self.behind).chain(&self.admin);
@@ -72,7 +70,25 @@ enum Protocol {
     UdpEcho(UdpServer),
 }
 
+/// What a protocol is spoken on.
+enum Socket<'a> {
+    Listener(&'a Listener),
+    Datagrams(&'a UdpServer),
+}
+
 impl Protocol {
+    fn socket(&self) -> Socket<'_> {
+        match self {
+            Protocol::Echo(listener)
+            | Protocol::EchoTls { listener, .. }
+            | Protocol::Http(listener, _)
+            | Protocol::HttpTls { listener, .. }
+            | Protocol::Bank(listener, ..)
+            | Protocol::Admin(listener, _) => Socket::Listener(listener),
+            Protocol::UdpEcho(server) => Socket::Datagrams(server),
+        }
+    }
+
     /// With its listener guarded.
     fn guarded(self, guard: Option<&Guard>) -> (Protocol, Option<Registration>) {
         let mut closes = None;
@@ -104,31 +120,21 @@ impl Service {
 
     /// Where it listens.
     pub(crate) fn endpoint(&self) -> Box<dyn fmt::Display + '_> {
-        match &self.protocol {
-            Protocol::Echo(listener)
-            | Protocol::EchoTls { listener, .. }
-            | Protocol::Http(listener, _)
-            | Protocol::HttpTls { listener, .. }
-            | Protocol::Bank(listener, ..)
-            | Protocol::Admin(listener, _) => Box::new(listener.endpoint()),
-            Protocol::UdpEcho(server) => Box::new(server.address()),
+        match self.protocol.socket() {
+            Socket::Listener(listener) => Box::new(listener.endpoint()),
+            Socket::Datagrams(server) => Box::new(server.address()),
         }
     }
 
     fn share(&self) -> io::Result<SharedSocket> {
-        match &self.protocol {
-            Protocol::Echo(listener)
-            | Protocol::EchoTls { listener, .. }
-            | Protocol::Http(listener, _)
-            | Protocol::HttpTls { listener, .. }
-            | Protocol::Bank(listener, ..)
-            | Protocol::Admin(listener, _) => listener.share(),
-            Protocol::UdpEcho(server) => server.share(),
+        match self.protocol.socket() {
+            Socket::Listener(listener) => listener.share(),
+            Socket::Datagrams(server) => server.share(),
         }
     }
 
-    /// Serves until `context` is cancelled, drains, and books what was served. The admin endpoint asks no
-    /// guard: it is there to be asked under pressure.
+    /// Serves until `context` is cancelled, drains, and books what was served. The admin endpoint
+    /// asks no guard: it is there to be asked under pressure.
     pub(crate) async fn serve(self, context: &Context, guard: Option<&Guard>, books: &Books) {
         let (protocol, _closes) = self.protocol.guarded(guard);
         let served = match protocol {

@@ -39,8 +39,8 @@ impl Predecessor {
         Ok((Predecessor { is_there: true }, sockets))
     }
 
-    /// All that is to be served is served: tells the predecessor, which then drains, and the service
-    /// manager. Sockets that nobody has taken are closed.
+    /// All that is to be served is served: tells the predecessor, which then drains, and the
+    /// service manager. Sockets that nobody has taken are closed.
     pub(crate) fn is_ready(&self, left: InheritedSockets) {
         if !left.is_empty() {
             tracing::info!(sockets = left.len(), "no listener has these of the predecessor");

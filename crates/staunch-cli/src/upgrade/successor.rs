@@ -51,8 +51,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 impl Successor {
     /// One that has these sockets, when it comes.
     pub(crate) fn new(sockets: Vec<SharedSocket>) -> anyhow::Result<Successor> {
-        // Now: later another program may be there, which is what an upgrade is about, and the kernel
-        // would say that this one has been deleted.
+        // Now: later another program may be there, which is what an upgrade is about, and the
+        // kernel would say that this one has been deleted.
         let program = std::env::current_exe().context("cannot find out what program this is")?;
         let arguments = std::env::args_os().skip(1).collect();
         let asked = signal(SignalKind::user_defined2()).context("cannot listen for signals")?;

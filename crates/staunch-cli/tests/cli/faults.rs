@@ -1,5 +1,5 @@
-//! Servers that fail in each phase: the client is told within its time, nothing is left, and others are
-//! served meanwhile.
+//! Servers that fail in each phase: the client is told within its time, nothing is left, and others
+//! are served meanwhile.
 
 use std::{
     io::{Read, Write},

@@ -57,8 +57,8 @@ pub(crate) fn service(server: SocketAddr, more: &str) -> String {
     )
 }
 
-/// A server that gives its answers one after the other, each to a new connection, and remembers what
-/// it was asked.
+/// A server that gives its answers one after the other, each to a new connection, and remembers
+/// what it was asked.
 pub(crate) struct Scripted {
     pub(crate) address: SocketAddr,
     thread: std::thread::JoinHandle<Vec<String>>,

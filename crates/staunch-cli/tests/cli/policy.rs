@@ -21,8 +21,8 @@ use crate::{
     server::Server,
 };
 
-/// A server that answers what a function says to a request's head, and remembers those. It closes each
-/// connection.
+/// A server that answers what a function says to a request's head, and remembers those. It closes
+/// each connection.
 struct Telling {
     address: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,

@@ -168,8 +168,8 @@ fn a_service_with_files_that_are_missing_is_not_begun_with() {
     assert!(told.contains("[service.tls] of \"one\"") && told.contains("none.pem: no such file"));
 }
 
-/// A connection that was accepted is handed on, also when the gateway is asked to stop before the server
-/// has proved who it is.
+/// A connection that was accepted is handed on, also when the gateway is asked to stop before the
+/// server has proved who it is.
 #[test]
 fn who_has_connected_before_a_drain_reaches_a_server() {
     let CertifiedKey { cert, signing_key } =

@@ -1,5 +1,5 @@
-//! Traces: what servers are told of them, and what a collector gets. It decodes with the messages of
-//! OpenTelemetry's own crate, so that ours are not held against themselves.
+//! Traces: what servers are told of them, and what a collector gets. It decodes with the messages
+//! of OpenTelemetry's own crate, so that ours are not held against themselves.
 
 use std::{
     collections::HashMap,
@@ -155,8 +155,8 @@ const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
 
-/// Requests on each of their ways: the fast one, the long one in both versions, and one that leads to
-/// another protocol.
+/// Requests on each of their ways: the fast one, the long one in both versions, and one that leads
+/// to another protocol.
 const WAYS: [(&[&str], &str); 4] = [
     (&["--http1.1"], "1.1"),
     (&["--http2-prior-knowledge"], "2"),

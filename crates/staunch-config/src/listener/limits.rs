@@ -27,8 +27,8 @@ pub struct StreamLimits {
     /// The most connections at a time from one IP address. \[1000: an office behind one address
     /// gets in, and takes ten to fill the listener\] Not for Unix sockets.
     pub connections_per_ip: Option<NonZeroUsize>,
-    /// How long a TLS handshake may take, and a header of the PROXY protocol. \[10s: three lost packets,
-    /// each sent again\] Only with one of them.
+    /// How long a TLS handshake may take, and a header of the PROXY protocol. \[10s: three lost
+    /// packets, each sent again\] Only with one of them.
     pub handshake: Option<Duration>,
     /// How long the first byte may take to come. \[10s: who connects has something to say\]
     pub first_byte: Option<Duration>,

@@ -34,8 +34,8 @@ pub struct StreamListener {
     pub limits: StreamLimits,
     /// How its connections' sockets are set up; nothing of it applies to Unix sockets.
     pub socket: SocketOptions,
-    /// Peers of these addresses say for whom they speak, by the PROXY protocol; of `http` and `tcp` alone.
-    /// \[none: whoever is believed can pretend to be anybody\]
+    /// Peers of these addresses say for whom they speak, by the PROXY protocol; of `http` and `tcp`
+    /// alone. \[none: whoever is believed can pretend to be anybody\]
     pub proxy_protocol_from: Vec<IpRange>,
     /// TLS, if its connections speak it. \[none\]
     pub tls: Option<Tls>,

@@ -18,8 +18,8 @@ pub struct ForwardAuth {
     pub url: String,
     /// How long it may take. \[2s: every request waits for it\]
     pub timeout: Duration,
-    /// The headers of the request that it gets, in lower case. \[`authorization` and `cookie`: what one
-    /// is known by\]
+    /// The headers of the request that it gets, in lower case. \[`authorization` and `cookie`: what
+    /// one is known by\]
     pub send: Vec<String>,
     /// The headers of its answer that the server gets, in lower case. \[empty\] What a client says
     /// there is always taken out.
@@ -43,8 +43,8 @@ impl ForwardAuth {
     }
 }
 
-/// `http://` or `https://`, a host, perhaps a port, and a path. Without a name or password: they would
-/// be shown where the URL is.
+/// `http://` or `https://`, a host, perhaps a port, and a path. Without a name or password: they
+/// would be shown where the URL is.
 pub(super) fn url(value: &DeValue<'_>) -> Parsed<String> {
     let expected = "a URL such as \"http://10.0.0.5:9000/check\", without a name or password";
     let written = text(value, expected)?;

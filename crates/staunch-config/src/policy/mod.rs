@@ -1,7 +1,7 @@
 //! `[[policy]]`: what is asked of a request before it goes on, and what is said beside its answer.
 //!
-//! A route names the policies that it has. Each kind of table stands in one of them at most, so that
-//! it is plain which one counts; [`Policy::joined`] is all of them together.
+//! A route names the policies that it has. Each kind of table stands in one of them at most, so
+//! that it is plain which one counts; [`Policy::joined`] is all of them together.
 
 mod certificate;
 mod clients;

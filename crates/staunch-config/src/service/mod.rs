@@ -25,8 +25,8 @@ use crate::reader::kinds::choice;
 pub struct Service {
     /// Its name: 1 to 32 of a-z, 0-9 and -; no other service has it.
     pub name: String,
-    /// Its servers; at least one, unless they are found by `discovery`: then these are what is used until
-    /// it has found some.
+    /// Its servers; at least one, unless they are found by `discovery`: then these are what is used
+    /// until it has found some.
     pub endpoints: Vec<Endpoint>,
     /// Who tells which servers there are; `None` without the table.
     pub discovery: Option<Discovery>,
@@ -74,8 +74,8 @@ pub enum ProxyProtocol {
 pub enum Balance {
     /// One after the other.
     RoundRobin,
-    /// Of two taken at random the one with fewer requests in flight, weighed by how long it takes to
-    /// answer (peak EWMA).
+    /// Of two taken at random the one with fewer requests in flight, weighed by how long it takes
+    /// to answer (peak EWMA).
     LeastRequests,
     /// Always the same one for a client's address, as long as it is well.
     ClientHash,

@@ -8,8 +8,8 @@ use crate::reader::Section;
 use crate::reader::kinds::{Parsed, path, text};
 use crate::route::HostPattern;
 
-/// Whom the servers of a service must prove to be, and to whom. The files are read at the start and at
-/// each reload, not here.
+/// Whom the servers of a service must prove to be, and to whom. The files are read at the start and
+/// at each reload, not here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServiceTls {
     /// The file with the root certificates that are believed, in PEM. \[those of the system\]

@@ -15,8 +15,8 @@ use crate::{
     traces::{Begun, Part},
 };
 
-/// What has been noted of a request, or of a connection that is handed on as it is; its line is written
-/// when it is dropped.
+/// What has been noted of a request, or of a connection that is handed on as it is; its line is
+/// written when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Entry {
     source: Arc<Source>,
@@ -85,8 +85,8 @@ const WORD_MAX: usize = 4 << 10;
 const HEADER_MAX: usize = 512;
 
 impl Entry {
-    /// Of a request, with its part in a trace; `None` if nothing will be told of it. `header` finds the
-    /// value of a header.
+    /// Of a request, with its part in a trace; `None` if nothing will be told of it. `header` finds
+    /// the value of a header.
     pub(crate) fn request<'h>(
         source: &Arc<Source>,
         asking: &Asking<'_>,

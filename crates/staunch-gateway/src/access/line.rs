@@ -211,7 +211,8 @@ mod tests {
         traces::Part,
     };
 
-    /// The line of a request for `path`, whose `user-agent` is `agent`; without what differs each time.
+    /// The line of a request for `path`, whose `user-agent` is `agent`; without what differs each
+    /// time.
     fn line(format: AccessLogFormat, path: &str, agent: &[u8]) -> String {
         let config = AccessLogConfig {
             to: AccessLogTarget::Stdout,

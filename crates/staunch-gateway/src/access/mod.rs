@@ -1,11 +1,13 @@
-//! The access log: a line for each request, and each connection of a `tcp` listener, once it has ended.
+//! The access log: a line for each request, and each connection of a `tcp` listener, once it has
+//! ended.
 //!
-//! An [`Entry`] goes with a request. When it is dropped, at the end or because the client has left, its
-//! line goes to the lane of its core: memory with a bound, which no other core asks for. One thread
-//! ([`writer`]) empties the lanes. The span of a request ([`crate::traces`]) is made of its entry, too.
+//! An [`Entry`] goes with a request. When it is dropped, at the end or because the client has left,
+//! its line goes to the lane of its core: memory with a bound, which no other core asks for. One
+//! thread ([`writer`]) empties the lanes. The span of a request ([`crate::traces`]) is made of its
+//! entry, too.
 //!
-//! **Invariant.** Whoever serves never waits for whoever reads the log: what finds no room is lost, and
-//! counted.
+//! **Invariant.** Whoever serves never waits for whoever reads the log: what finds no room is lost,
+//! and counted.
 
 mod entry;
 mod file;

@@ -12,9 +12,9 @@ use tokio::time::Instant;
 
 /// Requests in flight, and how long answers take of late.
 ///
-/// The latency is a peak EWMA (Finagle): a slower answer counts at once, a faster one by and by, and
-/// without answers it is forgotten: or a server that was slow once would never be asked again. Only the
-/// thread of its core writes; a lost update of two would cost a little precision.
+/// The latency is a peak EWMA (Finagle): a slower answer counts at once, a faster one by and by,
+/// and without answers it is forgotten: or a server that was slow once would never be asked again.
+/// Only the thread of its core writes; a lost update of two would cost a little precision.
 #[derive(Debug, Default)]
 pub(crate) struct Load {
     in_flight: AtomicU32,

@@ -46,8 +46,8 @@ impl Balancer {
         Balancer { balance, turn: AtomicUsize::new(core), dice: Dice::new(mix(core as u64 + 1)) }
     }
 
-    /// One of `candidates` other than those that `tried` names, unless there is no other; `None` if no
-    /// request may go to any.
+    /// One of `candidates` other than those that `tried` names, unless there is no other; `None` if
+    /// no request may go to any.
     pub(crate) fn pick<C: Candidate>(
         &self,
         candidates: &[C],
@@ -98,8 +98,8 @@ impl Balancer {
         open.last().copied()
     }
 
-    /// The better of two (Mitzenmacher 2001, "The Power of Two Choices"). Of two that are idle and about as
-    /// quick, neither is: each gets as much as its weight says.
+    /// The better of two (Mitzenmacher 2001, "The Power of Two Choices"). Of two that are idle and
+    /// about as quick, neither is: each gets as much as its weight says.
     fn less_loaded<C: Candidate>(
         &self,
         candidates: &[C],

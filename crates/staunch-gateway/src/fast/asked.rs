@@ -1,5 +1,5 @@
-//! What a client asks for: read, routed and admitted, all at once, so that nothing of what it said need
-//! be kept.
+//! What a client asks for: read, routed and admitted, all at once, so that nothing of what it said
+//! need be kept.
 
 use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Duration};
 
@@ -64,7 +64,8 @@ struct BothEdits {
 /// What is to be done with what a client has said.
 pub(crate) enum Judged {
     Ask(Asked),
-    /// It is told this. The head, and whether it is the last: also if a body follows that nobody reads.
+    /// It is told this. The head, and whether it is the last: also if a body follows that nobody
+    /// reads.
     Tell {
         own: Own,
         is_head: bool,
@@ -86,13 +87,13 @@ enum Routed<'s> {
 /// What an HTTP/2 client says first (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A request may take so much longer than its limits before it counts as overdue: whoever ends it must
-/// be given the time to.
+/// A request may take so much longer than its limits before it counts as overdue: whoever ends it
+/// must be given the time to.
 const OVERDUE: Duration = Duration::from_secs(5);
 
 impl<S> Fast<S> {
-    /// Judges what the client has said. Of a request with a server the head for it is written, and what
-    /// follows is kept.
+    /// Judges what the client has said. Of a request with a server the head for it is written, and
+    /// what follows is kept.
     pub(super) fn judge<T: Transport>(&self, client: &mut Client<T>, said: &[u8]) -> Judged {
         if PREFACE.starts_with(said) {
             return Judged::Other; // of HTTP/2, or what may become it

@@ -1,8 +1,9 @@
 //! A chunked body (RFC 9112, 7.1), walked over and handed on as it is.
 //!
-//! What is handed on is read by another server, which must see it end where we do. So nothing is let
-//! through that could be read in two ways: lines end in CRLF alone, sizes are hexadecimal digits, what
-//! follows a size is printable and short, and trailers say nothing of the body's length.
+//! What is handed on is read by another server, which must see it end where we do. So nothing is
+//! let through that could be read in two ways: lines end in CRLF alone, sizes are hexadecimal
+//! digits, what follows a size is printable and short, and trailers say nothing of the body's
+//! length.
 
 use super::field::Field;
 

@@ -1,7 +1,7 @@
 //! One request and its answer, each on its way to the other side.
 //!
-//! What has come is handed over at once; what the other side does not take is kept until it does, and
-//! nothing is read meanwhile.
+//! What has come is handed over at once; what the other side does not take is kept until it does,
+//! and nothing is read meanwhile.
 
 use std::{
     io::IoSlice,
@@ -36,8 +36,8 @@ const HEAD_MAX: usize = 64 << 10;
 /// Read at a time from a server, at first and whenever its client falls behind.
 const PIECE_MIN: usize = 16 << 10;
 
-/// Together with the head up to so many bytes of a body are copied: one `send` costs the kernel less
-/// than a `writev` of two parts.
+/// Together with the head up to so many bytes of a body are copied: one `send` costs the kernel
+/// less than a `writev` of two parts.
 const COPIED: usize = 4 << 10;
 
 /// The body of a request on its way to the server.
@@ -244,8 +244,8 @@ impl Exchange {
         self.poll_leaving(client, cx)
     }
 
-    /// Whether the end of the connection is that of the answer, so that one that was cut must look like
-    /// a failure. Others say how long they are.
+    /// Whether the end of the connection is that of the answer, so that one that was cut must look
+    /// like a failure. Others say how long they are.
     pub(crate) fn ends_with_connection(&self) -> bool {
         matches!(self.download.body, Body::Rest)
     }
@@ -496,8 +496,8 @@ impl Exchange {
         }
     }
 
-    /// Reads some of the answer's body, and writes what the client takes of it at once. As long as that
-    /// is all of it, the next piece may be larger.
+    /// Reads some of the answer's body, and writes what the client takes of it at once. As long as
+    /// that is all of it, the next piece may be larger.
     fn poll_piece_down<T: Transport>(
         &mut self,
         client: &mut Client<T>,
@@ -550,8 +550,8 @@ impl Download {
         Poll::Ready(Ok(()))
     }
 
-    /// How much of what the server has said belongs to the body. If it says more, or something else, its
-    /// connection is not used again.
+    /// How much of what the server has said belongs to the body. If it says more, or something
+    /// else, its connection is not used again.
     fn walk(&mut self, bytes: &[u8]) -> Result<usize, Broken> {
         let there = match &mut self.body {
             Body::Length(left) => {

@@ -1,14 +1,14 @@
 //! The fast path: plain requests of HTTP/1.1 to servers of HTTP/1.1.
 //!
-//! Most requests are plain ([`plain`]): there is one way to read them, and they ask for nothing but an
-//! answer. For these it is enough to look at the head, to write the one for the server, and to hand over
-//! bytes: no map of headers is built, no task drives a connection to a server, nothing is woken but by
-//! the kernel. Everything else goes the long way ([`forward`](crate::forward)), from its first byte on;
-//! that is the one that knows how to refuse.
+//! Most requests are plain ([`plain`]): there is one way to read them, and they ask for nothing but
+//! an answer. For these it is enough to look at the head, to write the one for the server, and to
+//! hand over bytes: no map of headers is built, no task drives a connection to a server, nothing is
+//! woken but by the kernel. Everything else goes the long way ([`forward`](crate::forward)), from
+//! its first byte on; that is the one that knows how to refuse.
 //!
-//! A connection that is at rest holds no memory of either way. While something of it is in hand, what is
-//! read goes into a buffer of the thread ([`scratch`](crate::scratch)), and what cannot be handed over at
-//! once is kept, in as much memory as it takes.
+//! A connection that is at rest holds no memory of either way. While something of it is in hand,
+//! what is read goes into a buffer of the thread ([`scratch`](crate::scratch)), and what cannot be
+//! handed over at once is kept, in as much memory as it takes.
 
 mod alarm;
 mod answer;
@@ -110,8 +110,8 @@ enum Next {
     Ended,
 }
 
-/// What a client may send of a body that nobody reads, and how long, before its connection is closed: if
-/// it were closed at once, what the client was told could be lost (RFC 9112, 9.6).
+/// What a client may send of a body that nobody reads, and how long, before its connection is
+/// closed: if it were closed at once, what the client was told could be lost (RFC 9112, 9.6).
 const LINGER: (u64, Duration) = (256 << 10, Duration::from_secs(1));
 
 impl<S, B> Fast<S>
@@ -356,8 +356,8 @@ async fn tell<T: Transport>(
     Ok(())
 }
 
-/// Ends a connection in good order. What the client still sends is read for a while, so that it can read
-/// what it was told.
+/// Ends a connection in good order. What the client still sends is read for a while, so that it can
+/// read what it was told.
 async fn end<T: Transport>(client: &mut Client<T>) -> io::Result<()> {
     client.io.shutdown().await?;
     client.said = Vec::new();

@@ -1,5 +1,5 @@
-//! The head that a server is sent: what the client said, without what was meant for us alone, and with
-//! what the server is to know of the client (as [`of_request`](crate::forward::of_request)).
+//! The head that a server is sent: what the client said, without what was meant for us alone, and
+//! with what the server is to know of the client (as [`of_request`](crate::forward::of_request)).
 
 use std::{io::Write, net::IpAddr};
 

@@ -1,4 +1,5 @@
-//! The head of a request that is plain: it can be read in one way only, and asks for nothing special.
+//! The head of a request that is plain: it can be read in one way only, and asks for nothing
+//! special.
 //!
 //! Whatever else comes is left to the long way, which is hyper's and knows how to answer and how to
 //! refuse it. So here no request is refused, and in doubt none is plain.

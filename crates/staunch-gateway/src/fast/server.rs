@@ -82,8 +82,8 @@ impl ServerConnection {
         self.io.reads_for(ReadFor::Message);
     }
 
-    /// Whether the server says nothing, not even that it has gone. Without a system call if the kernel
-    /// has told nothing.
+    /// Whether the server says nothing, not even that it has gone. Without a system call if the
+    /// kernel has told nothing.
     fn is_quiet(&mut self) -> bool {
         let (mut cx, mut byte) = (Poller::from_waker(Waker::noop()), [0]);
         let read = poll_fn(|cx| Pin::new(&mut self.io).poll_read(cx, &mut ReadBuf::new(&mut byte)));
@@ -92,8 +92,8 @@ impl ServerConnection {
     }
 }
 
-/// A connection that begins an exchange, and whether it has had one before. Those that the server has
-/// closed meanwhile are left out.
+/// A connection that begins an exchange, and whether it has had one before. Those that the server
+/// has closed meanwhile are left out.
 ///
 /// # Cancel safety
 /// Cancel safe.

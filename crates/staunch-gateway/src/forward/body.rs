@@ -80,8 +80,8 @@ impl Drop for Bounded {
 #[error("the body of the request has more bytes than its route takes (`body`)")]
 struct TooLarge;
 
-/// What is sent of `body`. Without a body there is nothing that could be too large, and it can be sent
-/// again.
+/// What is sent of `body`. Without a body there is nothing that could be too large, and it can be
+/// sent again.
 pub(crate) fn upload(
     body: RequestBody,
     route: &Route,

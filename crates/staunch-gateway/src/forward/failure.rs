@@ -79,8 +79,8 @@ impl Failure {
         matches!(self, Failure::Server | Failure::Late)
     }
 
-    /// What the client is told: a status, a line, and when to try again. It need not know more: addresses
-    /// are nobody else's.
+    /// What the client is told: a status, a line, and when to try again. It need not know more:
+    /// addresses are nobody else's.
     pub(crate) fn says(self) -> (StatusCode, &'static str, Option<u16>) {
         match self {
             Failure::Server | Failure::Stale => {

@@ -38,8 +38,8 @@ pub(crate) struct Origin<'r> {
 #[derive(Debug)]
 pub(crate) struct Circle;
 
-/// Takes out of a request what was meant for us alone (RFC 9110, 7.6.1), and puts in what the server
-/// is to know of the client. What a client says of itself in such headers is not believed.
+/// Takes out of a request what was meant for us alone (RFC 9110, 7.6.1), and puts in what the
+/// server is to know of the client. What a client says of itself in such headers is not believed.
 pub(crate) fn of_request(
     headers: &mut HeaderMap,
     version: &'static str,
@@ -98,8 +98,9 @@ fn remove_hop_by_hop(headers: &mut HeaderMap, keep_te: bool) {
     headers.remove(UPGRADE);
 }
 
-/// But not those that say where the message ends or whom it is for: a client could not take them away
-/// without changing what it says. Nor those of a trace, of which it is decided what the server is told.
+/// But not those that say where the message ends or whom it is for: a client could not take them
+/// away without changing what it says. Nor those of a trace, of which it is decided what the server
+/// is told.
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     let values = headers.get_all(CONNECTION).iter().map(HeaderValue::as_bytes);
     let tokens = values.flat_map(|value| value.split(|byte| *byte == b','));

@@ -215,8 +215,8 @@ impl Forward {
     }
 }
 
-/// The route of a request; of a browser that asks before it asks, that of what it asks for, if there its
-/// answer is ours to give.
+/// The route of a request; of a browser that asks before it asks, that of what it asks for, if
+/// there its answer is ours to give.
 fn find(
     plan: &Plan,
     table: &Table,

@@ -16,8 +16,8 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// The path and query of `uri`, as `route` has them. `path` is its path in one spelling, of which
-    /// `prefix` bytes are what the pattern without its `*` takes.
+    /// The path and query of `uri`, as `route` has them. `path` is its path in one spelling, of
+    /// which `prefix` bytes are what the pattern without its `*` takes.
     pub(crate) fn new(
         route: &Route,
         uri: &Uri,

@@ -98,9 +98,9 @@ impl Tries<'_> {
         tracing::debug!(route, server, "no answer: {why}");
     }
 
-    /// Waits for the head of an answer: as long as the service has for a try, and the route for all of
-    /// them. The time counts from when all of the request's body is sent, which has limits of its own.
-    /// One timer for all of that.
+    /// Waits for the head of an answer: as long as the service has for a try, and the route for all
+    /// of them. The time counts from when all of the request's body is sent, which has limits of
+    /// its own. One timer for all of that.
     async fn in_time<T>(
         &self,
         begun: Instant,

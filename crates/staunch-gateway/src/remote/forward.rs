@@ -1,5 +1,5 @@
-//! Asks another service whether a request may pass, as Traefik's ForwardAuth and nginx's `auth_request`
-//! do.
+//! Asks another service whether a request may pass, as Traefik's ForwardAuth and nginx's
+//! `auth_request` do.
 
 use hyper::header::HeaderMap;
 use staunch_http::Client;

@@ -1,5 +1,6 @@
-//! Those who are asked what a policy wants to know: where a fleet counts, a service that says who may
-//! ask, and those who have the keys of tokens. A route that needs none of them never waits here.
+//! Those who are asked what a policy wants to know: where a fleet counts, a service that says who
+//! may ask, and those who have the keys of tokens. A route that needs none of them never waits
+//! here.
 
 mod count;
 mod forward;

@@ -59,8 +59,8 @@ const OURS: [&str; 9] = [
     "upgrade",
 ];
 
-/// The headers of a file: on each line `name: value`; empty lines and those that begin with `#` are none.
-/// Blocks for a moment.
+/// The headers of a file: on each line `name: value`; empty lines and those that begin with `#` are
+/// none. Blocks for a moment.
 pub(super) fn read(path: &Path) -> Result<Vec<Header>, TraceHeadersError> {
     let failed = |source| TraceHeadersError::Read { path: path.to_owned(), source };
     let mut bytes = Vec::new();

@@ -1,11 +1,12 @@
-//! Traces: what a request's server is told of its trace ([`Part`]), and a span of each request that is
-//! sampled, for a collector that speaks OTLP over HTTP
+//! Traces: what a request's server is told of its trace ([`Part`]), and a span of each request that
+//! is sampled, for a collector that speaks OTLP over HTTP
 //! (<https://opentelemetry.io/docs/specs/otlp/#otlphttp>).
 //!
-//! The span of a request is made when its [`Entry`] is dropped, and goes to the lane of its core, as a line
-//! of the access log does. One task ([`sender`]) empties the lanes.
+//! The span of a request is made when its [`Entry`] is dropped, and goes to the lane of its core,
+//! as a line of the access log does. One task ([`sender`]) empties the lanes.
 //!
-//! **Invariant.** Whoever serves never waits for a collector: a span that finds no room is lost, and counted.
+//! **Invariant.** Whoever serves never waits for a collector: a span that finds no room is lost,
+//! and counted.
 
 mod headers;
 mod otlp;
@@ -106,7 +107,8 @@ impl Traces {
         }
     }
 
-    /// The spans that have waited for the longest in their lanes; those of another lane first at each turn.
+    /// The spans that have waited for the longest in their lanes; those of another lane first at
+    /// each turn.
     fn batch(&self, turn: usize) -> Vec<Span> {
         let mut batch = Vec::new();
         let lanes = self.lanes.len();

@@ -1,5 +1,5 @@
-//! The messages of OTLP (`opentelemetry/proto/collector/trace/v1/trace_service.proto` and what it uses), as
-//! far as they are written or read here.
+//! The messages of OTLP (`opentelemetry/proto/collector/trace/v1/trace_service.proto` and what it
+//! uses), as far as they are written or read here.
 
 /// Spans for a collector.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -66,7 +66,8 @@ pub(super) struct Span {
     pub(super) flags: u32,
 }
 
-/// Of `Span::flags`: sampled; and, that it is known whether the parent is of another process, and it is.
+/// Of `Span::flags`: sampled; and, that it is known whether the parent is of another process, and
+/// it is.
 pub(super) const SAMPLED: u32 = 1;
 pub(super) const REMOTE_PARENT: u32 = 0x300;
 

@@ -1,4 +1,5 @@
-//! Which part a request has in a trace: what its client has said, what is decided, what its server is told.
+//! Which part a request has in a trace: what its client has said, what is decided, what its server
+//! is told.
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use staunch_config::Traces as TracesConfig;
@@ -9,8 +10,9 @@ static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// A request's part in a trace.
 ///
-/// Without traces of ours what the client has said goes on untouched if it is valid, and nothing is made up:
-/// whoever samples by what its caller says would otherwise take a decision of ours for one.
+/// Without traces of ours what the client has said goes on untouched if it is valid, and nothing is
+/// made up: whoever samples by what its caller says would otherwise take a decision of ours for
+/// one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Part {
     /// Who sent the request, if that is believed.
@@ -20,8 +22,8 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// Of a request whose head has this `traceparent`, none if it has several; `fresh` names a trace that
-    /// begins here.
+    /// Of a request whose head has this `traceparent`, none if it has several; `fresh` names a
+    /// trace that begins here.
     pub(crate) fn new(
         config: Option<&TracesConfig>,
         said: Option<&[u8]>,
@@ -86,8 +88,8 @@ impl Part {
     }
 }
 
-/// By its id, whose lower 56 bits are random: gateways that take equally many take the same ones, and whatever
-/// comes at regular times is not missed by rule.
+/// By its id, whose lower 56 bits are random: gateways that take equally many take the same ones,
+/// and whatever comes at regular times is not missed by rule.
 fn is_chosen(trace: TraceId, one_in: u64) -> bool {
     let [_, _, _, _, _, _, _, _, _, random @ ..] = trace.to_bytes();
     let random = random.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));

@@ -1,5 +1,5 @@
-//! The task that sends spans, as OTLP over HTTP wants it: a batch is sent again when the collector says that
-//! it may be, or cannot be reached, and not for ever; what it has refused is lost.
+//! The task that sends spans, as OTLP over HTTP wants it: a batch is sent again when the collector
+//! says that it may be, or cannot be reached, and not for ever; what it has refused is lost.
 
 use std::{
     fmt::Display,
@@ -36,7 +36,8 @@ const SEND: Duration = Duration::from_secs(10);
 const LAST: Duration = Duration::from_millis(1500);
 /// A batch is sent so often, if it has to be.
 const TRIES: u32 = 5;
-/// Between the first two; then twice as long each time. A collector that is restarted is back by then.
+/// Between the first two; then twice as long each time. A collector that is restarted is back by
+/// then.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The longest that a collector can have us wait.
 const PAUSE_MAX: Duration = Duration::from_mins(5);

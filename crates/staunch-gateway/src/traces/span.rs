@@ -1,5 +1,6 @@
-//! The span of a request: what the semantic conventions of OpenTelemetry for HTTP servers want to know
-//! (<https://opentelemetry.io/docs/specs/semconv/http/http-spans/>), and what only a gateway does.
+//! The span of a request: what the semantic conventions of OpenTelemetry for HTTP servers want to
+//! know (<https://opentelemetry.io/docs/specs/semconv/http/http-spans/>), and what only a gateway
+//! does.
 
 use std::time::{Duration, SystemTime};
 

@@ -1,9 +1,9 @@
 //! HTTP/1 (RFC 9110, RFC 9112): one request after the other.
 //!
 //! Between two requests hyper keeps its buffers and its state: ten kilobytes for a client that may
-//! never ask again. So a connection that has been idle for a while is *parked*: hyper is told to end,
-//! the end does not reach the socket, and the next bytes are hyper's first on a connection that is
-//! new to it.
+//! never ask again. So a connection that has been idle for a while is *parked*: hyper is told to
+//! end, the end does not reach the socket, and the next bytes are hyper's first on a connection
+//! that is new to it.
 
 use std::{
     convert::Infallible,

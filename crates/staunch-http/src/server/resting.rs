@@ -13,8 +13,8 @@ use tokio::{io::ReadBuf, time::sleep};
 
 use super::{sniff::PREFACE, socket::Transport};
 
-/// A connection of which nothing is in hand: all that is kept of it until its client says something.
-/// There may be thousands of them.
+/// A connection of which nothing is in hand: all that is kept of it until its client says
+/// something. There may be thousands of them.
 #[derive(Debug)]
 pub struct Resting<T> {
     pub(super) transport: T,
@@ -48,8 +48,8 @@ impl<T: Transport> Resting<T> {
     }
 
     /// What the client says; `None` when it leaves or is cut, or the task is asked to stop, before.
-    /// What it has said by then is heard; and of one that has only just connected the first request is
-    /// waited for, a moment: it would be reset on its way.
+    /// What it has said by then is heard; and of one that has only just connected the first request
+    /// is waited for, a moment: it would be reset on its way.
     ///
     /// # Cancel safety
     /// Cancel safe.

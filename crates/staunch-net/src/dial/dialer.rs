@@ -135,9 +135,9 @@ impl Dialer {
         self.tcp_at(Location::caller(), context.clone(), address)
     }
 
-    /// Dials whichever of `addresses` answers first, in the order of RFC 8305: the families in turn,
-    /// each [`stagger`](DialOptions::stagger) after the one before. For those who have resolved
-    /// `name`, which errors tell, by themselves.
+    /// Dials whichever of `addresses` answers first, in the order of RFC 8305: the families in
+    /// turn, each [`stagger`](DialOptions::stagger) after the one before. For those who have
+    /// resolved `name`, which errors tell, by themselves.
     ///
     /// # Errors
     /// As [`Dialer::tcp`].
@@ -195,9 +195,9 @@ impl Dialer {
         self.tls_at(Location::caller(), context.clone(), address, peer)
     }
 
-    /// Speaks TLS on a connection that it has dialled, and on which something was said in plain before.
-    /// `address` is whom errors name; the server must prove to be `server_name`, a DNS name or an IP
-    /// address, to one of the roots of `trust`.
+    /// Speaks TLS on a connection that it has dialled, and on which something was said in plain
+    /// before. `address` is whom errors name; the server must prove to be `server_name`, a DNS name
+    /// or an IP address, to one of the roots of `trust`.
     ///
     /// # Errors
     /// [`DialError`], one line that says what to do.

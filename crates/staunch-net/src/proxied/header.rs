@@ -21,8 +21,8 @@ use std::{
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProxyHeader {
-    /// The client, and whom it had connected with; `None` if the connection is that of whoever hands
-    /// it on, or nobody knows.
+    /// The client, and whom it had connected with; `None` if the connection is that of whoever
+    /// hands it on, or nobody knows.
     pub addresses: Option<(SocketAddr, SocketAddr)>,
 }
 
@@ -47,7 +47,8 @@ const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 /// Bytes of a version 1 header, with its end (section 2.1).
 const V1_LONGEST: usize = 107;
 
-/// Bytes of a version 2 header, with what it tells beside addresses: a certificate's names, for instance.
+/// Bytes of a version 2 header, with what it tells beside addresses: a certificate's names, for
+/// instance.
 const LONGEST: usize = 2048;
 
 /// Bytes before the addresses of version 2.
@@ -80,8 +81,8 @@ impl ProxyHeader {
         }
     }
 
-    /// How many bytes can be read after `bytes` without reading more than the header, of which these
-    /// are the beginning.
+    /// How many bytes can be read after `bytes` without reading more than the header, of which
+    /// these are the beginning.
     pub(super) fn may_read(bytes: &[u8]) -> usize {
         match bytes {
             [] => SIGNATURE.len(), // no header is shorter

@@ -1,7 +1,7 @@
 //! Connections that somebody else hands on, who says whose they are.
 //!
-//! Whom that is told of is known here, and not in the connection: those of most listeners have no need
-//! of it.
+//! Whom that is told of is known here, and not in the connection: those of most listeners have no
+//! need of it.
 
 mod header;
 

@@ -66,7 +66,8 @@ struct Clients {
 pub enum ClientAuth {
     /// Without one there is no connection.
     Required,
-    /// They may; [`TlsConnection::peer_names`](crate::TlsConnection::peer_names) says whether they have.
+    /// They may; [`TlsConnection::peer_names`](crate::TlsConnection::peer_names) says whether they
+    /// have.
     Optional,
 }
 
@@ -112,10 +113,10 @@ impl TlsConfig {
         Ok(TlsConfig { files: Arc::new(Files { paths, current }), check_every })
     }
 
-    /// Asks clients for a certificate that one of those in this PEM file has signed, directly or through
-    /// others that the client shows, too. One that does not hold ends the handshake. The file is looked
-    /// after like the others; it is read now, which blocks for a moment. Lists of what has been revoked
-    /// are not looked at: certificates should be short-lived.
+    /// Asks clients for a certificate that one of those in this PEM file has signed, directly or
+    /// through others that the client shows, too. One that does not hold ends the handshake. The
+    /// file is looked after like the others; it is read now, which blocks for a moment. Lists of
+    /// what has been revoked are not looked at: certificates should be short-lived.
     ///
     /// # Errors
     /// [`LoadTlsError`]

@@ -11,9 +11,9 @@ use rustls::{ClientConfig, RootCertStore, crypto::ring};
 
 use crate::tls::files::{LoadTlsError, read_certificates, read_key, rejected};
 
-/// The root certificates that a dialer believes, the protocols that it speaks, and who it is itself, if
-/// servers ask. Clones share them, and the sessions that can be resumed. Two that were made of the same
-/// certificates for the same protocols are equal, wherever these were read from.
+/// The root certificates that a dialer believes, the protocols that it speaks, and who it is
+/// itself, if servers ask. Clones share them, and the sessions that can be resumed. Two that were
+/// made of the same certificates for the same protocols are equal, wherever these were read from.
 ///
 /// # Examples
 /// ```no_run
@@ -59,8 +59,8 @@ impl TlsTrust {
         TlsTrust::make(roots.as_ref(), alpn, None)
     }
 
-    /// As [`TlsTrust::load`]; servers that ask for a certificate are shown the chain in the PEM file
-    /// `certificate`, whose private key is in the PEM file `key`.
+    /// As [`TlsTrust::load`]; servers that ask for a certificate are shown the chain in the PEM
+    /// file `certificate`, whose private key is in the PEM file `key`.
     ///
     /// # Errors
     /// [`LoadTlsError`], which names the file and what to do.
