@@ -6,6 +6,7 @@
 
 mod entry;
 mod filter;
+mod holding;
 mod site;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -13,7 +14,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::Serialize;
 use staunch_ledger::{Detector, Entry, Group, Ledger, Snapshot};
 
-use self::{entry::EntryView, filter::Filter};
+use self::{entry::EntryView, filter::Filter, holding::HoldingView};
 use crate::{
     owners::Owners,
     refusal::Refusal,
@@ -39,6 +40,8 @@ struct LedgerView {
     detector: &'static str,
     totals: Totals,
     groups: Vec<GroupView>,
+    /// For which routes it is held, for whom and by whom; in a service that has routes.
+    routes: Vec<HoldingView>,
     entries: Vec<EntryView>,
     /// What `after` must be for the next page, if there is one.
     next: Option<String>,
@@ -104,10 +107,13 @@ fn view(ledger: Ledger, snapshot: &Snapshot, filter: &Filter) -> LedgerView {
     let more = matching.len() > filter.limit;
     matching.truncate(filter.limit);
     let owners = Owners::new(snapshot);
+    let holdings = snapshot.holdings();
+    let routes = holdings.iter().filter(|it| filter.admits_holding(it));
     LedgerView {
         detector: if detector == Detector::Awake { "awake" } else { "broken" },
         totals,
         groups: snapshot.groups().iter().filter(|g| filter.admits_group(g)).map(group).collect(),
+        routes: routes.map(HoldingView::new).collect(),
         next: matching.last().filter(|_| more).map(|last| last.id().number().to_string()),
         entries: matching.iter().map(|entry| EntryView::new(entry, &owners)).collect(),
         observations: observations(ledger, snapshot),
@@ -150,6 +156,7 @@ fn seconds(duration: Duration) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
     use staunch_ledger::{Account, Kind, Obligation, State};
 
     use super::*;
@@ -211,6 +218,31 @@ mod tests {
         let mut expected: Vec<u64> = accounts.iter().map(|account| account.id().number()).collect();
         expected.sort_unstable();
         assert_eq!(numbers, expected.iter().map(u64::to_string).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_is_held_for_a_route_is_shown_with_its_clients_and_servers() {
+        let ledger = Ledger::new();
+        let client = ledger.open(Kind::CONNECTION, Obligation::EndsWithParent);
+        client.peer("10.0.0.7:4711".parse().unwrap());
+        let request = client.child(Kind::REQUEST, Obligation::EndsWithParent);
+        request.label_routed("export", &["GET /export/17"]);
+        request.set_upstream("10.0.1.2:8080");
+        let shown_all = shown(*ledger, "route=export");
+        let entry = &shown_all["entries"][0];
+        assert_eq!(
+            (&entry["label"], &entry["route"]),
+            (&"GET /export/17".into(), &"export".into())
+        );
+        assert_eq!(entry["upstream"], "10.0.1.2:8080");
+        assert_eq!(shown_all["totals"]["matching"], 1);
+        let route = &shown_all["routes"][0];
+        assert_eq!((&route["route"], &route["count"]), (&"export".into(), &1.into()));
+        assert_eq!(route["clients"][0]["address"], "10.0.0.7");
+        assert_eq!(route["upstreams"][0]["address"], "10.0.1.2:8080");
+        assert!(route["text"].as_str().unwrap().starts_with("route export holds 1 request, "));
+        let none = shown(*ledger, "route=other");
+        assert_eq!((&none["routes"], &none["entries"]), (&json!([]), &json!([])));
     }
 
     #[test]

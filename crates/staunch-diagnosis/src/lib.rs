@@ -34,8 +34,8 @@ pub use history::{History, Instant};
 pub use options::Options;
 pub use rules::{diagnose, suspicions};
 pub use snapshot::{
-    ClassCount, EntryGroup, FdCount, Frame, Heap, HeapSite, Limits, Member, Monitor, Observed,
-    Pointer, Runtime, Sampled, Snapshot, Socket, SocketState, State, TaskGroup, Tasks, ThreadCount,
-    Waiting,
+    ClassCount, EntryGroup, FdCount, Frame, Heap, HeapSite, Held, Limits, Member, Monitor,
+    Observed, Pointer, Runtime, Sampled, Snapshot, Socket, SocketState, State, TaskGroup, Tasks,
+    ThreadCount, Waiting,
 };
 pub use stack::is_standard;

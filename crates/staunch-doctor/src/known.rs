@@ -13,7 +13,7 @@ use staunch_diagnosis::Finding;
 use toml::value::Datetime;
 
 /// Every rule: each has a page in `docs/guide/findings/`.
-const RULES: [&str; 37] = [
+const RULES: [&str; 38] = [
     "allocation-rate",
     "body-not-closed",
     "body-not-read",
@@ -32,6 +32,7 @@ const RULES: [&str; 37] = [
     "fd-growth",
     "handler-blocked",
     "heap-growth",
+    "held-still",
     "lease-not-returned",
     "lock",
     "nil-chan",

@@ -1,9 +1,9 @@
 //! Looks at a ledger again and again, and remembers what it saw.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, panic::Location};
 
-use staunch_diagnosis::{EntryGroup, Finding, Frame, History, Options, Snapshot, diagnose};
-use staunch_ledger::{Detector, Group, Ledger, Snapshot as LedgerSnapshot, Stamp};
+use staunch_diagnosis::{EntryGroup, Finding, Frame, Held, History, Options, Snapshot, diagnose};
+use staunch_ledger::{Detector, Group, Holding, Ledger, Snapshot as LedgerSnapshot, Stamp};
 
 use crate::{canary, report::Report};
 
@@ -59,8 +59,9 @@ impl Lookout {
         let seen = self.ledger.snapshot();
         self.looks += 1;
         let entries = Some(groups(&seen, self.looks));
+        let held = Some(held(&seen, self.looks));
         let at = seen.taken().since(self.begun);
-        self.history.add(at, Snapshot { entries, ..Snapshot::default() });
+        self.history.add(at, Snapshot { entries, held, ..Snapshot::default() });
         self.history.thin(LOOKS_MAX);
         let (findings, is_awake) = self.diagnose();
         let is_awake = is_awake && seen.overdue().1 == Detector::Awake;
@@ -90,12 +91,31 @@ fn groups(seen: &LedgerSnapshot, looks: u64) -> Vec<EntryGroup> {
     canary::groups(looks).into_iter().chain(groups.iter().map(entry_group)).collect()
 }
 
+/// What is held for routes, with the canary of this look.
+fn held(seen: &LedgerSnapshot, looks: u64) -> Vec<Held> {
+    let mut holdings = seen.holdings();
+    holdings.sort_by_key(|holding| Reverse((holding.still, holding.count)));
+    holdings.truncate(GROUPS_MAX);
+    let held = holdings.iter().map(|holding: &Holding| Held {
+        route: holding.route.to_string(),
+        kind: holding.kind.name().to_owned(),
+        birth: birth(holding.born_at),
+        count: holding.count,
+        still: holding.still,
+        text: holding.to_string(),
+    });
+    std::iter::once(canary::held(looks)).chain(held).collect()
+}
+
+/// A ledger knows no functions.
+fn birth(born_at: &Location<'_>) -> Frame {
+    Frame { function: "".into(), file: born_at.file().into(), line: born_at.line() }
+}
+
 fn entry_group(group: &Group) -> EntryGroup {
-    let Group { born_at, .. } = group;
     EntryGroup {
         kind: group.kind.name().to_owned(),
-        // A ledger knows no functions.
-        birth: Frame { function: "".into(), file: born_at.file().into(), line: born_at.line() },
+        birth: birth(group.born_at),
         state: Some(group.state.name().to_owned()),
         obligation: group.obligation.to_string(),
         count: group.count,

@@ -6,7 +6,7 @@ use crate::{
     arena::{Arena, Cell},
     clock::Stamp,
     kind::Kind,
-    label::{self, CellRef, Decoded, LabelWord, MAX_LABEL_BYTES},
+    label::{self, CellRef, Decoded, LabelWord, MAX_LABEL_BYTES, RoutedBytes},
     ledger::{EntryId, Ledger, pack, unpack},
     obligation::Obligation,
     shard::{self, Shard},
@@ -143,20 +143,56 @@ impl Account {
         }
     }
 
+    /// Labels what is held for a route with `parts`, one after the other, and the route's name, so
+    /// that [`Snapshot::holdings`](crate::Snapshot::holdings) finds it there. Who works for it is
+    /// said by [`set_upstream`](Self::set_upstream).
+    ///
+    /// # Examples
+    /// ```
+    /// use staunch_ledger::{Kind, Ledger, Obligation};
+    ///
+    /// let ledger = Ledger::new();
+    /// let request = ledger.open(Kind::REQUEST, Obligation::EndsWithParent);
+    /// request.label_routed("export", &["GET ", "/export/17"]);
+    /// request.set_upstream("10.0.0.9:8080");
+    /// let holding = &ledger.snapshot().holdings()[0];
+    /// assert_eq!((&*holding.route, holding.count), ("export", 1));
+    /// ```
+    pub fn label_routed(&self, route: &str, parts: &[&str]) {
+        self.label_bytes(RoutedBytes::new(route, "", parts).as_bytes(), LabelWord::routed);
+    }
+
+    /// Names the server that works for what is held for a route, or another one than before; does
+    /// nothing with another label.
+    pub fn set_upstream(&self, name: &str) {
+        let Some(Decoded::Routed(at)) = self.slot.map(|slot| slot.label().decode()) else { return };
+        let (shard, index) = unpack(at.cell);
+        let Some(shard) = self.shard.ledger.shard(shard) else { return };
+        let bytes = shard.labels.cell(index).read(at.length); // only its account writes it
+        if let Some([route, _, text]) = RoutedBytes::parts(&bytes[..at.length]) {
+            let bytes = RoutedBytes::new(route, name, &[text]);
+            self.label_bytes(bytes.as_bytes(), LabelWord::routed);
+        }
+    }
+
     fn label_text(&self, text: &str) {
+        self.label_bytes(text.as_bytes(), LabelWord::text);
+    }
+
+    fn label_bytes(&self, bytes: &[u8], as_word: fn(CellRef, LabelWord) -> LabelWord) {
         let word = |previous| {
             let packed = shard::with_own(self.shard.ledger, |own| {
                 let (index, cell) = own.labels.take()?;
-                cell.write(text);
+                cell.write(bytes);
                 Some(pack(own.number, index))
             });
             packed.flatten().map_or(LabelWord::none(previous), |cell| {
-                LabelWord::text(CellRef { cell, length: text.len() }, previous)
+                as_word(CellRef { cell, length: bytes.len() }, previous)
             })
         };
         if let Some(slot) = self.slot {
             let previous = slot.label();
-            let new = if text.is_empty() { LabelWord::none(previous) } else { word(previous) };
+            let new = if bytes.is_empty() { LabelWord::none(previous) } else { word(previous) };
             self.free_label(slot.swap_label(new));
         }
     }
@@ -198,7 +234,7 @@ impl Account {
     }
 
     fn free_label(&self, word: LabelWord) {
-        let Decoded::Text(at) = word.decode() else { return };
+        let Some(at) = word.decode().cell() else { return };
         let (shard, index) = unpack(at.cell);
         let Some(shard) = self.shard.ledger.shard(shard) else { return };
         give_back(shard, &shard.labels, index, shard.labels.cell(index));

@@ -21,7 +21,8 @@
 //! [`Ledger`] hands out [`Account`]s; an account is kept with its resource and closes its entry
 //! when dropped. An [`Obligation`] tells slow from leaked. [`Snapshot::overdue`] lists what
 //! broke its promise and says whether the search was awake ([`Detector`]). A [`Patrol`] looks
-//! again and again and has the [`Site`]s it suspects record full backtraces.
+//! again and again and has the [`Site`]s it suspects record full backtraces. [`Snapshot::holdings`] says for which
+//! routes, clients and servers it is held.
 //! [`Ledger::reconcile`] asks the kernel whether it agrees. There is no asynchronous runtime in here and no `unsafe`.
 //!
 //! # Verified
@@ -40,6 +41,7 @@ mod addresses;
 mod arena;
 mod canary;
 mod clock;
+mod holding;
 mod kind;
 mod label;
 mod ledger;
@@ -57,8 +59,9 @@ mod sync;
 pub use crate::{
     account::Account,
     clock::Stamp,
+    holding::{Holding, MAX_NAMED, STILL_AFTER},
     kind::{Kind, RegisterKindError},
-    label::{Label, MAX_LABEL_BYTES},
+    label::{Label, MAX_LABEL_BYTES, Routed},
     ledger::{Entered, EntryId, Ledger, OwnedLedger},
     obligation::{Deadline, Obligation},
     observation::{MAX_OBSERVATIONS, Observation},

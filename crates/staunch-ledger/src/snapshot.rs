@@ -6,7 +6,7 @@ use crate::{
     canary,
     clock::Stamp,
     kind::Kind,
-    label::{Decoded, Label},
+    label::{Decoded, Label, RoutedBytes},
     ledger::{EntryId, Inner, Ledger, unpack},
     obligation::Obligation,
     site::{self, Site},
@@ -129,7 +129,7 @@ fn read(
     let label = match record.label.decode() {
         Decoded::None => Label::None,
         Decoded::Peer(peer) => Label::Peer(peer),
-        Decoded::Text(_) => read_text(ledger, slot, record.generation)?,
+        Decoded::Text(_) | Decoded::Routed(_) => read_text(ledger, slot, record.generation)?,
     };
     let orphan = record.parent != 0 && !Ledger { inner: ledger }.is_live(EntryId(record.parent));
     if orphan && !slot.still(record.generation) {
@@ -157,7 +157,9 @@ fn read(
 fn read_text(ledger: &Inner, slot: &Slot, generation: u32) -> Option<Label> {
     for _ in 0..4 {
         let word = slot.label();
-        let Decoded::Text(at) = word.decode() else { break };
+        let decoded = word.decode();
+        let is_routed = matches!(decoded, Decoded::Routed(_));
+        let Some(at) = decoded.cell() else { break };
         let (shard, index) = unpack(at.cell);
         let Some(shard) = ledger.shard(shard) else { break };
         let bytes = shard.labels.cell(index).read(at.length);
@@ -165,8 +167,11 @@ fn read_text(ledger: &Inner, slot: &Slot, generation: u32) -> Option<Label> {
             return None;
         }
         if slot.label() == word {
-            let text = String::from_utf8_lossy(&bytes[..at.length]);
-            return Some(Label::Text(text.into()));
+            let bytes = &bytes[..at.length];
+            if is_routed {
+                return Some(RoutedBytes::label(bytes));
+            }
+            return Some(Label::Text(String::from_utf8_lossy(bytes).into()));
         }
     }
     Some(Label::None)

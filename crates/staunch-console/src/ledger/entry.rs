@@ -25,6 +25,11 @@ pub(super) struct EntryView {
     #[serde(skip_serializing_if = "Option::is_none")]
     polls: Option<u64>,
     label: String,
+    /// The route that it is held for, and the server that works for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<String>,
     fd: Option<i32>,
     /// The number of its owner, living or not.
     parent: Option<String>,
@@ -51,6 +56,7 @@ pub(crate) struct Brief {
 
 impl EntryView {
     pub(super) fn new(entry: &Entry, owners: &Owners<'_>) -> EntryView {
+        let routed = entry.label().routed();
         EntryView {
             id: entry.id().to_string(),
             number: entry.id().number().to_string(),
@@ -62,6 +68,8 @@ impl EntryView {
             bytes: entry.bytes(),
             polls: (entry.kind() == Kind::TASK).then(|| entry.polls()),
             label: entry.label().to_string(),
+            route: routed.map(|it| it.route.to_string()),
+            upstream: routed.and_then(|it| it.upstream.as_deref()).map(str::to_owned),
             fd: entry.fd(),
             parent: entry.parent().map(|parent| parent.number().to_string()),
             orphan: entry.is_orphan(),

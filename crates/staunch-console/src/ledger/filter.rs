@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use staunch_ledger::{Entry, EntryId, Group, Kind, State};
+use staunch_ledger::{Entry, EntryId, Group, Holding, Kind, State};
 
 use super::site_name;
 use crate::query::{Query, QueryError};
 
 pub(crate) const PARAMETERS: &[&str] =
-    &["kind", "site", "state", "min_age", "overdue", "limit", "after"];
+    &["kind", "site", "route", "state", "min_age", "overdue", "limit", "after"];
 
 /// Entries on a page, unless told otherwise.
 const LIMIT_DEFAULT: u64 = 100;
@@ -21,6 +21,8 @@ pub(super) struct Filter {
     kind: Option<Kind>,
     /// Part of a birth line, as it is shown.
     site: Option<String>,
+    /// The route that it is held for.
+    route: Option<String>,
     state: Option<State>,
     min_age: Duration,
     overdue: bool,
@@ -36,6 +38,7 @@ impl Filter {
         Ok(Filter {
             kind: query.value("kind", || one_of(Kind::all().map(Kind::name)), Kind::find)?,
             site: query.find("site").map(str::to_owned),
+            route: query.find("route").map(str::to_owned),
             state: query.value("state", || one_of(State::ALL.map(State::name)), State::find)?,
             min_age: query.duration("min_age")?.unwrap_or_default(),
             overdue: query.flag("overdue")?.unwrap_or_default(),
@@ -51,6 +54,17 @@ impl Filter {
             && entry.age() >= self.min_age
             && (!self.overdue || entry.overdue_by().is_some())
             && self.site.as_ref().is_none_or(|site| site_name(entry.born_at()).contains(site))
+            && self.route.as_ref().is_none_or(|route| {
+                entry.label().routed().is_some_and(|routed| *routed.route == **route)
+            })
+    }
+
+    /// Whether an entry of what is held for a route could be wanted.
+    pub(super) fn admits_holding(&self, holding: &Holding) -> bool {
+        self.kind.is_none_or(|kind| holding.kind == kind)
+            && holding.oldest >= self.min_age
+            && self.site.as_ref().is_none_or(|site| site_name(holding.born_at).contains(site))
+            && self.route.as_ref().is_none_or(|route| *holding.route == **route)
     }
 
     /// Whether an entry of the group could be wanted.

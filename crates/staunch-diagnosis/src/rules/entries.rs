@@ -23,6 +23,9 @@ use crate::{
 /// What is as numerous as the traffic is.
 const TRAFFIC: [&str; 2] = ["connection", "request"];
 
+/// Routes that a finding names.
+const ROUTES_MAX: usize = 5;
+
 /// What a birth line has live at an instant: its groups together.
 #[derive(Clone, Default)]
 struct Live<'h> {
@@ -47,9 +50,21 @@ pub(super) fn find(history: &History) -> Vec<Finding> {
             .iter()
             .map(|(at, lines)| (*at, lines.get(&line).cloned().unwrap_or_default()))
             .collect();
-        broken(line, &lives).or_else(|| growing(line, &lives, &traffic))
+        let found = broken(line, &lives).or_else(|| growing(line, &lives, &traffic))?;
+        Some(with_routes(found, line, history))
     });
     found.collect()
+}
+
+/// For which routes they are, if they are for routes.
+fn with_routes(mut finding: Finding, (kind, file, number): Line<'_>, history: &History) -> Finding {
+    let held = history.last().and_then(|instant| instant.snapshot.held.as_ref());
+    let its = held
+        .into_iter()
+        .flatten()
+        .filter(|held| held.kind == kind && &*held.birth.file == file && held.birth.line == number);
+    finding.evidence.extend(its.take(ROUTES_MAX).map(|held| held.text.clone()));
+    finding
 }
 
 /// What is live at an instant, by birth line.
@@ -224,7 +239,7 @@ fn kind_of(kind: &str) -> Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Snapshot;
+    use crate::{Held, Snapshot};
 
     fn group(overdue: u64, orphans: u64) -> EntryGroup {
         EntryGroup {
@@ -238,6 +253,25 @@ mod tests {
             bytes: 0,
             oldest: Duration::from_secs(75),
         }
+    }
+
+    #[test]
+    fn the_routes_for_which_it_is_held_are_named() {
+        let held = |route: &str, line| Held {
+            route: route.into(),
+            kind: "lease".into(),
+            birth: Frame { line, ..group(0, 0).birth },
+            count: 9,
+            still: 0,
+            text: format!("route {route} holds 9 leases"),
+        };
+        let snapshot = Snapshot {
+            entries: Some(vec![group(2, 0)]),
+            held: Some(vec![held("export", 42), held("other", 43)]),
+            ..Snapshot::default()
+        };
+        let found = find(&History::single(snapshot));
+        assert_eq!(found[0].evidence[1..], ["route export holds 9 leases"]);
     }
 
     fn findings(looks: &[Vec<EntryGroup>]) -> Vec<Finding> {

@@ -12,6 +12,7 @@ mod entries;
 mod fuse;
 mod growth;
 mod heap_growth;
+mod held;
 mod http_client;
 mod observed;
 mod pile;
@@ -52,6 +53,7 @@ pub fn diagnose(history: &History, options: &Options) -> Vec<Finding> {
     fuse::add_counts(&mut findings, counts.collect());
     findings.extend(classes::find(history, recorded));
     findings.extend(entries::find(history));
+    findings.extend(held::find(history));
     findings.extend(observed::find(history));
     findings.retain(|finding| finding.confidence.value() >= options.confidence_min);
     findings.sort_by(|a, b| {

@@ -27,6 +27,23 @@ pub struct EntryGroup {
     pub oldest: Duration,
 }
 
+/// What is held for a route: entries of one kind, born on one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The route.
+    pub route: String,
+    /// What they are: `request`, `stream`.
+    pub kind: String,
+    /// The line on which they were born.
+    pub birth: Frame,
+    /// How many there are.
+    pub count: u64,
+    /// How many of them have not moved a byte for long.
+    pub still: u64,
+    /// All that is known of them, in one line: how many, for whom, by which server, for how long.
+    pub text: String,
+}
+
 /// Something that a Staunch service saw happen, and remembers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observed {

@@ -10,7 +10,7 @@ mod monitor;
 mod sockets;
 mod tasks;
 
-pub use entries::{EntryGroup, Observed};
+pub use entries::{EntryGroup, Held, Observed};
 pub use heap::{ClassCount, Heap, HeapSite, Sampled};
 pub use monitor::Monitor;
 pub use sockets::{FdCount, Socket, SocketState};
@@ -35,6 +35,8 @@ pub struct Snapshot {
     pub heap: Option<Heap>,
     /// Entries of a Staunch ledger.
     pub entries: Option<Vec<EntryGroup>>,
+    /// What is held for the routes of a Staunch service.
+    pub held: Option<Vec<Held>>,
     /// What a Staunch service has seen happen lately.
     pub observed: Option<Vec<Observed>>,
     /// Memory resident, in bytes.
@@ -77,6 +79,7 @@ impl Snapshot {
         self.threads = self.threads.or(other.threads);
         self.heap = self.heap.or(other.heap);
         self.entries = self.entries.or(other.entries);
+        self.held = self.held.or(other.held);
         self.observed = self.observed.or(other.observed);
         self.resident = self.resident.or(other.resident);
         self.limits = Limits {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use staunch_diagnosis::{EntryGroup, Frame, Observed, Snapshot};
+use staunch_diagnosis::{EntryGroup, Frame, Held, Observed, Snapshot};
 
 /// Why a document is not a ledger.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +24,9 @@ pub enum LedgerSourceError {
 struct Document {
     detector: String,
     groups: Vec<Group>,
+    /// Services of before have none.
+    #[serde(default)]
+    routes: Vec<Holding>,
     #[serde(default)]
     observations: Observations,
 }
@@ -54,6 +57,16 @@ struct Group {
     obligation: String,
 }
 
+#[derive(Deserialize)]
+struct Holding {
+    route: String,
+    kind: String,
+    born_at: String,
+    count: u64,
+    still: u64,
+    text: String,
+}
+
 /// Reads the document.
 ///
 /// # Errors
@@ -74,6 +87,14 @@ pub fn read_ledger(document: &[u8]) -> Result<Snapshot, LedgerSourceError> {
         bytes: group.bytes,
         oldest: Duration::try_from_secs_f64(group.oldest_seconds).unwrap_or_default(),
     });
+    let held = read.routes.into_iter().map(|it| Held {
+        birth: line(&it.born_at),
+        route: it.route,
+        kind: it.kind,
+        count: it.count,
+        still: it.still,
+        text: it.text,
+    });
     let observed = read.observations.recent.into_iter().map(|it| Observed {
         birth: line(&it.born_at),
         rule: it.rule,
@@ -82,6 +103,7 @@ pub fn read_ledger(document: &[u8]) -> Result<Snapshot, LedgerSourceError> {
     });
     Ok(Snapshot {
         entries: Some(groups.collect()),
+        held: Some(held.collect()),
         observed: Some(observed.collect()),
         ..Snapshot::default()
     })
@@ -100,6 +122,8 @@ mod tests {
     const DOCUMENT: &str = r#"{"detector":"awake","totals":{},"groups":[{"kind":"lease",
         "born_at":"src/bank.rs:42","state":"active","count":3,"bytes":10,"oldest_seconds":61.5,
         "stalest_seconds":1.0,"overdue":2,"orphans":1,"obligation":"ends by 5s"}],"entries":[],
+        "routes":[{"route":"export","kind":"stream","born_at":"src/tunnel.rs:9","count":3,"still":2,
+        "text":"route export holds 3 streams"}],
         "observations":{"counts":{"dropped-bodies":1},"recent":[{"rule":"dropped-bodies","kind":"body",
         "born_at":"src/prices.rs:41","text":"10 bodies","seconds_ago":1.5}]},"next":null}"#;
 
@@ -111,6 +135,16 @@ mod tests {
         assert_eq!((group.count, group.overdue, group.orphans), (3, 2, 1));
         assert_eq!(group.obligation, "ends by 5s");
         assert_eq!(group.oldest, Duration::from_millis(61_500));
+    }
+
+    #[test]
+    fn what_is_held_for_routes_is_read_where_it_is_told() {
+        let held = read_ledger(DOCUMENT.as_bytes()).unwrap().held.unwrap();
+        let [it] = &held[..] else { panic!("{held:?}") };
+        assert_eq!((&*it.route, &*it.kind, it.count, it.still), ("export", "stream", 3, 2));
+        assert_eq!((it.birth.line, &*it.text), (9, "route export holds 3 streams"));
+        let none = DOCUMENT.replace("routes", "others");
+        assert_eq!(read_ledger(none.as_bytes()).unwrap().held, Some(Vec::new()));
     }
 
     #[test]
