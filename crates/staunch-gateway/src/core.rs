@@ -32,6 +32,7 @@ use crate::{
     access::{Logged, Source},
     fast::Fast,
     forward::Forward,
+    grpc::Grpc,
     plan::Plan,
     remote::Remote,
     tcp,
@@ -293,13 +294,13 @@ async fn http(
     let (server, born_at) = (Server::new(limits.clone()), Location::caller());
     match guard {
         None => {
-            let service = Logged::new(service, forward.access.clone());
+            let service = Logged::new(Grpc(service), forward.access.clone());
             let fast = Fast { forward, limits, guard: None, born_at, long: server, service };
             each(Arc::new(fast), listener, context, tls).await
         }
         Some(guard) => {
             let service = Shed::new(guard).layer(service);
-            let service = Logged::new(service, forward.access.clone());
+            let service = Logged::new(Grpc(service), forward.access.clone());
             let guard = Some(guard.clone());
             let fast = Fast { forward, limits, guard, born_at, long: server, service };
             each(Arc::new(fast), listener, context, tls).await

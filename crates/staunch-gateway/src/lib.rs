@@ -16,6 +16,7 @@
 //!    goes on.
 
 mod access;
+mod accounts;
 mod balance;
 mod checks;
 mod children;
@@ -25,6 +26,7 @@ mod discovery;
 mod fast;
 mod forward;
 mod gateway;
+mod grpc;
 mod held;
 mod link;
 mod metrics;

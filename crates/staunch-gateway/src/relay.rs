@@ -49,10 +49,14 @@ where
 {
     let (mut a, mut b) = (a, b);
     let (mut there, mut back) = (Flow::default(), Flow::default());
+    let mut told = (0, 0);
     poll_fn(|cx| {
         let there_ended = there.poll(cx, &mut a, &mut b);
         let back_ended = back.poll(cx, &mut b, &mut a);
-        moved(there.total, back.total);
+        let now = (there.total, back.total);
+        if std::mem::replace(&mut told, now) != now {
+            moved(there.total, back.total);
+        }
         let (there_ended, back_ended) = (there_ended?, back_ended?);
         if there_ended.is_ready() && back_ended.is_ready() {
             return Poll::Ready(Ok(()));

@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
+use staunch_ledger::Account;
 use staunch_net::DialError;
 use staunch_scope::shield;
 use tokio::{
@@ -11,6 +12,7 @@ use tokio::{
 
 use crate::{
     access::{End, Entry, Source},
+    accounts,
     balance::InFlight,
     core::Shared,
     link::{Carries, Link},
@@ -45,6 +47,7 @@ where
 {
     let peer = ends.map(|(client, _)| client.ip());
     let mut entry = access.map(|source| Entry::connection(source, peer));
+    let account = accounts::exchange(service, &[]);
     let (server, _in_flight) = {
         let state = core.state(); // not for as long as the connection lives
         let (place, upstream) = state.upstream(service).ok_or(TcpError::NoServer)?;
@@ -53,13 +56,14 @@ where
             entry.ends(End::Server);
         }
         // What was accepted is handed on, also by one that is about to stop.
-        shield(connect(upstream, ends, entry.as_mut())).await?
+        shield(connect(upstream, ends, entry.as_mut(), &account)).await?
     };
     drop(core);
     if let Some(entry) = &mut entry {
         entry.ends(End::Client);
     }
     let moved = |received, sent| {
+        account.touch();
         if let Some(entry) = &mut entry {
             entry.moved(received, sent);
         }
@@ -76,6 +80,7 @@ async fn connect(
     upstream: &Upstream,
     ends: Ends,
     mut entry: Option<&mut Entry>,
+    account: &Account,
 ) -> Result<(Link, InFlight), TcpError> {
     let plan = &upstream.plan;
     plan.budget.deposit();
@@ -88,6 +93,7 @@ async fn connect(
         if let Some(entry) = &mut entry {
             entry.asks(index);
         }
+        account.set_upstream(&server.plan.name);
         let error = match upstream.dial(server, Carries::Bytes(ends)).await {
             Ok(connection) => {
                 in_flight.answered(Instant::now());

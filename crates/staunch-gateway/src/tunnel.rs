@@ -4,6 +4,7 @@
 use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
+    sync::Arc,
     task::{Context as Poller, Poll},
     time::Duration,
 };
@@ -18,11 +19,13 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use staunch_config::UpstreamProtocol;
 use staunch_http::RequestBody;
+use staunch_ledger::Account;
 use staunch_policy::{Pass, Permit};
 use tokio::time::{Instant, timeout};
 
 use crate::{
     access::{End, Slot},
+    accounts,
     balance::InFlight,
     forward::{
         AnswerBody, Failure, Forward, Origin, of_answer, of_request, speaks_against, version,
@@ -86,6 +89,9 @@ pub(crate) async fn open(
     if let Some(slot) = &slot {
         slot.note(|entry| entry.asks(index));
     }
+    let what = [asked.method().as_str(), " ", asked.uri().path()];
+    let account = accounts::exchange(&route.route.name, &what);
+    account.set_upstream(&server.plan.name);
     let in_flight = server.begin(Instant::now());
     let limit = upstream.plan.service.timeouts.first_byte;
     let limit = route.route.timeout.map_or(limit, |of_route| of_route.min(limit));
@@ -98,7 +104,7 @@ pub(crate) async fn open(
             } else {
                 server.plan.health.succeeded();
             }
-            speak(&mut request, answer, (in_flight, permit), slot)
+            speak(&mut request, answer, (in_flight, permit), slot, account)
         }
         Err(failure) => {
             if failure.is_servers() {
@@ -206,13 +212,16 @@ fn speak(
     answer: Answer,
     (in_flight, permit): (InFlight, Option<Permit>),
     slot: Option<Slot>,
+    account: Account,
 ) -> Response<AnswerBody> {
     let Answer { mut answer, driver } = answer;
     let protocol = answer.headers().get(UPGRADE).cloned();
     of_answer(answer.headers_mut());
     *answer.version_mut() = Version::HTTP_11;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return answer.map(|body| AnswerBody::driven(body, driver, in_flight).holding(permit));
+        let account = Arc::new(account);
+        let as_ours = |body| AnswerBody::driven(body, driver, in_flight).shown_on(account);
+        return answer.map(as_ours).map(|body| body.holding(permit));
     }
     let upgraded = hyper::upgrade::on(&mut answer);
     let mut agreed = answer.map(|_| AnswerBody::empty());
@@ -222,10 +231,12 @@ fn speak(
     }
     let speaking = staunch_http::upgrade(request, agreed, |client| async move {
         let _until_its_end = (in_flight, permit);
+        let account = accounts::succeeding(account); // the request has ended
         driver.ended().await;
         let copied = match upgraded.await {
             Ok(server) => {
                 let moved = |received, sent| {
+                    account.touch();
                     if let Some(slot) = &slot {
                         slot.note(|entry| entry.moved(received, sent));
                     }

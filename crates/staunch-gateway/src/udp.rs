@@ -8,6 +8,7 @@ use std::{
 };
 
 use staunch_config::EndpointAddress;
+use staunch_ledger::Account;
 use staunch_net::{Datagram, DatagramError, DialError, DialOptions, UdpPeer, dial_udp};
 use staunch_scope::Context;
 use tokio::{
@@ -16,6 +17,7 @@ use tokio::{
 };
 
 use crate::{
+    accounts,
     core::Shared,
     plan::{ServerPlan, ServicePlan},
     upstream::Upstream,
@@ -83,7 +85,9 @@ pub(crate) async fn serve(
     link.touch();
     let sent = socket.send(datagram.bytes()).await;
     if is_first {
-        let answered = answers(&link, socket, idle, longest, &datagram).await;
+        let account = accounts::exchange(service, &[]);
+        account.set_upstream(&chosen.server.name);
+        let answered = answers(&link, socket, (idle, longest), &datagram, &account).await;
         datagram.state().forget(&link);
         match answered {
             // Nobody listens there (ICMP, udp(7)): whoever comes next begins with another server.
@@ -127,9 +131,9 @@ async fn dial(
 async fn answers(
     link: &Link,
     socket: &UdpPeer,
-    idle: Duration,
-    longest: usize,
+    (idle, longest): (Duration, usize),
     datagram: &Datagram<Session>,
+    account: &Account,
 ) -> Result<(), UdpError> {
     let mut buffer = vec![0; longest];
     loop {
@@ -137,6 +141,7 @@ async fn answers(
         match timeout_at(until, socket.receive(&mut buffer)).await {
             Ok(Ok(length)) => {
                 link.touch();
+                account.touch();
                 datagram.reply(buffer.get(..length).unwrap_or_default()).await?;
             }
             Ok(Err(DatagramError::TooLong { .. })) => {} // it is lost, as it would be on the way

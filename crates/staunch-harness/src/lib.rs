@@ -9,6 +9,7 @@ mod dnsmasq;
 mod etcd;
 #[cfg(feature = "fixtures")]
 pub mod fixture;
+mod go;
 mod haproxy;
 #[cfg(feature = "http")]
 mod http;
@@ -26,9 +27,9 @@ mod tinyproxy;
 #[cfg(feature = "http")]
 pub use crate::http::{http1, http2};
 pub use crate::{
-    consul::ConsulStandIn, dnsmasq::DnsmasqServer, etcd::EtcdServer, haproxy::HaproxyServer,
-    nginx::NginxServer, port::free_port, postgres::PostgresServer, redis::RedisServer,
-    swallow::Swallow, tinyproxy::TinyproxyServer,
+    consul::ConsulStandIn, dnsmasq::DnsmasqServer, etcd::EtcdServer, go::GoServer,
+    haproxy::HaproxyServer, nginx::NginxServer, port::free_port, postgres::PostgresServer,
+    redis::RedisServer, swallow::Swallow, tinyproxy::TinyproxyServer,
 };
 #[cfg(feature = "pool")]
 pub use crate::{

@@ -18,6 +18,7 @@ mod faults;
 mod gateway;
 mod gateway_http1;
 mod guard;
+mod holders;
 mod holdings;
 mod policy;
 mod process;

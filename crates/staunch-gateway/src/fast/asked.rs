@@ -286,7 +286,7 @@ impl<S> Fast<S> {
         let parent = Some(connection.id());
         let ledger = connection.ledger();
         let account = ledger.open_at(self.born_at, Kind::REQUEST, obligation, parent);
-        account.label_with(&[plain.method, " ", path]);
+        account.label_routed(&plan.route.name, &[plain.method, " ", path]);
         account
     }
 }

@@ -94,8 +94,8 @@ pub(crate) struct Exchange {
     pub(crate) upload: Upload,
     download: Download,
     is_head: bool,
-    /// Bytes that its account shows.
-    weighed: u64,
+    /// What its account shows: bytes that are held, and that have moved.
+    shown: (u64, u64),
 }
 
 /// What a client is told beside what the server says.
@@ -203,7 +203,7 @@ impl Exchange {
             has_begun: false,
         };
         let upload = Upload::new(asked.body, now);
-        Exchange { server, asked: 0, upload, download, is_head: asked.is_head, weighed: 0 }
+        Exchange { server, asked: 0, upload, download, is_head: asked.is_head, shown: (0, 0) }
     }
 
     /// Sends the request, until the head of an answer has come, of which the client has been told.
@@ -255,15 +255,19 @@ impl Exchange {
         self.download.handed
     }
 
-    /// Has the request's account show what is held of it and its answer.
-    pub(crate) fn weigh(&mut self, account: &Account) {
+    /// Has the request's account show what is held of it and its answer, and that something moves.
+    pub(crate) fn show(&mut self, account: &Account) {
         let held = (self.upload.held.len() + self.download.held.len()) as u64;
-        if held > self.weighed {
-            account.add_bytes(held - self.weighed);
-        } else if held < self.weighed {
-            account.sub_bytes(self.weighed - held);
+        let moved = self.upload.got + self.download.handed;
+        let (shown, moved_before) = std::mem::replace(&mut self.shown, (held, moved));
+        if held > shown {
+            account.add_bytes(held - shown);
+        } else if held < shown {
+            account.sub_bytes(shown - held);
         }
-        self.weighed = held;
+        if moved != moved_before {
+            account.touch();
+        }
     }
 
     /// The server has nothing more to say, and nothing is left of what it was told.

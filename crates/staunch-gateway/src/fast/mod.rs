@@ -297,7 +297,7 @@ async fn hand_over<T: Transport>(
     asked.account.set_obligation(Obligation::EndsWithParent); // a body takes its time
     let rest = poll_fn(|cx| {
         let rest = exchange.poll_rest(client, cx);
-        exchange.weigh(&asked.account);
+        exchange.show(&asked.account);
         client.note(|entry| entry.moved(exchange.upload.got(), exchange.handed()));
         if let Poll::Ready(rest) = rest {
             return Poll::Ready(Some(rest));

@@ -90,6 +90,7 @@ impl Tries<'_> {
             };
             let in_flight = server.begin(now);
             client.note(|entry| entry.asks(index));
+            self.asked.account.set_upstream(&server.plan.name);
             let failed = match self.once(client, server, &in_flight).await {
                 Ok((exchange, answered)) => {
                     let status = StatusCode::from_u16(answered.status).unwrap_or_default();
@@ -184,7 +185,7 @@ impl Tries<'_> {
             let is_last = self.is_last || self.stopping.is_asked();
             let telling = Telling { is_last, edits: &self.asked.edits };
             let answered = exchange.poll_answer(client, telling, cx);
-            exchange.weigh(&self.asked.account);
+            exchange.show(&self.asked.account);
             if let Poll::Ready(answered) = answered {
                 return Poll::Ready(answered.map_err(Why::Broken));
             }

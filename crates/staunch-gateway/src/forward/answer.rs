@@ -2,6 +2,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context as Poller, Poll},
 };
 
@@ -11,6 +12,7 @@ use hyper::{
     body::{Body, Frame, Incoming, SizeHint},
     header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
 };
+use staunch_ledger::Account;
 use staunch_policy::{Permit, Refusal};
 use staunch_pool::PooledBody;
 use staunch_scope::BoxError;
@@ -20,6 +22,8 @@ use crate::{balance::InFlight, tunnel::Driver};
 /// The body of an answer.
 pub(crate) struct AnswerBody {
     kind: Kind,
+    /// That of the exchange with the server.
+    account: Option<Arc<Account>>,
     /// The request counts as in flight as long as this is there.
     _permit: Option<Permit>,
 }
@@ -46,6 +50,11 @@ impl AnswerBody {
         Kind::Own(Bytes::new()).into()
     }
 
+    /// Shows on `account` that it moves, and keeps it until it is at its end.
+    pub(crate) fn shown_on(self, account: Arc<Account>) -> AnswerBody {
+        AnswerBody { account: Some(account), ..self }
+    }
+
     /// Keeps `permit` until it is at its end.
     pub(crate) fn holding(self, permit: Option<Permit>) -> AnswerBody {
         AnswerBody { _permit: permit, ..self }
@@ -54,7 +63,7 @@ impl AnswerBody {
 
 impl From<Kind> for AnswerBody {
     fn from(kind: Kind) -> AnswerBody {
-        AnswerBody { kind, _permit: None }
+        AnswerBody { kind, account: None, _permit: None }
     }
 }
 
@@ -120,7 +129,8 @@ impl Body for AnswerBody {
         self: Pin<&mut Self>,
         cx: &mut Poller<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match &mut self.get_mut().kind {
+        let this = self.get_mut();
+        let polled = match &mut this.kind {
             Kind::Own(bytes) if bytes.is_empty() => Poll::Ready(None),
             Kind::Own(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Kind::Server { body, .. } => Pin::new(body).poll_frame(cx).map_err(Into::into),
@@ -128,7 +138,11 @@ impl Body for AnswerBody {
                 driver.drive(cx);
                 Pin::new(body).poll_frame(cx).map_err(Into::into)
             }
+        };
+        if let Some(account) = this.account.as_ref().filter(|_| polled.is_ready()) {
+            account.touch();
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -17,6 +17,7 @@ use hyper::{
 };
 use staunch_config::Route;
 use staunch_http::RequestBody;
+use staunch_ledger::Account;
 use staunch_scope::BoxError;
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -44,6 +45,7 @@ struct Bounded {
     due: Due,
     progress: Arc<Progress>,
     slot: Option<Slot>,
+    account: Arc<Account>,
 }
 
 /// When all of a body must be there.
@@ -81,11 +83,12 @@ impl Drop for Bounded {
 struct TooLarge;
 
 /// What is sent of `body`. Without a body there is nothing that could be too large, and it can be
-/// sent again.
+/// sent again. `account` is that of the exchange.
 pub(crate) fn upload(
     body: RequestBody,
     route: &Route,
     slot: Option<Slot>,
+    account: &Arc<Account>,
 ) -> (staunch_pool::RequestBody, Option<Arc<Progress>>) {
     if body.is_end_stream() {
         return (staunch_pool::RequestBody::default(), None);
@@ -95,7 +98,8 @@ pub(crate) fn upload(
     let over = OnceLock::new();
     let progress = Arc::new(Progress { is_large, is_slow, has_failed, over, most });
     let due = Due { begun: Instant::now(), time: route.body_time, timer: None };
-    let bounded = Bounded { body, left: most, due, progress: Arc::clone(&progress), slot };
+    let account = Arc::clone(account);
+    let bounded = Bounded { body, left: most, due, progress: Arc::clone(&progress), slot, account };
     (staunch_pool::RequestBody::stream(bounded), Some(progress))
 }
 
@@ -144,6 +148,7 @@ impl Body for Bounded {
             self.progress.fails();
         }
         if let Poll::Ready(Some(Ok(frame))) = &polled {
+            self.account.touch();
             let came = frame.data_ref().map_or(0, |data| data.len() as u64);
             let Some(left) = self.left.checked_sub(came) else {
                 self.progress.is_large.store(true, Ordering::Relaxed);

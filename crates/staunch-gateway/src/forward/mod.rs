@@ -29,6 +29,7 @@ pub(crate) use self::{
 };
 use crate::{
     access::{Slot, Source},
+    accounts,
     core::{CoreState, Shared},
     plan::{Plan, RoutePlan},
     remote::About,
@@ -204,12 +205,15 @@ impl Forward {
             request.headers_mut().insert(HOST, named);
         }
         let (mut head, body) = request.into_parts();
+        let what = [head.method.as_str(), " ", head.uri.path()];
+        let account = Arc::new(accounts::exchange(&route.route.name, &what));
         head.uri = target.uri;
         let slot = head.extensions.remove::<Slot>();
         head.extensions = hyper::http::Extensions::new();
-        let (body, progress) = upload(body, &route.route, slot.clone());
+        let (body, progress) = upload(body, &route.route, slot.clone(), &account);
         let slot = slot.as_ref();
-        let tries = Tries { route, upstream, client, progress: progress.as_deref(), slot };
+        let progress_of = progress.as_deref();
+        let tries = Tries { route, upstream, client, progress: progress_of, slot, account };
         let answer = tries.answer(Request::from_parts(head, body)).await;
         progress.and_then(|progress| progress.answer()).unwrap_or(answer)
     }

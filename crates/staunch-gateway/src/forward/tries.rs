@@ -5,10 +5,12 @@ use std::{
     future::{Future, poll_fn},
     net::IpAddr,
     pin::{Pin, pin},
+    sync::Arc,
     task::{Poll, ready},
 };
 
 use hyper::{Request, Response, StatusCode, Version};
+use staunch_ledger::Account;
 use staunch_pool::{PooledBody, RequestBody};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -29,6 +31,8 @@ pub(crate) struct Tries<'r> {
     pub(crate) progress: Option<&'r Progress>,
     /// What will be logged of it.
     pub(crate) slot: Option<&'r Slot>,
+    /// That of the exchange.
+    pub(crate) account: Arc<Account>,
 }
 
 /// A try that took too long, and which time it was.
@@ -57,6 +61,7 @@ impl Tries<'_> {
             if let Some(slot) = self.slot {
                 slot.note(|entry| entry.asks(index));
             }
+            self.account.set_upstream(&server.plan.name);
             let sent = server.pool.try_send(request);
             let (failure, again) = match self.in_time(begun, timer.as_mut(), sent).await {
                 Ok(Ok(answered)) => return self.answered(server, in_flight, answered),
@@ -154,7 +159,9 @@ impl Tries<'_> {
         answer: Response<PooledBody>,
     ) -> Response<AnswerBody> {
         self.upstream.answered(server, &in_flight, answer.status(), Instant::now());
-        let mut answer = answer.map(|body| AnswerBody::server(body, in_flight));
+        let account = Arc::clone(&self.account);
+        let as_ours = |body| AnswerBody::server(body, in_flight).shown_on(account);
+        let mut answer = answer.map(as_ours);
         *answer.version_mut() = Version::HTTP_11; // ours, whatever the server speaks
         of_answer(answer.headers_mut());
         answer

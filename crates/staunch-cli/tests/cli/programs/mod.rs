@@ -1,5 +1,8 @@
 //! The gateway in front of programs that many people run, and of the bank on PostgreSQL.
 
+mod go;
+mod grpc;
+
 use std::{fmt::Write as _, fs, net::SocketAddr, process::Command};
 
 use bank::{Database, Service, Settings};
@@ -125,7 +128,7 @@ fn a_bank_on_postgresql_keeps_its_money_behind_the_gateway() {
 }
 
 #[test]
-fn redis_cli_speaks_through_a_tcp_listener() {
+fn clients_of_redis_speak_through_a_tcp_listener() {
     let redis = RedisServer::start().unwrap();
     let mut config = String::new();
     for (name, protocol) in [("redis", "tcp"), ("echo", "echo")] {
@@ -147,6 +150,9 @@ fn redis_cli_speaks_through_a_tcp_listener() {
     let script = "for i = 1, 1000 do redis.call('rpush', 'list', i) end return 'done'";
     assert_eq!(cli(&["eval", script, "0"]), "done\n");
     assert_eq!(cli(&["lrange", "list", "0", "-1"]).lines().count(), 1_000);
+    let said =
+        run("redis-benchmark", &["-p", &port, "-n", "20000", "-c", "50", "-P", "4", "--csv"]);
+    assert!(said.contains("\"GET\"") && said.contains("\"LRANGE_600"), "{said}");
     server.settles_to(&baseline);
     server.terminate().assert_clean();
 }

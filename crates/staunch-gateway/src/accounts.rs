@@ -1,0 +1,31 @@
+//! What is held for a route, on the ledger: so that whoever looks there sees for which route, client
+//! and server it is ([`Snapshot::holdings`](staunch_ledger::Snapshot::holdings)).
+//!
+//! A request on the fast path has one account for all of that. On the long way the server of HTTP
+//! has one for it before a route is known, and what begins then is a stream below it.
+
+use std::panic::Location;
+
+use staunch_ledger::{Account, Kind, Ledger, Obligation, Routed};
+use staunch_scope::current_task;
+
+/// Opens the account of an exchange with a server, below what runs: until it is dropped. Of bytes
+/// and datagrams, which have no route, `route` is the service.
+#[track_caller]
+pub(crate) fn exchange(route: &str, parts: &[&str]) -> Account {
+    let (born_at, ends) = (Location::caller(), Obligation::EndsWithParent);
+    let account = Ledger::current().open_at(born_at, Kind::STREAM, ends, current_task());
+    account.label_routed(route, parts);
+    account
+}
+
+/// The account of what follows an exchange, below what runs now; `before` ends.
+#[track_caller]
+pub(crate) fn succeeding(before: Account) -> Account {
+    let known = before.ledger().entry(before.id());
+    let label = known.as_ref().and_then(|entry| entry.label().routed());
+    let Some(Routed { route, upstream, text, .. }) = label else { return before };
+    let account = exchange(route, &[text]);
+    account.set_upstream(upstream.as_deref().unwrap_or_default());
+    account
+}
