@@ -1,7 +1,9 @@
 //! Takes up a changed configuration while serving: at SIGHUP, or when the file has changed.
 //!
-//! Routes and services change for the requests to come; what has begun goes on as it was. A file with
-//! a mistake, or one that changes anything else, changes nothing, and the log says why.
+//! Routes, services and policies change for the requests to come; what has begun goes on as it was.
+//! Listeners of the gateway come and go: those that are new are bound before anything changes, by
+//! the sockets of those whose place they take, and those that are gone drain. A file with a mistake,
+//! or one that changes anything else, changes nothing, and the log says why.
 
 use std::{
     convert::Infallible,
@@ -11,10 +13,12 @@ use std::{
 };
 
 use anyhow::Context as _;
-use staunch_config::Config;
+use staunch_config::{Config, Listener, StreamListener, StreamProtocol};
 use staunch_gateway::Control;
 use staunch_scope::{Scope, sleep};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::service::bind_added;
 
 /// How often the file is looked at: a look costs a system call, and nobody waits long.
 const EVERY: Duration = Duration::from_secs(2);
@@ -67,31 +71,94 @@ impl Reload {
     }
 
     async fn take_up(&mut self, scope: &Scope<Infallible>, config: Config, why: &str) {
-        let routes = config.routes.clone();
-        let services = config.services.clone();
-        let policies = config.policies.clone();
-        let same_but_for_these = Config { routes, services, policies, ..self.running.clone() };
-        if config != same_but_for_these {
+        let fixed = fixed(&self.running, &config);
+        if !fixed.is_empty() {
             tracing::error!(
-                "{why}, but more than [[route]], [[service]] and [[policy]] changes: nothing does; \
-                 start again to take up the rest"
+                "{why}, but this cannot change in a process that serves: {}; nothing changes; \
+                 `staunch upgrade {}` takes it up",
+                fixed.join(", "),
+                std::process::id(),
             );
             return;
         }
         let (routes, services) = (config.routes.len(), config.services.len());
-        let control = self.control.clone();
-        // Policies name files, too.
-        let reloaded = scope.blocking(move |_| Ok(control.reload(&config).map(|()| config)));
+        let (control, running) = (self.control.clone(), self.running.clone());
+        // Sockets are bound, and policies name files.
+        let reloaded = scope.blocking(move |_| Ok(apply(&control, &running, config)));
         match reloaded.join().await {
             Ok(Ok(config)) => {
                 self.running = config;
                 tracing::info!(routes, services, "{why}: taken up");
             }
             Ok(Err(error)) => {
-                tracing::error!("{why}, but it cannot be taken up: nothing changes\n{error}");
+                tracing::error!("{why}, but it cannot be taken up: nothing changes\n{error:#}");
             }
             Err(_asked_to_stop) => {}
         }
+    }
+}
+
+/// Binds what is new, and then has the gateway work by `config`.
+fn apply(control: &Control, running: &Config, config: Config) -> anyhow::Result<Config> {
+    let is_same = |it: &&Listener| running.listeners.contains(it);
+    let added: Vec<_> =
+        config.listeners.iter().filter(|it| !is_same(it)).filter_map(of_gateway).collect();
+    let gone: Vec<&str> = running
+        .listeners
+        .iter()
+        .filter(|it| !config.listeners.contains(it))
+        .map(Listener::name)
+        .collect();
+    let mut sockets = control.sockets_of(&gone).context("cannot hand sockets on")?;
+    let bound = bind_added(&config, &added, control.no_listeners(), &mut sockets)?;
+    let endpoints: Vec<_> =
+        bound.endpoints().map(|(name, endpoint)| (name.to_owned(), endpoint)).collect();
+    control.reload(&config, bound)?;
+    sockets.are_ours();
+    for (listener, endpoint) in endpoints {
+        tracing::info!(listener, %endpoint, "listening");
+    }
+    for listener in gone {
+        tracing::info!(listener, "accepts no more, as it was, and drains");
+    }
+    Ok(config)
+}
+
+/// The tables that differ, though they must not while the process runs.
+fn fixed(running: &Config, new: &Config) -> Vec<String> {
+    let tables = [
+        ("[admin]", running.admin != new.admin),
+        ("[log]", running.log != new.log),
+        ("[access_log]", running.access_log != new.access_log),
+        ("[traces]", running.traces != new.traces),
+        ("[runtime]", running.runtime != new.runtime),
+        ("[drain]", running.drain != new.drain),
+        ("[memory]", running.memory != new.memory),
+        ("[guard]", running.guard != new.guard),
+        ("[patrol]", running.patrol != new.patrol),
+    ];
+    let tables = tables.into_iter().filter(|(_, differs)| *differs);
+    let mut fixed: Vec<_> = tables.map(|(table, _)| table.to_owned()).collect();
+    let mut listeners: Vec<_> = [(running, new), (new, running)]
+        .into_iter()
+        .flat_map(|(one, other)| one.listeners.iter().filter(|it| !other.listeners.contains(it)))
+        .filter(|it| of_gateway(it).is_none())
+        .map(|it| format!("[[listener]] `{}`, which is not of protocol http or tcp", it.name()))
+        .collect();
+    listeners.dedup();
+    fixed.extend(listeners);
+    fixed
+}
+
+/// A listener that can come and go.
+fn of_gateway(listener: &Listener) -> Option<&StreamListener> {
+    match listener {
+        Listener::Stream(stream)
+            if matches!(stream.protocol, StreamProtocol::Http | StreamProtocol::Tcp) =>
+        {
+            Some(stream)
+        }
+        _ => None,
     }
 }
 

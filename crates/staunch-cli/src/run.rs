@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use staunch_config::{Config, ConfigErrors};
 use staunch_console::{Readiness, log};
+use staunch_gateway::Gateway;
 use staunch_ledger::{Ledger, UnaccountedFd};
 use staunch_scope::WorkerWatch;
 
@@ -87,8 +88,9 @@ async fn serve(file: Option<&Path>, config: &Config) -> anyhow::Result<Outcome> 
         print::text(WELCOME);
     }
     let books = Arc::new(Books::new(ledger));
-    let reload = match (file, &bound.gateway) {
-        (Some(file), Some(gateway)) => Some(Reload::new(file, config, gateway.control())?),
+    let control = bound.gateway.as_ref().map(Gateway::control);
+    let reload = match (file, &control) {
+        (Some(file), Some(control)) => Some(Reload::new(file, config, control.clone())?),
         _ => None,
     };
     let run = Run {
@@ -101,7 +103,7 @@ async fn serve(file: Option<&Path>, config: &Config) -> anyhow::Result<Outcome> 
         guard: config.guard.as_ref().map(service::guard_options),
         arrival: Arrival { readiness: readiness.clone(), predecessor, sockets: Some(sockets) },
     };
-    let successor = Successor::new(shared)?;
+    let successor = Successor::new(shared, control)?;
     stages::run(run, &mut signals, successor).await;
     let unaccounted = unaccounted(ledger);
     drop((signals, inherited, watch));

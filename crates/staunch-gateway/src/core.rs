@@ -9,7 +9,7 @@ use std::{
     io,
     net::SocketAddr,
     panic::Location,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -35,6 +35,8 @@ use crate::{
     grpc::Grpc,
     plan::Plan,
     remote::Remote,
+    reports::Reports,
+    serving::Serving,
     tcp,
     upstream::Upstream,
 };
@@ -63,10 +65,11 @@ pub(crate) type Place = (usize, usize);
 /// What is served on a core.
 pub(crate) struct Job {
     pub(crate) place: Place,
-    pub(crate) listeners: Vec<Share>,
     pub(crate) plans: watch::Receiver<Arc<Plan>>,
     /// Says what may be taken on.
     pub(crate) guard: Option<Guard>,
+    /// Where it is told what requests were.
+    pub(crate) reports: Reports,
     /// How long a drain may take.
     pub(crate) grace: Duration,
     /// Cancelled when everything is to end at once.
@@ -123,12 +126,51 @@ impl Shared {
         place: Place,
     ) {
         while plans.changed().await.is_ok() {
-            let before = self.state();
-            match CoreState::new(&scope, plans.latest(), Some(&before), place) {
-                Ok(state) => self.state.store(Arc::new(state)),
-                Err(error) => tracing::error!(%error, "the plan before stays"),
+            self.take_up(&scope, plans.latest(), place);
+        }
+    }
+
+    /// Works by `plan` from now on; what it worked by until now, unless that stays.
+    pub(crate) fn take_up<E: Send + 'static>(
+        &self,
+        scope: &Scope<E>,
+        plan: Arc<Plan>,
+        place: Place,
+    ) -> Option<Arc<CoreState>> {
+        let before = self.state();
+        match CoreState::new(scope, plan, Some(&before), place) {
+            Ok(state) => {
+                self.state.store(Arc::new(state));
+                Some(before)
+            }
+            Err(error) => {
+                tracing::error!(%error, "the plan before stays");
+                None
             }
         }
+    }
+}
+
+/// What a listener's work goes by: what its core works by; and from when it is no longer wanted, what
+/// the core worked by until then, which knows its routes.
+#[derive(Debug)]
+pub(crate) struct View {
+    shared: Arc<Shared>,
+    last: OnceLock<Arc<CoreState>>,
+}
+
+impl View {
+    pub(crate) fn new(shared: Arc<Shared>) -> Arc<View> {
+        Arc::new(View { shared, last: OnceLock::new() })
+    }
+
+    /// Its listener is no longer wanted; `state` was what the core worked by.
+    pub(crate) fn ends_with(&self, state: Arc<CoreState>) {
+        let _ = self.last.set(state); // it ends once
+    }
+
+    pub(crate) fn state(&self) -> Arc<CoreState> {
+        self.last.get().map_or_else(|| self.shared.state(), Arc::clone)
     }
 }
 
@@ -174,8 +216,9 @@ pub(crate) fn run(asked: &Blocking, job: Job) -> Result<Vec<(String, Served)>, C
 /// Two scopes, one in the other: the listeners stop when they are asked, and the connections to the
 /// servers when all listeners have drained, since what was begun may need them.
 async fn serve(context: Context, job: Job) -> Result<Vec<(String, Served)>, CoreError> {
-    let Job { place, listeners, plans, guard, grace, up, .. } = job;
-    let mut served = Vec::new();
+    let Job { place, plans, guard, reports, grace, up, .. } = job;
+    let served = Arc::new(Mutex::new(Vec::new()));
+    let into = Arc::clone(&served);
     let around = ScopeBuilder::<CoreError>::new(&context.without_cancel())
         .grace(MARGIN)
         .max_children(usize::MAX) // they are the pools' and dialers', which have bounds of their own
@@ -183,16 +226,13 @@ async fn serve(context: Context, job: Job) -> Result<Vec<(String, Served)>, Core
             let mut plans = plans;
             let state = CoreState::new(&scope, plans.latest(), None, place)?;
             let shared = Shared::new(state);
-            let keeping = Arc::clone(&shared).keep_current(scope.clone(), plans, place);
-            scope.spawn_named("plans", async {
-                keeping.await;
-                Ok(())
-            });
-            served = listen(&context, listeners, (&shared, guard.as_ref()), grace, &up).await;
+            let serving = Serving::new(shared, place, (guard, reports), (up, into));
+            serving.run(&context, &scope, plans, grace + MARGIN).await;
             scope.stop();
             Ok(())
         })
         .await;
+    let served = std::mem::take(&mut *served.lock().unwrap_or_else(PoisonError::into_inner));
     match around.result {
         Ok(()) | Err(ScopeError::Cancelled(_)) => Ok(served),
         Err(ScopeError::Failed { first, .. }) => Err(match first.cause {
@@ -204,44 +244,12 @@ async fn serve(context: Context, job: Job) -> Result<Vec<(String, Served)>, Core
     }
 }
 
-async fn listen(
-    context: &Context,
-    shares: Vec<Share>,
-    (shared, guard): (&Arc<Shared>, Option<&Guard>),
-    grace: Duration,
-    up: &watch::Sender<usize>,
-) -> Vec<(String, Served)> {
-    let served = Arc::new(Mutex::new(Vec::with_capacity(shares.len())));
-    let into = Arc::clone(&served);
-    let ended = ScopeBuilder::<Infallible>::new(context)
-        .grace(grace + MARGIN)
-        .run(async |scope| {
-            for share in shares {
-                let (context, shared) = (scope.context().clone(), Arc::clone(shared));
-                let (into, guard, up) = (Arc::clone(&into), guard.cloned(), up.clone());
-                scope.spawn_named("listener", async move {
-                    // Here, and not where it is started from: that has ended by now, and whoever is
-                    // told that all accept finds nothing that is about to end.
-                    up.modify(|listeners| *listeners += 1);
-                    let served = share.serve(&context, shared, guard.as_ref()).await;
-                    into.lock().unwrap_or_else(PoisonError::into_inner).extend(served);
-                    Ok(())
-                });
-            }
-            Ok(())
-        })
-        .await;
-    for forced in &ended.forced {
-        tracing::warn!(?forced, "a listener did not drain within its grace");
-    }
-    std::mem::take(&mut *served.lock().unwrap_or_else(PoisonError::into_inner))
-}
-
 impl Share {
-    async fn serve(
+    /// Serves until `context` is cancelled, and drains.
+    pub(crate) async fn serve(
         self,
         context: &Context,
-        core: Arc<Shared>,
+        core: Arc<View>,
         guard: Option<&Guard>,
     ) -> Option<(String, Served)> {
         let Share { name, listener, tls, speaks, proxies, access } = self;
@@ -344,7 +352,7 @@ async fn bytes(
     listener: Listener,
     context: &Context,
     tls: Option<TlsConfig>,
-    core: Arc<Shared>,
+    core: Arc<View>,
 ) -> Served {
     match tls {
         None => {

@@ -2,27 +2,28 @@
 
 use std::{
     convert::Infallible,
-    fmt, io,
+    io,
     num::NonZeroUsize,
+    os::fd::AsFd,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use staunch_config::{Config, IpRange};
 use staunch_guard::Guard;
-use staunch_http::HttpLimits;
 use staunch_net::{
-    BindError, Datagram, Endpoint, InheritedSockets, Limits, Served, SharedSocket, SocketOptions,
-    TlsConfig, UdpServed, UdpServer, UnattachedListener,
+    Datagram, Endpoint, InheritedSockets, Limits, Served, SharedSocket, SocketOptions, TlsConfig,
+    UdpServed, UdpServer,
 };
 use staunch_scope::{Context, Scope, ScopeBuilder, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    access::{AccessLogError, Source},
+    access::AccessLogError,
     checks,
-    core::{self, CoreState, Job, Share, Shared, Speaks},
+    core::{self, CoreState, Job, Shared},
     discovery::{self, Discoveries},
+    listeners::{Listeners, Listening},
     plan::{Plan, PlanError},
     remote,
     reports::Reports,
@@ -35,9 +36,8 @@ use crate::{
 /// Each core has a thread, a share of each listener and connections of its own to the servers.
 #[derive(Debug)]
 pub struct Gateway {
-    cores: NonZeroUsize,
     grace: Duration,
-    listeners: Vec<Listening>,
+    listeners: Listeners,
     datagrams: Vec<Receiving>,
     control: Control,
     reports: Reports,
@@ -58,17 +58,6 @@ pub enum GatewayError {
     Traces(#[from] TracesError),
 }
 
-/// A listener, bound for each core.
-#[derive(Debug)]
-struct Listening {
-    name: String,
-    endpoint: Endpoint,
-    each: Vec<UnattachedListener>,
-    tls: Option<TlsConfig>,
-    speaks: Speaks,
-    proxies: Arc<[IpRange]>,
-}
-
 #[derive(Debug)]
 struct Receiving {
     name: String,
@@ -82,6 +71,7 @@ struct Receiving {
 /// `/metrics`. Clones control the same one.
 #[derive(Clone, Debug)]
 pub struct Control {
+    cores: NonZeroUsize,
     plans: watch::Sender<Arc<Plan>>,
     discoveries: Arc<Discoveries>,
     reports: Reports,
@@ -129,59 +119,14 @@ impl Gateway {
         let plan = Plan::new(config, &discoveries.now().1, &Plan::default())?;
         let reports = Reports::open(config, cores.get())?;
         let plans = watch::channel(Arc::new(plan)).0;
-        let control = Control { plans, discoveries, reports: reports.clone() };
-        let (listeners, datagrams) = (Vec::new(), Vec::new());
-        Ok(Gateway { cores, grace, listeners, datagrams, control, reports })
+        let control = Control { cores, plans, discoveries, reports: reports.clone() };
+        let (listeners, datagrams) = (control.no_listeners(), Vec::new());
+        Ok(Gateway { grace, listeners, datagrams, control, reports })
     }
 
-    /// Has the requests of a listener go where the routes of its name lead. Of `sockets` it takes
-    /// those that listen there.
-    ///
-    /// # Errors
-    /// [`BindError`]
-    #[track_caller]
-    pub fn http(
-        &mut self,
-        name: &str,
-        setup: Setup,
-        limits: HttpLimits,
-        sockets: &mut InheritedSockets,
-    ) -> Result<(), BindError> {
-        self.listen(name, setup, Speaks::Http(limits), sockets)
-    }
-
-    /// Has the connections of a listener go to a service. Of `sockets` it takes those that listen
-    /// there.
-    ///
-    /// # Errors
-    /// [`BindError`]
-    #[track_caller]
-    pub fn tcp(
-        &mut self,
-        name: &str,
-        setup: Setup,
-        service: &str,
-        sockets: &mut InheritedSockets,
-    ) -> Result<(), BindError> {
-        self.listen(name, setup, Speaks::Tcp(service.into()), sockets)
-    }
-
-    #[track_caller]
-    fn listen(
-        &mut self,
-        name: &str,
-        setup: Setup,
-        speaks: Speaks,
-        sockets: &mut InheritedSockets,
-    ) -> Result<(), BindError> {
-        let Setup { endpoint, options, limits, tls, proxies } = setup;
-        let cores = self.cores.get();
-        let each =
-            UnattachedListener::bind_or_inherit_each(&endpoint, &options, limits, cores, sockets)?;
-        let endpoint = each.first().map_or(endpoint, |first| first.endpoint().clone());
-        let (name, proxies) = (name.to_owned(), proxies.into());
-        self.listeners.push(Listening { name, endpoint, each, tls, speaks, proxies });
-        Ok(())
+    /// Those with connections, to bind more of them.
+    pub fn listeners(&mut self) -> &mut Listeners {
+        &mut self.listeners
     }
 
     /// Has the datagrams of a server go to a service; each client is remembered for `idle` after
@@ -198,24 +143,20 @@ impl Gateway {
 
     /// What listens, by name, and where.
     pub fn endpoints(&self) -> impl Iterator<Item = (&str, String)> {
-        let listeners = self.listeners.iter().map(|it| (it.name.as_str(), it.endpoint.to_string()));
         let datagrams = self.datagrams.iter();
-        listeners.chain(datagrams.map(|it| (it.name.as_str(), it.server.address().to_string())))
+        self.listeners
+            .endpoints()
+            .chain(datagrams.map(|it| (it.name.as_str(), it.server.address().to_string())))
     }
 
-    /// Every socket that listens once more, to be handed to a successor.
+    /// Every socket that receives datagrams once more, to be handed to a successor; those with
+    /// connections come and go ([`Control::sockets`]).
     ///
     /// # Errors
     /// When there are no more file descriptors.
     #[track_caller]
     pub fn share(&self) -> io::Result<Vec<SharedSocket>> {
-        let listeners = self.listeners.iter().flat_map(|it| &it.each);
-        let mut shared =
-            listeners.map(UnattachedListener::share).collect::<io::Result<Vec<_>>>()?;
-        for receiving in &self.datagrams {
-            shared.push(receiving.server.share()?);
-        }
-        Ok(shared)
+        self.datagrams.iter().map(|receiving| receiving.server.share()).collect()
     }
 
     /// Changes what it does while it serves.
@@ -279,22 +220,15 @@ impl Gateway {
         up: &watch::Sender<usize>,
         done: &Arc<Mutex<Done>>,
     ) -> usize {
-        let Gateway { cores, grace, mut listeners, datagrams, control, reports } = self;
-        let all = listeners.iter().map(|it| it.each.len()).sum();
-        let needed = if listeners.is_empty() { 0 } else { cores.get() };
-        for core in 0..needed {
-            let source = |it: &Listening| reports.source(core, &it.name, it.tls.is_some());
-            let shares = listeners.iter_mut().flat_map(|it| {
-                // A predecessor may have had more of them than there are cores.
-                let count = it.each.len().div_ceil(needed - core);
-                let source = source(it);
-                (0..count).filter_map(|_| it.share(source.clone())).collect::<Vec<_>>()
-            });
-            let shares = shares.collect();
+        let Gateway { grace, listeners, datagrams, control, reports } = self;
+        let (cores, listeners) = (control.cores, listeners.into_all());
+        let all = listeners.iter().map(|listening| listening.count()).sum();
+        control.plans.modify(|plan| *plan = Arc::new(plan.with_listeners(listeners)));
+        for core in 0..cores.get() {
             let plans = control.plans.subscribe();
             let (place, cut) = ((core, cores.get()), cut.clone());
-            let (up, guard) = (up.clone(), guard.cloned());
-            let job = Job { place, listeners: shares, plans, guard, grace, cut, up };
+            let (up, guard, reports) = (up.clone(), guard.cloned(), reports.clone());
+            let job = Job { place, plans, guard, reports, grace, cut, up };
             let (done, stops) = (Arc::clone(done), scope.clone());
             let _owned_by_scope = scope.blocking(move |asked| {
                 match core::run(asked, job) {
@@ -315,6 +249,12 @@ impl Gateway {
         let plans = control.plans.subscribe();
         scope.spawn_named("health checks", async {
             checks::run(plans).await;
+            Ok(())
+        });
+        let (closing, asked) = (control.clone(), scope.context().clone());
+        scope.spawn_named("sockets", async move {
+            let _asked_to_stop = asked.cancelled().await;
+            closing.close_sockets();
             Ok(())
         });
         let plans = control.plans.subscribe();
@@ -372,20 +312,6 @@ fn receive(
     }
 }
 
-impl Listening {
-    /// The part of the next core.
-    fn share(&mut self, access: Option<Arc<Source>>) -> Option<Share> {
-        Some(Share {
-            name: self.name.clone(),
-            listener: self.each.pop()?,
-            tls: self.tls.clone(),
-            speaks: self.speaks.clone(),
-            proxies: Arc::clone(&self.proxies),
-            access,
-        })
-    }
-}
-
 impl Control {
     pub(crate) fn plan(&self) -> Arc<Plan> {
         self.plans.with(Arc::clone)
@@ -399,22 +325,72 @@ impl Control {
         &self.discoveries
     }
 
-    /// Has all cores work by `config`'s routes, services and policies from now on. Listeners,
-    /// connections and requests in flight stay as they are, and so do the connections to servers
-    /// that both configurations have. Servers that were found stay until their service has found
-    /// others, or is not to find any. Reads the files that policies and services name, and so
+    /// None yet: to bind what [`reload`](Self::reload) is to add.
+    pub fn no_listeners(&self) -> Listeners {
+        Listeners::new(self.cores)
+    }
+
+    /// Every socket that is accepted from, to be handed to a successor. Whoever keeps one has the
+    /// kernel go on taking connections.
+    pub fn sockets(&self) -> Vec<Arc<SharedSocket>> {
+        self.plan().listeners.iter().flat_map(|it| it.sockets()).collect()
+    }
+
+    /// The sockets of the listeners that have one of these names, for others to take their place.
+    ///
+    /// # Errors
+    /// When there are no more file descriptors.
+    pub fn sockets_of(&self, names: &[&str]) -> io::Result<InheritedSockets> {
+        let mut sockets = InheritedSockets::default();
+        let plan = self.plan();
+        for listening in plan.listeners.iter().filter(|it| names.contains(&it.name())) {
+            for socket in listening.sockets() {
+                let fd = socket.as_fd().try_clone_to_owned()?;
+                sockets.add(fd).map_err(io::Error::other)?;
+            }
+        }
+        Ok(sockets)
+    }
+
+    /// Has all cores work by `config`'s routes, services and policies from now on, and accept from
+    /// what was `added`. Listeners that `config` does not name, or whose name one that was added
+    /// has, accept no more and drain; what they have begun goes on by what was said before. All
+    /// others, connections and requests in flight stay as they are, and so do the connections to
+    /// servers that both configurations have. Servers that were found stay until their service has
+    /// found others, or is not to find any. Reads the files that policies and services name, and so
     /// blocks for a moment.
     ///
     /// # Errors
-    /// When one of them cannot be used; nothing changes then.
-    pub fn reload(&self, config: &Config) -> Result<(), PlanError> {
-        let plan = Arc::new(Plan::new(config, &self.discoveries.now().1, &self.plan())?);
+    /// When one of them cannot be used; nothing changes then, and what was `added` is closed.
+    pub fn reload(&self, config: &Config, added: Listeners) -> Result<(), PlanError> {
+        let mut plan = Plan::new(config, &self.discoveries.now().1, &self.plan())?;
+        let added = added.into_all();
+        let is_replaced = |it: &Listening| added.iter().any(|new| new.name() == it.name());
+        let is_named =
+            |it: &Listening| config.listeners.iter().any(|listener| listener.name() == it.name());
+        let (stay, go): (Vec<_>, Vec<_>) =
+            plan.listeners.into_iter().partition(|it| is_named(it) && !is_replaced(it));
+        for gone in &go {
+            if added.iter().any(|new| new.endpoint() == gone.endpoint()) {
+                gone.is_handed_over();
+            }
+        }
+        plan.listeners = stay;
+        plan.listeners.extend(added);
+        let plan = Arc::new(plan);
         self.plans.modify(|now| {
             self.discoveries.want(config);
             *now = plan;
         });
+        for gone in go {
+            gone.close();
+        }
         self.publish(); // what was found meanwhile
         Ok(())
+    }
+
+    fn close_sockets(&self) {
+        self.plan().listeners.iter().for_each(|listening| listening.close());
     }
 
     /// Makes a plan of what has been found by now. Who is later sees all that whoever was earlier
@@ -424,14 +400,5 @@ impl Control {
             let (config, found) = self.discoveries.now();
             *plan = Arc::new(plan.with_found(&config, &found));
         });
-    }
-}
-
-impl fmt::Debug for Speaks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Speaks::Http(_) => f.write_str("http"),
-            Speaks::Tcp(service) => write!(f, "tcp {service}"),
-        }
     }
 }

@@ -9,7 +9,7 @@
 //! 1. When a client leaves, its request to the server is given up, and both are closed.
 //! 2. A request is tried again only if the server has not seen it, or if sending it twice does what
 //!    sending it once does; and only for a part of all requests.
-//! 3. A new configuration changes nothing for what has begun.
+//! 3. A new configuration changes nothing for what has begun; a listener that it does not name drains.
 //! 4. What a route asks of a request is decided before any of its body is read ([`staunch_policy`]).
 //! 5. Servers that come and go are taken up without touching what has not changed.
 //! 6. A path is seen in one spelling by routes and servers, and nothing that could be read in two ways
@@ -29,6 +29,7 @@ mod gateway;
 mod grpc;
 mod held;
 mod link;
+mod listeners;
 mod metrics;
 mod plan;
 mod relay;
@@ -36,6 +37,7 @@ mod remote;
 mod reports;
 mod route;
 mod scratch;
+mod serving;
 mod tcp;
 mod traces;
 mod tunnel;
@@ -50,6 +52,7 @@ pub use crate::{
     access::AccessLogError,
     core::guarded,
     gateway::{Control, Done, Gateway, GatewayError, Setup},
+    listeners::{ListenError, Listeners},
     plan::PlanError,
     traces::{TraceHeadersError, TracesError},
 };

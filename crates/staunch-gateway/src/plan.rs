@@ -18,6 +18,7 @@ use crate::{
     discovery::Found,
     forward::Budget,
     link::LinkTls,
+    listeners::Listening,
     remote::TokenKeys,
     route::Table,
 };
@@ -39,7 +40,7 @@ pub enum PlanError {
     },
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) routes: Vec<Arc<RoutePlan>>,
     /// By the name of their listener.
@@ -47,6 +48,8 @@ pub(crate) struct Plan {
     pub(crate) services: Vec<Arc<ServicePlan>>,
     /// Those that have keys of tokens; each of them once.
     pub(crate) token_keys: Vec<Arc<TokenKeys>>,
+    /// Those that are to be accepted from, as `before` had them.
+    pub(crate) listeners: Vec<Arc<Listening>>,
 }
 
 /// A route, and what it needs for each request.
@@ -125,17 +128,18 @@ impl Plan {
         let tables = names
             .map(|name| (name.to_owned(), Arc::new(Table::new(&config.routes, name))))
             .collect();
-        Ok(Plan { routes, tables, services, token_keys })
+        let listeners = before.listeners.clone();
+        Ok(Plan { routes, tables, services, token_keys, listeners })
     }
 
     /// This plan with the servers that were `found` since; `config` is what it was made of.
     pub(crate) fn with_found(&self, config: &Config, found: &Found) -> Plan {
-        Plan {
-            routes: self.routes.clone(),
-            tables: self.tables.clone(),
-            services: self.services(config, found),
-            token_keys: self.token_keys.clone(),
-        }
+        Plan { services: self.services(config, found), ..self.clone() }
+    }
+
+    /// This plan with these listeners.
+    pub(crate) fn with_listeners(&self, listeners: Vec<Arc<Listening>>) -> Plan {
+        Plan { listeners, ..self.clone() }
     }
 
     /// The services of a configuration and the servers that were found, of which this plan knows

@@ -14,7 +14,7 @@ use crate::{
     access::{End, Entry, Source},
     accounts,
     balance::InFlight,
-    core::Shared,
+    core::View,
     link::{Carries, Link},
     relay::relay,
     upstream::Upstream,
@@ -36,7 +36,7 @@ pub(crate) type Ends = Option<(SocketAddr, SocketAddr)>;
 
 /// Connects with a server of `service`, and copies both ways until both have said their last.
 pub(crate) async fn serve<C>(
-    core: Arc<Shared>,
+    core: Arc<View>,
     service: &str,
     client: C,
     ends: Ends,

@@ -10,6 +10,7 @@ mod abuse;
 mod cancel;
 mod doctor;
 mod echo;
+mod gateway;
 mod http;
 mod idle;
 mod ledger;
@@ -20,6 +21,7 @@ mod proxy;
 mod record;
 mod reload;
 mod slow;
+mod soak;
 mod stats;
 mod subject;
 mod table;
@@ -44,6 +46,9 @@ pub(crate) struct Args {
     /// Measure only these subjects (repeat the option for several).
     #[arg(long)]
     subject: Vec<String>,
+    /// How long `soak` loads the gateway; 20 by default.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    minutes: Option<u64>,
     /// Where `doctor` finds dumps with their truth; ../shared/corpus/goroutines by default.
     #[arg(long)]
     corpus: Option<PathBuf>,
@@ -83,6 +88,8 @@ enum Name {
     Reload,
     /// Memory held for each client that reads slowly, by the server and by the kernel.
     Slow,
+    /// Requests and streams through the gateway for a long time: whether memory grows.
+    Soak,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
@@ -104,6 +111,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         Name::ProxySlow => ("proxy-slow", slow::run_through),
         Name::Reload => ("reload", reload::run),
         Name::Slow => ("slow", slow::run),
+        Name::Soak => ("soak", soak::run),
     };
     let format = if args.json { Format::Json } else { Format::Table };
     let mut record = Record::new(name, format);
@@ -155,7 +163,8 @@ mod tests {
 
     fn select(wanted: &[&str]) -> anyhow::Result<Vec<&'static str>> {
         let subject = wanted.iter().map(ToString::to_string).collect();
-        let args = Args { name: Name::Echo, json: false, rounds: 1, subject, corpus: None };
+        let args =
+            Args { name: Name::Echo, json: false, rounds: 1, subject, minutes: None, corpus: None };
         args.select(&["staunch", "tokio", "go"], |name| name)
     }
 

@@ -5,19 +5,19 @@
 //! slope is of the resident memory in the second half, by least squares.
 
 use std::fs;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 
 use super::Args;
+use super::gateway::{Addresses, Gateway, pid};
 use super::record::{Metric, Record, Sample};
-use crate::server::{Server, free_addresses};
+use super::stats::Line;
 use crate::{cargo, poll, procfs};
 
 const RELOADS: u32 = 60;
@@ -52,54 +52,9 @@ pub(super) fn run(args: &Args, record: &mut Record) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A gateway whose configuration changes.
-struct Gateway {
-    server: Server,
-    file: PathBuf,
-    log: PathBuf,
-    web: SocketAddr,
-    admin: SocketAddr,
-    behind: SocketAddr,
-    _folder: tempfile::TempDir,
-}
-
-impl Gateway {
-    fn start(program: &Path) -> anyhow::Result<Gateway> {
-        let folder = tempfile::tempdir()?;
-        let (file, log) = (folder.path().join("staunch.toml"), folder.path().join("log"));
-        let [web, admin, behind] = free_addresses()?;
-        fs::write(&file, config(web, admin, behind, 0))?;
-        let mut command = Command::new(program);
-        command.args(["run", "--config"]).arg(&file);
-        let server = Server::start(command, web, &log)?;
-        Ok(Gateway { server, file, log, web, admin, behind, _folder: folder })
-    }
-
-    fn load(&self, load: &Path, seconds: u64) -> anyhow::Result<Child> {
-        Command::new(load)
-            .args(["--listen", &self.behind.to_string(), "--through", &self.web.to_string()])
-            .args(["--seconds", &seconds.to_string()])
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("cannot start reload_load")
-    }
-
-    fn said(&self, what: &str) -> anyhow::Result<usize> {
-        Ok(fs::read_to_string(&self.log)?.matches(what).count())
-    }
-
-    /// Entries on the ledger.
-    fn entries(&self) -> anyhow::Result<f64> {
-        let url = format!("http://{}/metrics", self.admin);
-        let output = Command::new("curl").args(["--silent", &url]).output()?;
-        let metrics = String::from_utf8_lossy(&output.stdout).into_owned();
-        let live = metrics.lines().filter(|line| line.starts_with("staunch_entries{"));
-        Ok(live.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
-    }
-}
-
 /// The same for clients, whatever the number; but half of what else there is comes and goes.
-fn config(web: SocketAddr, admin: SocketAddr, behind: SocketAddr, number: u32) -> String {
+fn config(at: &Addresses, number: u32) -> String {
+    let Addresses { web, admin, behind } = at;
     let own = format!(
         "[admin]\nlisten = \"{admin}\"\n[runtime]\nworkers = 2\n[drain]\ngrace = \"5s\"\n\
          [[listener]]\nname = \"web\"\nprotocol = \"http\"\nlisten = \"{web}\"\n\
@@ -120,19 +75,29 @@ fn config(web: SocketAddr, admin: SocketAddr, behind: SocketAddr, number: u32) -
     others.map(other).fold(own, |text, other| text + &other)
 }
 
+fn begin(gateway: &Gateway, load: &Path, seconds: u64) -> anyhow::Result<Child> {
+    let Addresses { web, behind, .. } = gateway.at;
+    Command::new(load)
+        .args(["--listen", &behind.to_string(), "--through", &web.to_string()])
+        .args(["--seconds", &seconds.to_string()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start reload_load")
+}
+
 fn storm(program: &Path, load: &Path) -> anyhow::Result<Vec<(Metric, f64)>> {
-    let gateway = Gateway::start(program)?;
-    let load = gateway.load(load, u64::from(RELOADS) + 12)?;
+    let gateway = Gateway::start(program, |at| config(at, 0))?;
+    let load = begin(&gateway, load, u64::from(RELOADS) + 12)?;
     sleep(5 * EACH); // until all streams are there
     let (files, entries) = (gateway.server.settled_descriptors(None)?, gateway.entries()?);
     let mut memory = Vec::new();
     for number in 1..=RELOADS {
-        fs::write(&gateway.file, config(gateway.web, gateway.admin, gateway.behind, number % 7))?;
+        fs::write(&gateway.file, config(&gateway.at, number % 7))?;
         kill_process(pid(gateway.server.id())?, Signal::HUP)?;
         sleep(EACH);
         memory.push(procfs::resident(gateway.server.id())? as f64 / 1e3);
     }
-    fs::write(&gateway.file, config(gateway.web, gateway.admin, gateway.behind, 0))?;
+    fs::write(&gateway.file, config(&gateway.at, 0))?;
     kill_process(pid(gateway.server.id())?, Signal::HUP)?;
     sleep(EACH);
     let (files_after, entries_after) =
@@ -144,7 +109,7 @@ fn storm(program: &Path, load: &Path) -> anyhow::Result<Vec<(Metric, f64)>> {
     figures.extend([
         (TAKEN_UP, taken_up),
         (MEMORY, memory.last().copied().unwrap_or_default() / 1e3),
-        (SLOPE, slope(&memory[memory.len() / 2..]) * 60.0),
+        (SLOPE, Line::through(&memory[memory.len() / 2..]).slope * 60.0),
         (FILES, files_after as f64 - files as f64),
         (ENTRIES, entries_after - entries),
     ]);
@@ -153,9 +118,9 @@ fn storm(program: &Path, load: &Path) -> anyhow::Result<Vec<(Metric, f64)>> {
 
 /// Streams end with the drain of the process that has them; all else goes on.
 fn upgrades(program: &Path, load: &Path) -> anyhow::Result<Vec<(Metric, f64)>> {
-    let gateway = Gateway::start(program)?;
+    let gateway = Gateway::start(program, |at| config(at, 0))?;
     let seconds = u64::from(UPGRADES) * BETWEEN_UPGRADES.as_secs() + 4;
-    let mut load = gateway.load(load, seconds)?;
+    let mut load = begin(&gateway, load, seconds)?;
     sleep(2 * EACH);
     let mut at = gateway.server.id();
     for number in 1..=UPGRADES {
@@ -185,10 +150,6 @@ fn upgrades(program: &Path, load: &Path) -> anyhow::Result<Vec<(Metric, f64)>> {
     Ok(figures.into_iter().filter(|(metric, _)| *metric != DROPPED).collect())
 }
 
-fn pid(id: u32) -> anyhow::Result<Pid> {
-    Pid::from_raw(i32::try_from(id)?).context("no process id")
-}
-
 fn said(load: Child) -> anyhow::Result<Value> {
     let output = load.wait_with_output()?;
     ensure!(output.status.success(), "reload_load failed: {}", output.status);
@@ -204,30 +165,4 @@ fn seen_by_clients(said: &Value) -> anyhow::Result<Vec<(Metric, f64)>> {
         (FAILED, number("failed")?),
         (DROPPED, number("dropped")?),
     ])
-}
-
-/// Of the line that fits best through values that are one apart.
-fn slope(values: &[f64]) -> f64 {
-    let count = values.len() as f64;
-    let middle = (count - 1.0) / 2.0;
-    let mean = values.iter().sum::<f64>() / count.max(1.0);
-    let (mut with, mut of) = (0.0, 0.0);
-    for (index, value) in values.iter().enumerate() {
-        let x = index as f64 - middle;
-        with += x * (value - mean);
-        of += x * x;
-    }
-    if of > 0.0 { with / of } else { 0.0 }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_has_its_slope() {
-        let near = |a: f64, b: f64| (a - b).abs() < 1e-9;
-        assert!(near(slope(&[1.0, 3.0, 5.0]), 2.0) && near(slope(&[4.0; 7]), 0.0));
-        assert!(near(slope(&[]), 0.0) && near(slope(&[3.0]), 0.0));
-    }
 }

@@ -9,7 +9,7 @@ use staunch_config::{
     TlsClientAuth,
 };
 use staunch_console::{Access, Console, ConsoleOptions, Readiness, Secret};
-use staunch_gateway::{Control, Gateway, Setup};
+use staunch_gateway::{Control, Gateway, Listeners, Setup};
 use staunch_http::HttpLimits;
 use staunch_net::{
     ClientAuth, Endpoint, InheritedSockets, Limits, Listener, SocketOptions, TlsConfig, UdpLimits,
@@ -40,7 +40,7 @@ pub(crate) fn bind_all(
     for listener in &config.listeners {
         let protocol = match listener {
             Configured::Stream(stream) => {
-                bind_stream(config, stream, &bodies, &mut gateway, sockets)
+                bind_stream(config, stream, &bodies, gateway.listeners(), sockets)
             }
             Configured::Datagram(datagram) => {
                 bind_datagram(config, datagram, &mut gateway, sockets)
@@ -62,6 +62,27 @@ pub(crate) fn bind_all(
     Ok(Bound { listeners, behind, gateway, admin })
 }
 
+/// Binds `added`, listeners of the gateway that `config` has, or says of each that cannot be bound
+/// why. Of `sockets` it takes those that listen there.
+pub(crate) fn bind_added(
+    config: &Config,
+    added: &[&StreamListener],
+    mut bound: Listeners,
+    sockets: &mut InheritedSockets,
+) -> anyhow::Result<Listeners> {
+    let bodies = Bodies::new(config.memory.bodies.get());
+    let mut errors = Vec::new();
+    for stream in added {
+        if let Err(error) = bind_stream(config, stream, &bodies, &mut bound, sockets) {
+            errors.push(format!("{}: {error:#}", stream.name));
+        }
+    }
+    if !errors.is_empty() {
+        bail!(errors.join("\n"));
+    }
+    Ok(bound)
+}
+
 /// Whether a listener is a server of a service.
 fn is_behind(config: &Config, listener: &Configured) -> bool {
     let address = match listener {
@@ -80,7 +101,7 @@ fn bind_stream(
     config: &Config,
     stream: &StreamListener,
     bodies: &Bodies,
-    gateway: &mut Gateway,
+    gateway: &mut Listeners,
     sockets: &mut InheritedSockets,
 ) -> anyhow::Result<Option<Protocol>> {
     let endpoint = match &stream.listen {

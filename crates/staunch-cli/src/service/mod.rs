@@ -19,7 +19,10 @@ use staunch_scope::Context;
 use self::{bank::Bank, http::Http};
 use crate::outcome::Books;
 
-pub(crate) use self::{bind::bind_all, guarding::options as guard_options};
+pub(crate) use self::{
+    bind::{bind_added, bind_all},
+    guarding::options as guard_options,
+};
 
 /// A listener that is bound, and what will be served on it.
 pub(crate) struct Service {
@@ -49,7 +52,8 @@ impl Bound {
         own.chain(gateway).chain(admin)
     }
 
-    /// Every socket that listens once more, to be handed to a successor.
+    /// Every socket that listens once more, to be handed to a successor; but those of the gateway
+    /// that come and go.
     pub(crate) fn share(&self) -> io::Result<Vec<SharedSocket>> {
         let own = self.listeners.iter().chain(&self.behind).chain(&self.admin);
         let mut shared = own.map(Service::share).collect::<io::Result<Vec<_>>>()?;

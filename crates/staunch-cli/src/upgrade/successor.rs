@@ -9,10 +9,12 @@ use std::{
     },
     path::PathBuf,
     process::{Child, Command, ExitStatus},
+    sync::Arc,
     time::Duration,
 };
 
 use anyhow::Context as _;
+use staunch_gateway::Control;
 use staunch_ledger::{Account, Deadline, Kind, Ledger, Obligation};
 use staunch_net::SharedSocket;
 use tokio::{
@@ -28,7 +30,9 @@ use super::channel::{Packet, SOCKETS_MAX, VARIABLE, receive, send, send_sockets}
 pub(crate) struct Successor {
     program: PathBuf,
     arguments: Vec<OsString>,
-    sockets: Vec<SharedSocket>,
+    sockets: Vec<Arc<SharedSocket>>,
+    /// Has the others.
+    gateway: Option<Control>,
     asked: Signal,
 }
 
@@ -49,14 +53,18 @@ enum HandOverError {
 const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Successor {
-    /// One that has these sockets, when it comes.
-    pub(crate) fn new(sockets: Vec<SharedSocket>) -> anyhow::Result<Successor> {
+    /// One that has these sockets, when it comes, and those that the gateway has by then.
+    pub(crate) fn new(
+        sockets: Vec<SharedSocket>,
+        gateway: Option<Control>,
+    ) -> anyhow::Result<Successor> {
         // Now: later another program may be there, which is what an upgrade is about, and the
         // kernel would say that this one has been deleted.
         let program = std::env::current_exe().context("cannot find out what program this is")?;
         let arguments = std::env::args_os().skip(1).collect();
         let asked = signal(SignalKind::user_defined2()).context("cannot listen for signals")?;
-        Ok(Successor { program, arguments, sockets, asked })
+        let sockets = sockets.into_iter().map(Arc::new).collect();
+        Ok(Successor { program, arguments, sockets, gateway, asked })
     }
 
     /// Waits until a successor has taken over; its process id.
@@ -85,13 +93,17 @@ impl Successor {
         let started = started
             .map_err(|source| HandOverError::Start { program: self.program.clone(), source })?;
         drop(command); // and with it their end
-        channel.send_all(&self.sockets)?;
+        let of_gateway = self.gateway.as_ref().map(Control::sockets).unwrap_or_default();
+        let sockets = [&self.sockets[..], &of_gateway].concat();
+        channel.send_all(&sockets)?;
         match timeout(PATIENCE, channel.is_ready()).await {
             Err(_) => Err(HandOverError::Late(PATIENCE)),
             Ok(Err(error)) => Err(error.into()),
             Ok(Ok(false)) => Err(HandOverError::Ended(started.ended()?)),
             Ok(Ok(true)) => {
-                self.sockets.iter().for_each(SharedSocket::is_handed_over);
+                for socket in sockets {
+                    socket.is_handed_over();
+                }
                 Ok(started.into_its_own())
             }
         }
@@ -114,10 +126,10 @@ impl Channel {
         Ok(Channel { stream: tokio::net::UnixStream::from_std(stream)?, _account: account })
     }
 
-    fn send_all(&self, sockets: &[SharedSocket]) -> io::Result<()> {
+    fn send_all(&self, sockets: &[Arc<SharedSocket>]) -> io::Result<()> {
         let channel = self.stream.as_fd();
         for some in sockets.chunks(SOCKETS_MAX) {
-            let fds: Vec<_> = some.iter().map(AsFd::as_fd).collect();
+            let fds: Vec<_> = some.iter().map(|socket| socket.as_fd()).collect();
             send_sockets(channel, &fds)?;
         }
         send(channel, &Packet::End)

@@ -460,7 +460,11 @@ fn a_changed_file_is_taken_up_and_a_broken_one_is_not() {
         (good.replace("endpoints", "endpionts"), "unknown key `endpionts`"),
         (
             good.replace("workers = 2", "workers = 1"),
-            "more than [[route]], [[service]] and [[policy]] changes",
+            "cannot change in a process that serves: [runtime]; nothing changes; `staunch upgrade ",
+        ),
+        (
+            good.replace("name = 'echo'", "name = 'other'"),
+            "[[listener]] `echo`, which is not of protocol http or tcp, [[listener]] `other`",
         ),
     ] {
         std::fs::write(&file, broken).unwrap();

@@ -20,6 +20,7 @@ mod gateway_http1;
 mod guard;
 mod holders;
 mod holdings;
+mod listeners;
 mod policy;
 mod process;
 mod programs;

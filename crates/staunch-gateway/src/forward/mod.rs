@@ -30,7 +30,7 @@ pub(crate) use self::{
 use crate::{
     access::{Slot, Source},
     accounts,
-    core::{CoreState, Shared},
+    core::{CoreState, View},
     plan::{Plan, RoutePlan},
     remote::About,
     route::{Found, Table, normal},
@@ -41,7 +41,7 @@ use crate::{
 /// A listener's requests on one core.
 #[derive(Debug)]
 pub(crate) struct Forward {
-    pub(crate) core: Arc<Shared>,
+    pub(crate) core: Arc<View>,
     pub(crate) listener: String,
     pub(crate) is_secure: bool,
     /// Where what is logged of requests goes, if it is.
