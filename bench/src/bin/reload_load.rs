@@ -3,7 +3,9 @@
 //! The server answers requests, sends events five times a second for as long as it is listened to,
 //! and says everything again on what has become another protocol. Some clients make a connection
 //! for each request, some keep theirs, some listen to events and some say something now and then.
-//! At the end one line of JSON goes to standard output: `requests`, `failed`, `streams` and
+//! A connection that was kept may be closed just as it is used again; who finds no answer there asks
+//! once more on a new one, as browsers do (RFC 9112, 9.3.1). At the end one line of JSON goes to
+//! standard output: `requests`, `again` (those that were asked once more), `failed`, `streams` and
 //! `dropped`, which are streams that ended before it.
 
 use std::{
@@ -43,6 +45,7 @@ struct Args {
 #[derive(Default)]
 struct Counts {
     requests: AtomicU64,
+    again: AtomicU64,
     failed: AtomicU64,
     streams: AtomicU64,
     dropped: AtomicU64,
@@ -81,13 +84,14 @@ fn main() -> anyhow::Result<()> {
         counts.is_over.store(true, Relaxed);
         let _ = TcpStream::connect(args.listen); // so that the server notices
     });
-    let [requests, failed, streams, dropped] =
-        [&counts.requests, &counts.failed, &counts.streams, &counts.dropped]
+    let [requests, again, failed, streams, dropped] =
+        [&counts.requests, &counts.again, &counts.failed, &counts.streams, &counts.dropped]
             .map(|count| count.load(Relaxed));
     println!(
         "{}",
         serde_json::json!({
-            "requests": requests, "failed": failed, "streams": streams, "dropped": dropped,
+            "requests": requests, "again": again, "failed": failed, "streams": streams,
+            "dropped": dropped,
         })
     );
     Ok(())
@@ -103,7 +107,10 @@ impl Counts {
     fn requests(&self, mut ask: impl FnMut() -> anyhow::Result<()>) {
         while !self.is_over() {
             self.requests.fetch_add(1, Relaxed);
-            if let Err(error) = ask() {
+            if let Err(error) = ask()
+                && !self.is_over()
+            // or the server behind has ended
+            {
                 self.failed.fetch_add(1, Relaxed);
                 eprintln!("{error:#}");
             }
@@ -114,14 +121,18 @@ impl Counts {
     fn kept(&self, to: SocketAddr) {
         let mut kept = None;
         self.requests(|| {
-            let mut client = match kept.take() {
-                Some(client) => client,
-                None => BufReader::new(connect(to)?),
-            };
-            client.get_mut().write_all(b"GET /small HTTP/1.1\r\nHost: a\r\n\r\n")?;
-            if !answer(&mut client)? {
-                kept = Some(client);
+            if let Some(mut client) = kept.take() {
+                match ask(&mut client) {
+                    Ok(is_last) => {
+                        kept = (!is_last).then_some(client);
+                        return Ok(());
+                    }
+                    Err(error) if error.is::<Unanswered>() => self.again.fetch_add(1, Relaxed),
+                    Err(error) => return Err(error),
+                };
             }
+            let mut client = BufReader::new(connect(to)?);
+            kept = (!ask(&mut client)?).then_some(client);
             Ok(())
         });
     }
@@ -155,6 +166,27 @@ fn once(to: SocketAddr) -> anyhow::Result<()> {
     let request = b"GET /small HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     client.get_mut().write_all(request)?;
     answer(&mut client).map(|_| ())
+}
+
+/// Not a byte came.
+#[derive(Debug)]
+struct Unanswered;
+
+impl std::fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the connection ended without an answer")
+    }
+}
+
+impl std::error::Error for Unanswered {}
+
+/// Asks; whether no other request may follow.
+fn ask(client: &mut BufReader<TcpStream>) -> anyhow::Result<bool> {
+    let sent = client.get_mut().write_all(b"GET /small HTTP/1.1\r\nHost: a\r\n\r\n");
+    if sent.is_err() || !client.fill_buf().is_ok_and(|bytes| !bytes.is_empty()) {
+        bail!(Unanswered);
+    }
+    answer(client)
 }
 
 /// Reads an answer with the small body; whether no other may follow.

@@ -94,14 +94,18 @@ async fn serve(file: Option<&Path>, config: &Config) -> anyhow::Result<Outcome> 
         _ => None,
     };
     let run = Run {
-        reload,
         bound,
         readiness: readiness.clone(),
         books: Arc::clone(&books),
         grace: config.drain.grace,
         patrol_every: config.patrol.every,
         guard: config.guard.as_ref().map(service::guard_options),
-        arrival: Arrival { readiness: readiness.clone(), predecessor, sockets: Some(sockets) },
+        arrival: Arrival {
+            readiness: readiness.clone(),
+            predecessor,
+            sockets: Some(sockets),
+            reload,
+        },
     };
     let successor = Successor::new(shared, control)?;
     stages::run(run, &mut signals, successor).await;

@@ -30,8 +30,6 @@ pub(crate) struct Run {
     pub(crate) bound: Bound,
     pub(crate) readiness: Readiness,
     pub(crate) books: Arc<Books>,
-    /// Takes up what changes meanwhile.
-    pub(crate) reload: Option<Reload>,
     /// How long a drain may take.
     pub(crate) grace: Duration,
     /// How often to look for leaks.
@@ -48,10 +46,21 @@ pub(crate) struct Arrival {
     pub(crate) predecessor: Predecessor,
     /// Those of the predecessor that nobody has taken.
     pub(crate) sockets: Option<InheritedSockets>,
+    /// Takes up what changes from then on: not before, or the gateway would begin with what it was
+    /// bound to.
+    pub(crate) reload: Option<Reload>,
 }
 
 impl Arrival {
-    fn is_ready(&mut self) {
+    /// `around` has what takes up changes.
+    fn is_ready(&mut self, around: &Scope<Infallible>) {
+        if let Some(reload) = self.reload.take() {
+            let reloading = reload.keep_current(around.clone());
+            around.spawn_named("reload", async {
+                reloading.await;
+                Ok(())
+            });
+        }
         self.readiness.advance(Phase::Ready);
         if let Some(left) = self.sockets.take() {
             self.predecessor.is_ready(left);
@@ -98,20 +107,13 @@ pub(crate) async fn run(run: Run, signals: &mut Signals, mut successor: Successo
 
 impl Run {
     async fn stages(self, serving: Context) -> Result<(), Infallible> {
-        let Run { bound, readiness: _, books, reload, grace, patrol_every, guard, arrival } = self;
+        let Run { bound, readiness: _, books, grace, patrol_every, guard, arrival } = self;
         let around = ScopeBuilder::<Infallible>::new(&Context::current())
             .grace(grace + MARGIN)
             .run(async |scope| {
                 let guard = guard.and_then(|options| start_guard(&scope, options));
                 if let Some(admin) = bound.admin {
                     start(&scope, admin, None, &books);
-                }
-                if let Some(reload) = reload {
-                    let reloading = reload.keep_current(scope.clone());
-                    scope.spawn_named("reload", async {
-                        reloading.await;
-                        Ok(())
-                    });
                 }
                 scope.spawn_named("findings", async move {
                     let Err(_asked_to_stop) = watch(patrol_every).await;
@@ -124,6 +126,7 @@ impl Run {
                     Ok(())
                 });
                 let listeners = (bound.listeners, bound.gateway);
+                let arrival = (arrival, scope.clone());
                 let mut serves = pin!(serve(listeners, &serving, guard, arrival, &books, grace));
                 // By then what is short has ended; streams end when those who send them are told
                 // to.
@@ -173,7 +176,7 @@ async fn serve(
     (listeners, gateway): (Vec<Service>, Option<Gateway>),
     serving: &Context,
     guard: Option<Guard>,
-    mut arrival: Arrival,
+    (mut arrival, around): (Arrival, Scope<Infallible>),
     books: &Arc<Books>,
     grace: Duration,
 ) {
@@ -187,7 +190,7 @@ async fn serve(
                 let (context, books) = (scope.context().clone(), Arc::clone(books));
                 let stops = scope.clone();
                 scope.spawn_named("gateway", async move {
-                    let ready = || arrival.is_ready();
+                    let ready = || arrival.is_ready(&around);
                     let done = gateway.serve(&context, guard, ready).await;
                     if done.has_failed {
                         stops.stop(); // it is not for others to go on as if nothing had happened
@@ -196,7 +199,7 @@ async fn serve(
                     Ok(())
                 });
             } else {
-                arrival.is_ready();
+                arrival.is_ready(&around);
             }
             Ok(())
         })

@@ -5,7 +5,10 @@ use std::{
     io,
     num::NonZeroUsize,
     os::fd::AsFd,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -75,6 +78,8 @@ pub struct Control {
     plans: watch::Sender<Arc<Plan>>,
     discoveries: Arc<Discoveries>,
     reports: Reports,
+    /// It accepts no more.
+    drains: Arc<AtomicBool>,
 }
 
 /// How the connections of a listener are set up.
@@ -119,7 +124,8 @@ impl Gateway {
         let plan = Plan::new(config, &discoveries.now().1, &Plan::default())?;
         let reports = Reports::open(config, cores.get())?;
         let plans = watch::channel(Arc::new(plan)).0;
-        let control = Control { cores, plans, discoveries, reports: reports.clone() };
+        let drains = Arc::new(AtomicBool::new(false));
+        let control = Control { cores, plans, discoveries, reports: reports.clone(), drains };
         let (listeners, datagrams) = (control.no_listeners(), Vec::new());
         Ok(Gateway { grace, listeners, datagrams, control, reports })
     }
@@ -385,11 +391,15 @@ impl Control {
         for gone in go {
             gone.close();
         }
+        if self.drains.load(Ordering::SeqCst) {
+            self.close_sockets(); // too late: nobody would accept from them
+        }
         self.publish(); // what was found meanwhile
         Ok(())
     }
 
     fn close_sockets(&self) {
+        self.drains.store(true, Ordering::SeqCst);
         self.plan().listeners.iter().for_each(|listening| listening.close());
     }
 

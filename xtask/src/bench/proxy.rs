@@ -144,16 +144,21 @@ http {{
 pub(super) fn haproxy(place: &Place) -> anyhow::Result<Vec<String>> {
     let (address, behind) = (place.address, place.behind()?);
     let most = (place.connections + 100).max(4096);
+    // It would ask for two descriptors for each connection, more than it may have with many idle
+    // ones, which need one.
+    let files = most + 4096;
     let text = format!(
         "global
     nbthread 2
     maxconn {most}
+    ulimit-n {files}
 defaults
     mode http
     timeout connect 5s
     timeout client 75s
     timeout server 30s
     option forwardfor
+    option abortonclose
     http-reuse always
 frontend front
     bind {address}

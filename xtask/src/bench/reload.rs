@@ -26,6 +26,7 @@ const EACH: Duration = Duration::from_secs(1);
 const BETWEEN_UPGRADES: Duration = Duration::from_secs(2);
 
 const REQUESTS: Metric = Metric { name: "requests", unit: "" };
+const AGAIN: Metric = Metric { name: "asked_again", unit: "" };
 const FAILED: Metric = Metric { name: "failed", unit: "" };
 const DROPPED: Metric = Metric { name: "streams_dropped", unit: "" };
 const TAKEN_UP: Metric = Metric { name: "taken_up", unit: "" };
@@ -162,6 +163,7 @@ fn seen_by_clients(said: &Value) -> anyhow::Result<Vec<(Metric, f64)>> {
     ensure!(number("streams")? > 0.0, "there were no streams: {said}");
     Ok(vec![
         (REQUESTS, number("requests")?),
+        (AGAIN, number("again")?),
         (FAILED, number("failed")?),
         (DROPPED, number("dropped")?),
     ])
