@@ -196,7 +196,7 @@ mod tests {
 
     fn connection(ledger: Ledger, peer: &str) -> Account {
         let account = ledger.open(Kind::CONNECTION, Obligation::EndsWithParent);
-        account.peer(peer.parse().unwrap());
+        account.peer(peer.parse().expect("an address"));
         account
     }
 
@@ -280,7 +280,7 @@ mod tests {
     #[test]
     fn spans_are_short() {
         let check = |seconds, expected| {
-            assert_eq!(Span(Duration::from_secs(seconds)).to_string(), expected)
+            assert_eq!(Span(Duration::from_secs(seconds)).to_string(), expected);
         };
         check(59, "59 s");
         check(61, "1 min");
