@@ -15,7 +15,7 @@ use std::{
 use anyhow::Context as _;
 use staunch_config::{Config, Listener, StreamListener, StreamProtocol};
 use staunch_gateway::Control;
-use staunch_scope::{Scope, sleep};
+use staunch_scope::{Context, Scope, sleep};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::service::bind_added;
@@ -41,11 +41,14 @@ impl Reload {
         Ok(Reload { path: path.to_owned(), running: running.clone(), control, hangup })
     }
 
-    /// Takes up each change, until the task is asked to stop.
-    pub(crate) async fn keep_current(mut self, scope: Scope<Infallible>) {
+    /// Takes up each change, until `serving` is cancelled: a drain takes nothing up, and a successor
+    /// has the file from then on.
+    pub(crate) async fn keep_current(mut self, scope: Scope<Infallible>, serving: Context) {
         let mut seen = stamp(&self.path);
         loop {
             let why = tokio::select! {
+                biased;
+                _ = serving.cancelled() => return,
                 _ = self.hangup.recv() => "SIGHUP",
                 slept = sleep(EVERY) => match slept {
                     Err(_asked_to_stop) => return,
@@ -145,6 +148,7 @@ fn fixed(running: &Config, new: &Config) -> Vec<String> {
         .filter(|it| of_gateway(it).is_none())
         .map(|it| format!("[[listener]] `{}`, which is not of protocol http or tcp", it.name()))
         .collect();
+    listeners.sort();
     listeners.dedup();
     fixed.extend(listeners);
     fixed

@@ -52,10 +52,10 @@ pub(crate) struct Arrival {
 }
 
 impl Arrival {
-    /// `around` has what takes up changes.
-    fn is_ready(&mut self, around: &Scope<Infallible>) {
+    /// `around` has what takes up changes, while it is `serving`.
+    fn is_ready(&mut self, around: &Scope<Infallible>, serving: &Context) {
         if let Some(reload) = self.reload.take() {
-            let reloading = reload.keep_current(around.clone());
+            let reloading = reload.keep_current(around.clone(), serving.clone());
             around.spawn_named("reload", async {
                 reloading.await;
                 Ok(())
@@ -186,11 +186,12 @@ async fn serve(
             for listener in listeners {
                 start(&scope, listener, guard.clone(), books);
             }
+            let asked = serving.clone();
             if let Some(gateway) = gateway {
                 let (context, books) = (scope.context().clone(), Arc::clone(books));
                 let stops = scope.clone();
                 scope.spawn_named("gateway", async move {
-                    let ready = || arrival.is_ready(&around);
+                    let ready = || arrival.is_ready(&around, &asked);
                     let done = gateway.serve(&context, guard, ready).await;
                     if done.has_failed {
                         stops.stop(); // it is not for others to go on as if nothing had happened
@@ -199,7 +200,7 @@ async fn serve(
                     Ok(())
                 });
             } else {
-                arrival.is_ready(&around);
+                arrival.is_ready(&around, &asked);
             }
             Ok(())
         })

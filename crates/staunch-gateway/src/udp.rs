@@ -10,7 +10,7 @@ use std::{
 use staunch_config::EndpointAddress;
 use staunch_ledger::Account;
 use staunch_net::{Datagram, DatagramError, DialError, DialOptions, UdpPeer, dial_udp};
-use staunch_scope::Context;
+use staunch_scope::{Context, with_current_account};
 use tokio::{
     sync::OnceCell,
     time::{Instant, timeout_at},
@@ -32,7 +32,7 @@ pub(crate) struct Session {
 /// A client's socket to its server.
 #[derive(Debug)]
 struct Link {
-    socket: OnceCell<(UdpPeer, Chosen)>,
+    socket: OnceCell<(UdpPeer, Chosen, Account)>,
     last: Mutex<Instant>,
 }
 
@@ -78,16 +78,19 @@ pub(crate) async fn serve(
         async move {
             let state = core.state();
             let (_, upstream) = state.upstream(service).ok_or(UdpError::NoServer)?;
-            dial(upstream, datagram).await
+            // It stays for the session, and so does its name of the client.
+            with_current_account(|task| task.peer(datagram.peer()));
+            let account = accounts::exchange(service, &[]);
+            let (socket, chosen) = dial(upstream, datagram).await?;
+            account.set_upstream(&chosen.server.name);
+            Ok::<_, UdpError>((socket, chosen, account))
         }
     };
-    let (socket, chosen) = link.socket.get_or_try_init(open).await?;
+    let (socket, chosen, _) = link.socket.get_or_try_init(open).await?;
     link.touch();
     let sent = socket.send(datagram.bytes()).await;
     if is_first {
-        let account = accounts::exchange(service, &[]);
-        account.set_upstream(&chosen.server.name);
-        let answered = answers(&link, socket, (idle, longest), &datagram, &account).await;
+        let answered = answers(&link, socket, (idle, longest), &datagram).await;
         datagram.state().forget(&link);
         match answered {
             // Nobody listens there (ICMP, udp(7)): whoever comes next begins with another server.
@@ -133,7 +136,6 @@ async fn answers(
     socket: &UdpPeer,
     (idle, longest): (Duration, usize),
     datagram: &Datagram<Session>,
-    account: &Account,
 ) -> Result<(), UdpError> {
     let mut buffer = vec![0; longest];
     loop {
@@ -141,7 +143,6 @@ async fn answers(
         match timeout_at(until, socket.receive(&mut buffer)).await {
             Ok(Ok(length)) => {
                 link.touch();
-                account.touch();
                 datagram.reply(buffer.get(..length).unwrap_or_default()).await?;
             }
             Ok(Err(DatagramError::TooLong { .. })) => {} // it is lost, as it would be on the way
@@ -173,6 +174,9 @@ impl Session {
 
 impl Link {
     fn touch(&self) {
+        if let Some((.., account)) = self.socket.get() {
+            account.touch();
+        }
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 

@@ -90,8 +90,9 @@ impl<'s> Owners<'s> {
         let mut owners = std::iter::successors(owner(entry), |entry| owner(entry)).take(OWNERS_MAX);
         owners.find_map(|owner| match owner.label() {
             Label::Peer(peer) => Some((*peer.ip()).into()),
-            Label::Text(text) if owner.kind() == Kind::CONNECTION => {
-                Some(text.parse::<SocketAddr>().ok()?.ip())
+            // As addresses of IPv6 are kept; also those of IPv4 that came by a socket for both.
+            Label::Text(text) if [Kind::CONNECTION, Kind::TASK].contains(&owner.kind()) => {
+                Some(text.parse::<SocketAddr>().ok()?.ip().to_canonical())
             }
             _ => None,
         })
@@ -235,6 +236,20 @@ mod tests {
         let line = "route hello holds 1 request, 1 from 2001:db8::7, oldest 0 s, \
                     nothing moved for 0 s";
         assert_eq!(hello.to_string(), line);
+    }
+
+    #[test]
+    fn a_task_may_be_whose_peer_it_is() {
+        let ledger = Ledger::new();
+        for (peer, ip) in [("[2001:db8::7]:1", "2001:db8::7"), ("[::ffff:10.0.0.7]:2", "10.0.0.7")]
+        {
+            let task = ledger.open(Kind::TASK, Obligation::EndsWithParent);
+            task.peer(peer.parse().expect("an address"));
+            let stream = task.child(Kind::STREAM, Obligation::EndsWithParent);
+            stream.label_routed("bytes", &[]);
+            let ip: IpAddr = ip.parse().expect("an address");
+            assert_eq!(ledger.snapshot().holdings()[0].clients, [(ip, 1)]);
+        }
     }
 
     #[test]

@@ -101,7 +101,9 @@ impl Successor {
             Ok(Err(error)) => Err(error.into()),
             Ok(Ok(false)) => Err(HandOverError::Ended(started.ended()?)),
             Ok(Ok(true)) => {
-                for socket in sockets {
+                // Also those that have taken the place of one meanwhile.
+                let now = self.gateway.as_ref().map(Control::sockets).unwrap_or_default();
+                for socket in sockets.into_iter().chain(now) {
                     socket.is_handed_over();
                 }
                 Ok(started.into_its_own())
