@@ -15,3 +15,4 @@ pub mod cpu;
 pub mod fd_limit;
 pub mod latency;
 pub mod tasks;
+pub mod through;

@@ -14,13 +14,23 @@ pub(crate) fn cpu_time(root: u32) -> anyhow::Result<Duration> {
 
 /// Resident memory of `root` and its descendants, in bytes.
 pub(crate) fn resident(root: u32) -> anyhow::Result<u64> {
-    tree(root)?.iter().map(|process| resident_of(process.id)).sum()
+    bytes(root, "VmRSS")
 }
 
-fn resident_of(process: u32) -> anyhow::Result<u64> {
+/// That of it which is no file's: heap and stacks, in bytes.
+pub(crate) fn anonymous(root: u32) -> anyhow::Result<u64> {
+    bytes(root, "RssAnon")
+}
+
+fn bytes(root: u32, field: &str) -> anyhow::Result<u64> {
+    tree(root)?.iter().map(|process| bytes_of(process.id, field)).sum()
+}
+
+fn bytes_of(process: u32, field: &str) -> anyhow::Result<u64> {
     let path = format!("/proc/{process}/status");
     let status = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    parse_resident(&status).with_context(|| format!("no VmRSS in {path}: has the process ended?"))
+    parse_bytes(&status, field)
+        .with_context(|| format!("no {field} in {path}: has the process ended?"))
 }
 
 fn tree(root: u32) -> anyhow::Result<Vec<Process>> {
@@ -74,9 +84,9 @@ fn descendants(mut others: Vec<Process>, root: u32) -> Vec<Process> {
     tree
 }
 
-/// VmRSS of a `/proc/PID/status`, in bytes.
-fn parse_resident(status: &str) -> Option<u64> {
-    let value = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+/// A size that a `/proc/PID/status` has, in bytes.
+fn parse_bytes(status: &str, field: &str) -> Option<u64> {
+    let value = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
     let kibibytes: u64 = value.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kibibytes * 1024)
 }
@@ -98,9 +108,11 @@ mod tests {
     }
 
     #[test]
-    fn resident_memory_is_in_bytes() {
-        assert_eq!(parse_resident("VmPeak:\t  99 kB\nVmRSS:\t    12 kB\n"), Some(12 * 1024));
-        assert_eq!(parse_resident("Name:\tzombie\n"), None);
+    fn sizes_are_in_bytes() {
+        let status = "VmPeak:\t  99 kB\nVmRSS:\t    12 kB\nRssAnon:\t     7 kB\n";
+        assert_eq!(parse_bytes(status, "VmRSS"), Some(12 * 1024));
+        assert_eq!(parse_bytes(status, "RssAnon"), Some(7 * 1024));
+        assert_eq!(parse_bytes("Name:\tzombie\n", "VmRSS"), None);
     }
 
     #[test]
@@ -115,7 +127,7 @@ mod tests {
     #[test]
     fn this_process_is_readable() {
         let this = std::process::id();
-        assert!(resident(this).unwrap() > 0);
+        assert!(resident(this).unwrap() > anonymous(this).unwrap());
         cpu_time(this).unwrap();
     }
 

@@ -18,21 +18,14 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use clap::Parser;
-use staunch_bench::fd_limit;
+use staunch_bench::{fd_limit, through::Through};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Parser)]
 struct Args {
-    /// Where the server listens.
-    #[arg(long)]
-    listen: SocketAddr,
-    /// The proxy that hands requests to it.
-    #[arg(long)]
-    through: SocketAddr,
-    /// Seconds, all in all.
-    #[arg(long, default_value_t = 60)]
-    seconds: u64,
+    #[command(flatten)]
+    at: Through,
     /// Clients that make a connection for each request, and as many that keep theirs.
     #[arg(long, default_value_t = 4)]
     clients: usize,
@@ -55,10 +48,10 @@ struct Counts {
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     fd_limit::raise_for(8 * (args.clients + args.streams))?;
-    let listener = TcpListener::bind(args.listen)?;
+    let listener = TcpListener::bind(args.at.listen)?;
     let counts = Counts::default();
     thread::scope(|scope| {
-        let (counts, to) = (&counts, args.through);
+        let (counts, to) = (&counts, args.at.through);
         scope.spawn(|| serve(&listener, counts));
         let mut begun = Vec::new();
         for _ in 0..args.clients {
@@ -80,9 +73,9 @@ fn main() -> anyhow::Result<()> {
                 }
             }
         }
-        thread::sleep(Duration::from_secs(args.seconds));
+        thread::sleep(Duration::from_secs(args.at.seconds));
         counts.is_over.store(true, Relaxed);
-        let _ = TcpStream::connect(args.listen); // so that the server notices
+        let _ = TcpStream::connect(args.at.listen); // so that the server notices
     });
     let [requests, again, failed, streams, dropped] =
         [&counts.requests, &counts.again, &counts.failed, &counts.streams, &counts.dropped]

@@ -18,7 +18,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Parser;
-use staunch_bench::{fd_limit, tasks};
+use staunch_bench::{fd_limit, tasks, through::Through};
 use staunch_scope::{BoxError, Context, Scope, scope, sleep};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -33,14 +33,8 @@ const SHOWN: u64 = 20;
 
 #[derive(Parser)]
 struct Args {
-    /// Where the server listens.
-    #[arg(long)]
-    listen: SocketAddr,
-    /// The proxy that hands requests to it.
-    #[arg(long)]
-    through: SocketAddr,
-    #[arg(long, default_value_t = 1200)]
-    seconds: u64,
+    #[command(flatten)]
+    at: Through,
     /// Requests, all in all.
     #[arg(long, default_value_t = 10_000_000)]
     requests: u64,
@@ -76,7 +70,7 @@ fn main() -> anyhow::Result<()> {
     let counts = Arc::new(Counts::default());
     let into = Arc::clone(&counts);
     tasks::on_two_workers(async move {
-        let listener = TcpListener::bind(args.listen).await?;
+        let listener = TcpListener::bind(args.at.listen).await?;
         scope(&Context::background(), |s| async move {
             let server = s.clone();
             s.spawn(async move {
@@ -98,12 +92,12 @@ fn main() -> anyhow::Result<()> {
 }
 
 async fn load(s: &Scope<BoxError>, args: &Args, counts: &Arc<Counts>) -> Result<(), BoxError> {
-    let whole = Duration::from_secs(args.seconds);
+    let whole = Duration::from_secs(args.at.seconds);
     let pace = |all: u64| {
         let each = whole.as_secs_f64() * args.clients as f64 / all.max(1) as f64;
         Pace { each: Duration::from_secs_f64(each), begun: Instant::now(), whole, turns: 0 }
     };
-    let to = args.through;
+    let to = args.at.through;
     let mut clients = Vec::new();
     for number in 0..args.clients {
         let (counts_of, mut pace_of) = (Arc::clone(counts), pace(args.requests));

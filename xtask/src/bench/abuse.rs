@@ -32,7 +32,7 @@ const RATIO: Metric = Metric { name: "attacked/quiet", unit: "" };
 
 pub(super) fn run(args: &Args, record: &mut Record) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    let load = cargo::build_bin("staunch-bench", "abuse_load")?;
+    let load = cargo::build_bin("abuse_load")?;
     let subjects = subject::build(args, subject::ABUSED, folder.path())?;
     for round in 1..=args.rounds {
         for subject in &subjects {

@@ -24,7 +24,7 @@ const SUBJECTS: &[&str] = &["staunch", "hyper"];
 
 pub(super) fn run(args: &Args, record: &mut Record) -> anyhow::Result<()> {
     let subjects = args.select(SUBJECTS, |subject| subject)?;
-    let load = cargo::build_bin("staunch-bench", "cancel_load")?;
+    let load = cargo::build_bin("cancel_load")?;
     for round in 1..=args.rounds {
         for version in ["http1", "http2"] {
             let case = format!("10,000 requests cancelled, {version}");
@@ -52,7 +52,7 @@ pub(super) fn run(args: &Args, record: &mut Record) -> anyhow::Result<()> {
 /// long it took until the server knew.
 pub(super) fn run_through(args: &Args, record: &mut Record) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    let load = cargo::build_bin("staunch-bench", "cancel_load")?;
+    let load = cargo::build_bin("cancel_load")?;
     let [behind] = free_addresses()?;
     let recipes = subject::CANCELLING_PROXIES;
     let proxies = live::start_before(Some(behind), args, recipes, folder.path(), TASKS)?;

@@ -26,7 +26,7 @@ pub(super) const P99: Metric = Metric { name: "p99", unit: "us" };
 
 pub(super) fn run(args: &Args, record: &mut Record) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    let load = cargo::build_bin("staunch-bench", "echo_load")?;
+    let load = cargo::build_bin("echo_load")?;
     let servers = live::start(args, subject::ECHO, folder.path(), CONNECTIONS)?;
     let case = format!("{CONNECTIONS} connections");
     live::measure(args, record, &servers, &[&case], |server, _| measure(server, &load))?;

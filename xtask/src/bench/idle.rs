@@ -69,7 +69,7 @@ fn measure_all(
     load: Load,
 ) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    let program = cargo::build_bin("staunch-bench", "idle_load")?;
+    let program = cargo::build_bin("idle_load")?;
     let subjects = subject::build(args, recipes, folder.path())?;
     let counts = feasible(getrlimit(Resource::Nofile).maximum);
     for round in 1..=args.rounds {

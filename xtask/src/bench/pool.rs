@@ -38,7 +38,7 @@ struct Work {
 pub(super) fn run(args: &Args, record: &mut Record) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let subjects = args.select(SUBJECTS, |subject| subject)?;
-    let load = cargo::build_bin("staunch-bench", "pool_load")?;
+    let load = cargo::build_bin("pool_load")?;
     let programs = subjects
         .into_iter()
         .map(|subject| Ok((subject, program(subject, &load, folder.path())?)))

@@ -29,7 +29,7 @@ const SUBJECTS: &[&str] = &["staunch", "deadpool", "bb8"];
 
 pub(super) fn run(args: &Args, record: &mut Record) -> anyhow::Result<()> {
     let subjects = args.select(SUBJECTS, |subject| subject)?;
-    let load = cargo::build_bin("staunch-bench", "postgres_load")?;
+    let load = cargo::build_bin("postgres_load")?;
     let server = PostgresServer::start(&["max_connections=50"])?;
     for round in 1..=args.rounds {
         for tasks in TASKS {

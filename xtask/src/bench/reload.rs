@@ -6,16 +6,16 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{bail, ensure};
 use rustix::process::{Signal, kill_process};
-use serde_json::Value;
 
 use super::Args;
-use super::gateway::{Addresses, Gateway, pid};
+use super::gateway::{
+    Addresses, ENTRIES, FAILED, FILES, Gateway, Load, MEMORY, REQUESTS, SLOPE, Said, pid,
+};
 use super::record::{Metric, Record, Sample};
 use super::stats::Line;
 use crate::{cargo, poll, procfs};
@@ -25,19 +25,13 @@ const UPGRADES: u32 = 10;
 const EACH: Duration = Duration::from_secs(1);
 const BETWEEN_UPGRADES: Duration = Duration::from_secs(2);
 
-const REQUESTS: Metric = Metric { name: "requests", unit: "" };
 const AGAIN: Metric = Metric { name: "asked_again", unit: "" };
-const FAILED: Metric = Metric { name: "failed", unit: "" };
 const DROPPED: Metric = Metric { name: "streams_dropped", unit: "" };
 const TAKEN_UP: Metric = Metric { name: "taken_up", unit: "" };
-const MEMORY: Metric = Metric { name: "rss", unit: "MB" };
-const SLOPE: Metric = Metric { name: "rss_slope", unit: "KB/min" };
-const FILES: Metric = Metric { name: "more_files", unit: "" };
-const ENTRIES: Metric = Metric { name: "more_entries", unit: "" };
 
 pub(super) fn run(args: &Args, record: &mut Record) -> anyhow::Result<()> {
-    let program = cargo::build_bin("staunch-cli", "staunch")?;
-    let load = cargo::build_bin("staunch-bench", "reload_load")?;
+    let program = cargo::build_bin("staunch")?;
+    let load = cargo::build_bin("reload_load")?;
     for round in 1..=args.rounds {
         let sample = Sample { case: "60 reloads in a minute", subject: "staunch", round };
         record.announce(sample, args.rounds);
@@ -76,19 +70,9 @@ fn config(at: &Addresses, number: u32) -> String {
     others.map(other).fold(own, |text, other| text + &other)
 }
 
-fn begin(gateway: &Gateway, load: &Path, seconds: u64) -> anyhow::Result<Child> {
-    let Addresses { web, behind, .. } = gateway.at;
-    Command::new(load)
-        .args(["--listen", &behind.to_string(), "--through", &web.to_string()])
-        .args(["--seconds", &seconds.to_string()])
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot start reload_load")
-}
-
 fn storm(program: &Path, load: &Path) -> anyhow::Result<Vec<(Metric, f64)>> {
     let gateway = Gateway::start(program, |at| config(at, 0))?;
-    let load = begin(&gateway, load, u64::from(RELOADS) + 12)?;
+    let load = Load::begin(load, &gateway, u64::from(RELOADS) + 12, &[])?;
     sleep(5 * EACH); // until all streams are there
     let (files, entries) = (gateway.server.settled_descriptors(None)?, gateway.entries()?);
     let mut memory = Vec::new();
@@ -104,7 +88,7 @@ fn storm(program: &Path, load: &Path) -> anyhow::Result<Vec<(Metric, f64)>> {
     let (files_after, entries_after) =
         (gateway.server.settled_descriptors(Some(files))?, gateway.entries()?);
     let taken_up = gateway.said("taken up")? as f64;
-    let said = said(load)?;
+    let said = load.said()?;
     gateway.server.stop()?;
     let mut figures = seen_by_clients(&said)?;
     figures.extend([
@@ -121,7 +105,7 @@ fn storm(program: &Path, load: &Path) -> anyhow::Result<Vec<(Metric, f64)>> {
 fn upgrades(program: &Path, load: &Path) -> anyhow::Result<Vec<(Metric, f64)>> {
     let gateway = Gateway::start(program, |at| config(at, 0))?;
     let seconds = u64::from(UPGRADES) * BETWEEN_UPGRADES.as_secs() + 4;
-    let mut load = begin(&gateway, load, seconds)?;
+    let load = Load::begin(load, &gateway, seconds, &[])?;
     sleep(2 * EACH);
     let mut at = gateway.server.id();
     for number in 1..=UPGRADES {
@@ -136,13 +120,12 @@ fn upgrades(program: &Path, load: &Path) -> anyhow::Result<Vec<(Metric, f64)>> {
             Ok(successors.get(number as usize - 1).copied())
         });
         let Some(successor) = taken? else {
-            let _ = load.kill();
             bail!("upgrade {number}: nobody has taken over; {}", fs::read_to_string(&gateway.log)?);
         };
         at = successor;
         sleep(BETWEEN_UPGRADES);
     }
-    let said = said(load)?;
+    let said = load.said()?;
     kill_process(pid(at)?, Signal::TERM)?;
     poll::until(Duration::from_secs(15), Duration::from_millis(50), || {
         Ok((!Path::new(&format!("/proc/{at}")).exists()).then_some(()))
@@ -151,20 +134,12 @@ fn upgrades(program: &Path, load: &Path) -> anyhow::Result<Vec<(Metric, f64)>> {
     Ok(figures.into_iter().filter(|(metric, _)| *metric != DROPPED).collect())
 }
 
-fn said(load: Child) -> anyhow::Result<Value> {
-    let output = load.wait_with_output()?;
-    ensure!(output.status.success(), "reload_load failed: {}", output.status);
-    Ok(serde_json::from_slice(&output.stdout)?)
-}
-
-fn seen_by_clients(said: &Value) -> anyhow::Result<Vec<(Metric, f64)>> {
-    let number =
-        |field: &str| said[field].as_f64().with_context(|| format!("no `{field}`: {said}"));
-    ensure!(number("streams")? > 0.0, "there were no streams: {said}");
+fn seen_by_clients(said: &Said) -> anyhow::Result<Vec<(Metric, f64)>> {
+    ensure!(said.number("streams")? > 0.0, "there were no streams");
     Ok(vec![
-        (REQUESTS, number("requests")?),
-        (AGAIN, number("again")?),
-        (FAILED, number("failed")?),
-        (DROPPED, number("dropped")?),
+        (REQUESTS, said.number("requests")?),
+        (AGAIN, said.number("again")?),
+        (FAILED, said.number("failed")?),
+        (DROPPED, said.number("dropped")?),
     ])
 }

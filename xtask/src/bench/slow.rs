@@ -43,7 +43,7 @@ fn measure_all(
     behind: Option<SocketAddr>,
 ) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    let load = cargo::build_bin("staunch-bench", "slow_load")?;
+    let load = cargo::build_bin("slow_load")?;
     let subjects = subject::build(args, recipes, folder.path())?;
     for round in 1..=args.rounds {
         for subject in rotated(&subjects, round - 1) {

@@ -2,32 +2,31 @@
 //!
 //! Before it is measured the same load runs for a minute, so that what is made once is there. The
 //! slope is of the resident memory, read once a second, over all of the time; it is no growth if its
-//! interval of 95 % includes 0. What is left afterwards is told by the kernel (descriptors), by the
+//! interval of 95 % includes 0. Beside it stand what of it is no file's, and what the allocator has
+//! handed out. What is left afterwards is told by the kernel (descriptors), by the
 //! ledger (entries), and by the process as it ends.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
-use serde_json::Value;
+use anyhow::ensure;
 
 use super::Args;
-use super::gateway::{Addresses, Gateway};
+use super::gateway::{Addresses, ENTRIES, FAILED, FILES, Gateway, Load, MEMORY, REQUESTS, SLOPE};
 use super::record::{Metric, Record, Sample};
 use super::stats::Line;
 use crate::{cargo, procfs};
 
-const REQUESTS: Metric = Metric { name: "requests", unit: "" };
 const STREAMS: Metric = Metric { name: "streams", unit: "" };
-const FAILED: Metric = Metric { name: "failed", unit: "" };
-const MEMORY: Metric = Metric { name: "rss", unit: "MB" };
-const SLOPE: Metric = Metric { name: "rss_slope", unit: "KB/min" };
-const LOW: Metric = Metric { name: "slope_from", unit: "KB/min" };
-const HIGH: Metric = Metric { name: "slope_to", unit: "KB/min" };
-const FILES: Metric = Metric { name: "more_files", unit: "" };
-const ENTRIES: Metric = Metric { name: "more_entries", unit: "" };
+const SLOPE_LOW: Metric = Metric { name: "slope_from", unit: "KB/min" };
+const SLOPE_HIGH: Metric = Metric { name: "slope_to", unit: "KB/min" };
+const ANONYMOUS: Metric = Metric { name: "rss_anon", unit: "MB" };
+const ANONYMOUS_SLOPE: Metric = Metric { name: "rss_anon_slope", unit: "KB/min" };
+const ALLOCATED: Metric = Metric { name: "allocated", unit: "MB" };
+const ALLOCATED_SLOPE: Metric = Metric { name: "allocated_slope", unit: "KB/min" };
+const ALLOCATED_LOW: Metric = Metric { name: "allocated_from", unit: "KB/min" };
+const ALLOCATED_HIGH: Metric = Metric { name: "allocated_to", unit: "KB/min" };
 
 const SECOND: Duration = Duration::from_secs(1);
 const WARM_UP: u64 = 60;
@@ -38,8 +37,8 @@ const STREAMS_MAX: u64 = 1_000_000;
 const MINUTES: u64 = 20;
 
 pub(super) fn run(args: &Args, record: &mut Record) -> anyhow::Result<()> {
-    let program = cargo::build_bin("staunch-cli", "staunch")?;
-    let load = cargo::build_bin("staunch-bench", "soak_load")?;
+    let program = cargo::build_bin("staunch")?;
+    let load = cargo::build_bin("soak_load")?;
     let minutes = args.minutes.unwrap_or(MINUTES);
     let case = format!("{minutes} minutes");
     let sample = Sample { case: &case, subject: "staunch", round: 1 };
@@ -63,34 +62,70 @@ fn config(at: &Addresses) -> String {
 
 fn soak(program: &Path, load: &Path, seconds: u64) -> anyhow::Result<Vec<(Metric, f64)>> {
     let gateway = Gateway::start(program, config)?;
-    said(begin(load, &gateway, WARM_UP)?)?;
+    begin(load, &gateway, WARM_UP)?.said()?;
     let (files, entries) = settled(&gateway, None)?;
     let mut running = begin(load, &gateway, seconds)?;
-    let mut memory = Vec::new();
-    while running.try_wait()?.is_none() {
+    let mut memory = Memory::default();
+    while running.is_running()? {
         sleep(SECOND);
-        memory.push(procfs::resident(gateway.server.id())? as f64 / 1e3);
+        memory.look(&gateway)?;
     }
-    let said = said(running)?;
+    let said = running.said()?;
     let (files_after, entries_after) = settled(&gateway, Some(files))?;
-    let left = gateway.log.clone();
+    let log = gateway.log.clone();
     gateway.server.stop()?;
-    let log = std::fs::read_to_string(&left)?;
+    let log = std::fs::read_to_string(&log)?;
     ensure!(log.contains("; 0 left"), "something is left: {log}");
-    let number =
-        |field: &str| said[field].as_f64().with_context(|| format!("no `{field}`: {said}"));
-    let Line { slope, error } = Line::through_blocks(&memory);
-    Ok(vec![
-        (REQUESTS, number("requests")?),
-        (STREAMS, number("streams")?),
-        (FAILED, number("failed")?),
-        (MEMORY, memory.last().copied().unwrap_or_default() / 1e3),
-        (SLOPE, slope * 60.0),
-        (LOW, (slope - error) * 60.0),
-        (HIGH, (slope + error) * 60.0),
+    let mut figures = vec![
+        (REQUESTS, said.number("requests")?),
+        (STREAMS, said.number("streams")?),
+        (FAILED, said.number("failed")?),
         (FILES, files_after as f64 - files as f64),
         (ENTRIES, entries_after - entries),
-    ])
+    ];
+    figures.extend(memory.figures());
+    Ok(figures)
+}
+
+/// What memory there was at each look, in KB.
+#[derive(Default)]
+struct Memory {
+    resident: Vec<f64>,
+    anonymous: Vec<f64>,
+    allocated: Vec<f64>,
+}
+
+impl Memory {
+    fn look(&mut self, gateway: &Gateway) -> anyhow::Result<()> {
+        let id = gateway.server.id();
+        self.resident.push(procfs::resident(id)? as f64 / 1e3);
+        self.anonymous.push(procfs::anonymous(id)? as f64 / 1e3);
+        self.allocated.push(gateway.allocated()? / 1e3);
+        Ok(())
+    }
+
+    fn figures(&self) -> [(Metric, f64); 10] {
+        let last = |values: &[f64]| values.last().copied().unwrap_or_default() / 1e3;
+        let each_minute = |values: &[f64]| {
+            let Line { slope, error } = Line::through_blocks(values);
+            (slope * 60.0, (slope - error) * 60.0, (slope + error) * 60.0)
+        };
+        let resident = each_minute(&self.resident);
+        let anonymous = each_minute(&self.anonymous);
+        let allocated = each_minute(&self.allocated);
+        [
+            (MEMORY, last(&self.resident)),
+            (SLOPE, resident.0),
+            (SLOPE_LOW, resident.1),
+            (SLOPE_HIGH, resident.2),
+            (ANONYMOUS, last(&self.anonymous)),
+            (ANONYMOUS_SLOPE, anonymous.0),
+            (ALLOCATED, last(&self.allocated)),
+            (ALLOCATED_SLOPE, allocated.0),
+            (ALLOCATED_LOW, allocated.1),
+            (ALLOCATED_HIGH, allocated.2),
+        ]
+    }
 }
 
 /// Descriptors and entries, once the connections that were kept have been given up.
@@ -99,20 +134,8 @@ fn settled(gateway: &Gateway, files: Option<usize>) -> anyhow::Result<(usize, f6
     Ok((gateway.server.settled_descriptors(files)?, gateway.entries()?))
 }
 
-fn begin(load: &Path, gateway: &Gateway, seconds: u64) -> anyhow::Result<Child> {
-    let Addresses { web, behind, .. } = gateway.at;
+fn begin(load: &Path, gateway: &Gateway, seconds: u64) -> anyhow::Result<Load> {
     let part = |all: u64| (all * seconds / (60 * MINUTES)).to_string();
-    Command::new(load)
-        .args(["--listen", &behind.to_string(), "--through", &web.to_string()])
-        .args(["--seconds", &seconds.to_string()])
-        .args(["--requests", &part(REQUESTS_MAX), "--streams", &part(STREAMS_MAX)])
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot start soak_load")
-}
-
-fn said(load: Child) -> anyhow::Result<Value> {
-    let output = load.wait_with_output()?;
-    ensure!(output.status.success(), "soak_load failed: {}", output.status);
-    Ok(serde_json::from_slice(&output.stdout)?)
+    let (requests, streams) = (part(REQUESTS_MAX), part(STREAMS_MAX));
+    Load::begin(load, gateway, seconds, &["--requests", &requests, "--streams", &streams])
 }

@@ -58,12 +58,12 @@ pub(super) struct Recipe {
 pub(super) const ECHO: &[Recipe] = &[
     Recipe {
         name: "staunch",
-        build: |_| cargo::build_bin("staunch-cli", "staunch"),
+        build: |_| cargo::build_bin("staunch"),
         arguments: Arguments::Config("echo", ""),
     },
     Recipe {
         name: "tokio",
-        build: |_| cargo::build_bin("staunch-bench", "tokio_echo"),
+        build: |_| cargo::build_bin("tokio_echo"),
         arguments: Arguments::Address,
     },
     Recipe {
@@ -87,12 +87,12 @@ pub(super) const DOWNLOAD: &[Recipe] = &[
     STAUNCH_HTTP,
     Recipe {
         name: "staunch-no-lowat",
-        build: |_| cargo::build_bin("staunch-cli", "staunch"),
+        build: |_| cargo::build_bin("staunch"),
         arguments: Arguments::Config("demo", "[listener.socket]\nnotsent_lowat = \"off\"\n"),
     },
     Recipe {
         name: "hyper",
-        build: |_| cargo::build_bin("staunch-bench", "http_download"),
+        build: |_| cargo::build_bin("http_download"),
         arguments: Arguments::Address,
     },
     GO_HTTP,
@@ -103,7 +103,7 @@ pub(super) const DOWNLOAD: &[Recipe] = &[
 pub(super) const PROXIES: &[Recipe] = &[
     Recipe {
         name: "staunch",
-        build: |_| cargo::build_bin("staunch-cli", "staunch"),
+        build: |_| cargo::build_bin("staunch"),
         arguments: Arguments::Proxy(proxy::staunch),
     },
     Recipe { name: "nginx", build: |_| find_nginx(), arguments: Arguments::Proxy(proxy::nginx) },
@@ -114,7 +114,7 @@ pub(super) const PROXIES: &[Recipe] = &[
     },
     Recipe {
         name: "hyper",
-        build: |_| cargo::build_bin("staunch-bench", "http_proxy"),
+        build: |_| cargo::build_bin("http_proxy"),
         arguments: Arguments::Proxy(|place| {
             Ok(vec![place.address.to_string(), place.behind()?.to_string()])
         }),
@@ -166,7 +166,7 @@ pub(super) const ABUSED: &[Recipe] = &[STAUNCH_HTTP];
 
 const STAUNCH_HTTP: Recipe = Recipe {
     name: "staunch",
-    build: |_| cargo::build_bin("staunch-cli", "staunch"),
+    build: |_| cargo::build_bin("staunch"),
     arguments: Arguments::Config("demo", ""),
 };
 
@@ -186,8 +186,7 @@ fn find_nginx() -> anyhow::Result<PathBuf> {
 }
 
 const fn hello(name: &'static str) -> Recipe {
-    let build: fn(&Path) -> anyhow::Result<PathBuf> =
-        |_| cargo::build_bin("staunch-bench", "http_hello");
+    let build: fn(&Path) -> anyhow::Result<PathBuf> = |_| cargo::build_bin("http_hello");
     Recipe { name, build, arguments: Arguments::Subject(name) }
 }
 
