@@ -17,6 +17,7 @@ mod run;
 mod service;
 mod signals;
 mod stages;
+mod turn;
 mod upgrade;
 
 use std::process::ExitCode;

@@ -42,6 +42,8 @@ struct Served {
     refused: u64,
     datagrams: u64,
     cut: Vec<String>,
+    /// Those who were cut and are not in there.
+    cut_more: u64,
     /// Tasks other than handlers that had to be forced.
     forced: Vec<Forced>,
     failed: bool,
@@ -71,6 +73,7 @@ impl Books {
         }
         books.connections += served.accepted;
         books.refused += served.refused;
+        books.cut_more += served.cut_more;
         books.cut.extend(served.cut.into_iter().map(|cut| format!("{listener}: {cut}")));
     }
 
@@ -163,7 +166,8 @@ impl Served {
         for cut in self.cut.iter().take(NAMED) {
             writeln!(out, "cut: {cut}")?;
         }
-        if let Some(more) = self.cut.len().checked_sub(NAMED).filter(|more| *more > 0) {
+        let more = self.cut.len().saturating_sub(NAMED) as u64 + self.cut_more;
+        if more > 0 {
             writeln!(out, "cut: and {more} more")?;
         }
         for forced in self.forced.iter().take(NAMED) {
@@ -177,7 +181,7 @@ impl Served {
             writeln!(out, "the leak detector is broken: it missed its own canary; report this")?;
         }
         let Served { connections, refused, datagrams, .. } = self;
-        let (cut, left) = (self.cut.len(), end.count());
+        let (cut, left) = (self.cut.len() as u64 + self.cut_more, end.count());
         writeln!(
             out,
             "served {connections} connections ({refused} refused, {cut} cut) and {datagrams} \

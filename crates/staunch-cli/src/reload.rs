@@ -18,7 +18,7 @@ use staunch_gateway::Control;
 use staunch_scope::{Context, Scope, sleep};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::service::bind_added;
+use crate::{service::bind_added, turn::Turns};
 
 /// How often the file is looked at: a look costs a system call, and nobody waits long.
 const EVERY: Duration = Duration::from_secs(2);
@@ -28,6 +28,7 @@ pub(crate) struct Reload {
     path: PathBuf,
     running: Config,
     control: Control,
+    turns: Turns,
     hangup: Signal,
 }
 
@@ -36,9 +37,14 @@ type Stamp = Option<(SystemTime, u64)>;
 
 impl Reload {
     /// Of the file that `running` was read from.
-    pub(crate) fn new(path: &Path, running: &Config, control: Control) -> anyhow::Result<Reload> {
+    pub(crate) fn new(
+        path: &Path,
+        running: &Config,
+        control: Control,
+        turns: Turns,
+    ) -> anyhow::Result<Reload> {
         let hangup = signal(SignalKind::hangup()).context("cannot listen for signals")?;
-        Ok(Reload { path: path.to_owned(), running: running.clone(), control, hangup })
+        Ok(Reload { path: path.to_owned(), running: running.clone(), control, turns, hangup })
     }
 
     /// Takes up each change, until `serving` is cancelled: a drain takes nothing up, and a successor
@@ -59,6 +65,11 @@ impl Reload {
             if why != "SIGHUP" && now == seen {
                 continue;
             }
+            let _turn = tokio::select! {
+                biased;
+                _ = serving.cancelled() => return,
+                turn = self.turns.next(why) => turn,
+            };
             seen = now;
             let path = self.path.clone();
             // Read where it may block.

@@ -18,6 +18,7 @@ use crate::{
     service,
     signals::Signals,
     stages::{self, Arrival, Run},
+    turn::Turns,
     upgrade::{Predecessor, Successor},
 };
 
@@ -89,8 +90,11 @@ async fn serve(file: Option<&Path>, config: &Config) -> anyhow::Result<Outcome> 
     }
     let books = Arc::new(Books::new(ledger));
     let control = bound.gateway.as_ref().map(Gateway::control);
+    let turns = Turns::new();
     let reload = match (file, &control) {
-        (Some(file), Some(control)) => Some(Reload::new(file, config, control.clone())?),
+        (Some(file), Some(control)) => {
+            Some(Reload::new(file, config, control.clone(), turns.clone())?)
+        }
         _ => None,
     };
     let run = Run {
@@ -107,7 +111,7 @@ async fn serve(file: Option<&Path>, config: &Config) -> anyhow::Result<Outcome> 
             reload,
         },
     };
-    let successor = Successor::new(shared, control)?;
+    let successor = Successor::new(shared, control, turns)?;
     stages::run(run, &mut signals, successor).await;
     let unaccounted = unaccounted(ledger);
     drop((signals, inherited, watch));

@@ -13,19 +13,28 @@ use staunch_scope::current_task;
 /// and datagrams, which have no route, `route` is the service.
 #[track_caller]
 pub(crate) fn exchange(route: &str, parts: &[&str]) -> Account {
-    let (born_at, ends) = (Location::caller(), Obligation::EndsWithParent);
-    let account = Ledger::current().open_at(born_at, Kind::STREAM, ends, current_task());
+    let account = stream();
     account.label_routed(route, parts);
     account
+}
+
+#[track_caller]
+fn stream() -> Account {
+    let (born_at, ends) = (Location::caller(), Obligation::EndsWithParent);
+    Ledger::current().open_at(born_at, Kind::STREAM, ends, current_task())
 }
 
 /// The account of what follows an exchange, below what runs now; `before` ends.
 #[track_caller]
 pub(crate) fn succeeding(before: Account) -> Account {
     let known = before.ledger().entry(before.id());
+    let account = stream();
+    // There is none if the ledger had no more room for labels.
     let label = known.as_ref().and_then(|entry| entry.label().routed());
-    let Some(Routed { route, upstream, text, .. }) = label else { return before };
-    let account = exchange(route, &[text]);
-    account.set_upstream(upstream.as_deref().unwrap_or_default());
+    if let Some(Routed { route, upstream, text, .. }) = label {
+        account.label_routed(route, &[text]);
+        account.set_upstream(upstream.as_deref().unwrap_or_default());
+    }
+    drop(before); // now that there is another one
     account
 }

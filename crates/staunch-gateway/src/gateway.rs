@@ -5,10 +5,7 @@ use std::{
     io,
     num::NonZeroUsize,
     os::fd::AsFd,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -61,6 +58,21 @@ pub enum GatewayError {
     Traces(#[from] TracesError),
 }
 
+/// A configuration cannot be taken up; nothing has changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReloadError {
+    /// It cannot be worked by.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// Nobody would take it up yet.
+    #[error("the gateway does not serve yet: wait until it is ready")]
+    TooEarly,
+    /// Nobody takes it up any more.
+    #[error("the gateway accepts no more, and works by what it has until it has ended")]
+    TooLate,
+}
+
 #[derive(Debug)]
 struct Receiving {
     name: String,
@@ -78,9 +90,20 @@ pub struct Control {
     plans: watch::Sender<Arc<Plan>>,
     discoveries: Arc<Discoveries>,
     reports: Reports,
-    /// It accepts no more.
-    drains: Arc<AtomicBool>,
+    /// Locked while it changes which listeners there are, and never for long.
+    stage: Arc<Mutex<Stage>>,
 }
+
+/// Where a gateway is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Begins,
+    Serves,
+    Drains,
+}
+
+/// Has a gateway accept no more once it is dropped.
+struct ClosesSockets(Control);
 
 /// How the connections of a listener are set up.
 #[derive(Clone, Debug)]
@@ -124,8 +147,8 @@ impl Gateway {
         let plan = Plan::new(config, &discoveries.now().1, &Plan::default())?;
         let reports = Reports::open(config, cores.get())?;
         let plans = watch::channel(Arc::new(plan)).0;
-        let drains = Arc::new(AtomicBool::new(false));
-        let control = Control { cores, plans, discoveries, reports: reports.clone(), drains };
+        let stage = Arc::new(Mutex::new(Stage::Begins));
+        let control = Control { cores, plans, discoveries, reports: reports.clone(), stage };
         let (listeners, datagrams) = (control.no_listeners(), Vec::new());
         Ok(Gateway { grace, listeners, datagrams, control, reports })
     }
@@ -195,6 +218,7 @@ impl Gateway {
         // A thread cannot be forced, but what runs on it can: when this future is dropped.
         let cut = CancellationToken::new();
         let _cuts_when_dropped = cut.clone().drop_guard();
+        let _closes_when_dropped = ClosesSockets(self.control.clone());
         let (grace, into) = (self.grace, Arc::clone(&done));
         let ended = ScopeBuilder::<Infallible>::new(context)
             .grace(grace + GRACE_MARGIN)
@@ -229,7 +253,7 @@ impl Gateway {
         let Gateway { grace, listeners, datagrams, control, reports } = self;
         let (cores, listeners) = (control.cores, listeners.into_all());
         let all = listeners.iter().map(|listening| listening.count()).sum();
-        control.plans.modify(|plan| *plan = Arc::new(plan.with_listeners(listeners)));
+        control.begin_with(listeners);
         for core in 0..cores.get() {
             let plans = control.plans.subscribe();
             let (place, cut) = ((core, cores.get()), cut.clone());
@@ -367,15 +391,36 @@ impl Control {
     /// blocks for a moment.
     ///
     /// # Errors
-    /// When one of them cannot be used; nothing changes then, and what was `added` is closed.
-    pub fn reload(&self, config: &Config, added: Listeners) -> Result<(), PlanError> {
-        let mut plan = Plan::new(config, &self.discoveries.now().1, &self.plan())?;
-        let added = added.into_all();
+    /// When one of them cannot be used, or the gateway does not serve; nothing changes then, and what
+    /// was `added` is closed.
+    pub fn reload(&self, config: &Config, added: Listeners) -> Result<(), ReloadError> {
+        let plan = Plan::new(config, &self.discoveries.now().1, &self.plan())?;
+        for gone in self.replace(config, plan, added.into_all())? {
+            gone.close();
+        }
+        self.publish(); // what was found meanwhile
+        Ok(())
+    }
+
+    /// Has all work by `plan`; the listeners that are gone.
+    fn replace(
+        &self,
+        config: &Config,
+        mut plan: Plan,
+        added: Vec<Arc<Listening>>,
+    ) -> Result<Vec<Arc<Listening>>, ReloadError> {
+        let stage = self.stage();
+        match *stage {
+            Stage::Begins => return Err(ReloadError::TooEarly),
+            Stage::Serves => {}
+            Stage::Drains => return Err(ReloadError::TooLate),
+        }
         let is_replaced = |it: &Listening| added.iter().any(|new| new.name() == it.name());
         let is_named =
             |it: &Listening| config.listeners.iter().any(|listener| listener.name() == it.name());
+        let before = self.plan().listeners.clone();
         let (stay, go): (Vec<_>, Vec<_>) =
-            plan.listeners.into_iter().partition(|it| is_named(it) && !is_replaced(it));
+            before.into_iter().partition(|it| is_named(it) && !is_replaced(it));
         for gone in &go {
             if added.iter().any(|new| new.endpoint() == gone.endpoint()) {
                 gone.is_handed_over();
@@ -388,19 +433,23 @@ impl Control {
             self.discoveries.want(config);
             *now = plan;
         });
-        for gone in go {
-            gone.close();
-        }
-        if self.drains.load(Ordering::SeqCst) {
-            self.close_sockets(); // too late: nobody would accept from them
-        }
-        self.publish(); // what was found meanwhile
-        Ok(())
+        Ok(go)
     }
 
+    fn begin_with(&self, listeners: Vec<Arc<Listening>>) {
+        let mut stage = self.stage();
+        self.plans.modify(|plan| *plan = Arc::new(plan.with_listeners(listeners)));
+        *stage = Stage::Serves;
+    }
+
+    /// Accepts no more, and takes up no more.
     fn close_sockets(&self) {
-        self.drains.store(true, Ordering::SeqCst);
+        *self.stage() = Stage::Drains;
         self.plan().listeners.iter().for_each(|listening| listening.close());
+    }
+
+    fn stage(&self) -> MutexGuard<'_, Stage> {
+        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes a plan of what has been found by now. Who is later sees all that whoever was earlier
@@ -410,5 +459,53 @@ impl Control {
             let (config, found) = self.discoveries.now();
             *plan = Arc::new(plan.with_found(&config, &found));
         });
+    }
+}
+
+impl Drop for ClosesSockets {
+    fn drop(&mut self) {
+        self.0.close_sockets();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[staunch::test]
+    async fn a_configuration_is_taken_up_only_while_it_serves() {
+        let config = Config::parse(
+            "a test",
+            "[[listener]]\nname = 'a'\nprotocol = 'echo'\n\
+             listen = '127.0.0.1:1'\n",
+        )
+        .unwrap();
+        let cores = NonZeroUsize::MIN;
+        let gateway = Gateway::new(&config, cores, Duration::from_secs(1)).unwrap();
+        let control = gateway.control();
+        let reload = || control.reload(&config, control.no_listeners());
+        assert!(matches!(reload(), Err(ReloadError::TooEarly)));
+        let (context, cancel) = Context::background().with_cancel();
+        let taken_up = Mutex::new(None);
+        let done = gateway.serve(&context, None, || {
+            *taken_up.lock().unwrap() = Some(reload());
+            cancel.cancel();
+        });
+        assert!(!done.await.has_failed);
+        assert!(matches!(taken_up.lock().unwrap().take(), Some(Ok(()))));
+        assert!(matches!(reload(), Err(ReloadError::TooLate)));
+
+        let gateway = Gateway::new(&config, cores, Duration::from_secs(1)).unwrap();
+        let control = gateway.control();
+        let (ready, mut is_ready) = watch::channel(false);
+        let context = Context::background();
+        let serving = gateway.serve(&context, None, move || ready.modify(|ready| *ready = true));
+        tokio::select! {
+            _ = serving => unreachable!("nobody asks it to stop"),
+            _ = is_ready.changed() => {}
+        }
+        // It was dropped.
+        let reloaded = control.reload(&config, control.no_listeners());
+        assert!(matches!(reloaded, Err(ReloadError::TooLate)));
     }
 }

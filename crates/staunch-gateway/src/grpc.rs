@@ -17,7 +17,7 @@ use http_body_util::{Either, Empty};
 use hyper::{
     Request, Response, StatusCode, Version,
     body::Body,
-    header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
 use pin_project_lite::pin_project;
 use staunch_http::RequestBody;
@@ -28,6 +28,11 @@ static STATUS: HeaderName = HeaderName::from_static("grpc-status");
 static MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 const GRPC: &str = "application/grpc";
+
+/// The status that an answer had before a client of gRPC was told in other words; in the extensions of
+/// that answer, for the log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Meant(pub(crate) StatusCode);
 
 /// Answers as `S` does, and tells clients of gRPC in their own words when something is wrong.
 #[derive(Clone, Debug)]
@@ -79,6 +84,7 @@ where
         let mut told = answer.map(|_| Either::Right(Empty::new()));
         *told.status_mut() = StatusCode::OK;
         tell(told.headers_mut(), status);
+        told.extensions_mut().insert(Meant(status));
         Poll::Ready(Ok(told))
     }
 }
@@ -92,6 +98,7 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 
 fn tell(headers: &mut HeaderMap, status: StatusCode) {
     headers.remove(CONTENT_LENGTH);
+    headers.remove(CONTENT_ENCODING);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(GRPC));
     headers.insert(STATUS.clone(), HeaderValue::from(code(status)));
     let reason = status.canonical_reason().unwrap_or_default();
@@ -147,10 +154,10 @@ mod tests {
     fn an_error_says_what_it_is_and_keeps_what_else_was_said() {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_LENGTH, HeaderValue::from(17));
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         headers.insert("retry-after", HeaderValue::from(2));
         tell(&mut headers, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!((headers[&STATUS].as_bytes(), headers.len()), (&b"14"[..], 4));
         assert_eq!(headers[&MESSAGE], "503 Service Unavailable");
-        assert!(!headers.contains_key(CONTENT_LENGTH));
     }
 }

@@ -51,7 +51,7 @@ pub use crate::fast::fuzzing;
 pub use crate::{
     access::AccessLogError,
     core::guarded,
-    gateway::{Control, Done, Gateway, GatewayError, Setup},
+    gateway::{Control, Done, Gateway, GatewayError, ReloadError, Setup},
     listeners::{ListenError, Listeners},
     plan::PlanError,
     traces::{TraceHeadersError, TracesError},

@@ -36,6 +36,7 @@ pub(crate) struct Serving {
 struct One {
     listening: Arc<Listening>,
     view: Arc<View>,
+    context: Context,
     _stops: Canceller,
 }
 
@@ -65,7 +66,7 @@ impl Serving {
                 let (inner, outer) = (scope.clone(), around.clone());
                 around.spawn_named("plans", async move {
                     while plans.changed().await.is_ok() {
-                        self.take_up(&inner, &outer, plans.latest());
+                        self.take_up(&inner, &outer, &plans.latest());
                     }
                     Ok(())
                 });
@@ -78,9 +79,10 @@ impl Serving {
         }
     }
 
-    fn take_up(&mut self, scope: &Scope<Infallible>, around: &Scope<CoreError>, plan: Arc<Plan>) {
-        let Some(before) = self.shared.take_up(around, plan, self.place) else { return };
-        let plan = Arc::clone(&self.shared.state().plan);
+    fn take_up(&mut self, scope: &Scope<Infallible>, around: &Scope<CoreError>, plan: &Arc<Plan>) {
+        let Some(before) = self.shared.take_up(around, Arc::clone(plan), self.place) else {
+            return self.give_up(plan);
+        };
         self.now.retain(|one| {
             let stays = plan.listeners.iter().any(|it| Arc::ptr_eq(it, &one.listening));
             if !stays {
@@ -91,11 +93,23 @@ impl Serving {
         self.follow(scope);
     }
 
+    /// Nobody else would accept from this core's part of those that are new.
+    fn give_up(&self, plan: &Plan) {
+        for listening in plan.listeners.iter().filter(|it| !self.has(it)) {
+            tracing::error!(listener = listening.name(), "is closed: a core cannot take it up");
+            listening.close();
+        }
+    }
+
+    fn has(&self, listening: &Arc<Listening>) -> bool {
+        self.now.iter().any(|one| Arc::ptr_eq(&one.listening, listening))
+    }
+
     /// Accepts from those that are new.
     fn follow(&mut self, scope: &Scope<Infallible>) {
         let state = self.shared.state();
         for listening in &state.plan.listeners {
-            if self.now.iter().any(|one| Arc::ptr_eq(&one.listening, listening)) {
+            if self.has(listening) {
                 continue;
             }
             if scope.context().is_cancelled() {
@@ -103,22 +117,26 @@ impl Serving {
                 continue;
             }
             let (context, stops) = scope.context().with_cancel();
-            let view = View::new(Arc::clone(&self.shared));
-            for share in listening.take(self.place.0, &self.reports) {
-                self.start(scope, share, context.clone(), Arc::clone(&view));
+            let (listening, view) = (Arc::clone(listening), View::new(Arc::clone(&self.shared)));
+            let one = One { listening, view, context, _stops: stops };
+            for share in one.listening.take(self.place.0, &self.reports) {
+                self.start(scope, share, &one);
             }
-            self.now.push(One { listening: Arc::clone(listening), view, _stops: stops });
+            self.now.push(one);
         }
     }
 
-    fn start(&self, scope: &Scope<Infallible>, share: Share, context: Context, view: Arc<View>) {
+    fn start(&self, scope: &Scope<Infallible>, share: Share, one: &One) {
         let (into, guard, up) = (Arc::clone(&self.into), self.guard.clone(), self.up.clone());
+        let (listening, view) = (Arc::clone(&one.listening), Arc::clone(&one.view));
+        let context = one.context.clone();
         scope.spawn_named("listener", async move {
             // Here, and not where it is started from: that has ended by now, and whoever is told
             // that all accept finds nothing that is about to end.
             up.modify(|listeners| *listeners += 1);
-            if let Some(done) = share.serve(&context, view, guard.as_ref()).await {
-                book(&into, done);
+            match share.serve(&context, view, guard.as_ref()).await {
+                Some(done) => book(&into, done),
+                None => listening.close(), // or the kernel would go on taking connections for it
             }
             Ok(())
         });
@@ -130,10 +148,6 @@ fn book(into: &Booked, (name, done): (String, Served)) {
     let mut booked = into.lock().unwrap_or_else(PoisonError::into_inner);
     match booked.iter_mut().find(|(known, _)| *known == name) {
         None => booked.push((name, done)),
-        Some((_, sum)) => {
-            sum.accepted += done.accepted;
-            sum.refused += done.refused;
-            sum.cut.extend(done.cut);
-        }
+        Some((_, sum)) => sum.add(done),
     }
 }

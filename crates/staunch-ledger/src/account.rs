@@ -165,10 +165,15 @@ impl Account {
     /// Names the server that works for what is held for a route, or another one than before; does
     /// nothing with another label.
     pub fn set_upstream(&self, name: &str) {
-        let Some(Decoded::Routed(at)) = self.slot.map(|slot| slot.label().decode()) else { return };
+        let Some(slot) = self.slot else { return };
+        let word = slot.label();
+        let Decoded::Routed(at) = word.decode() else { return };
         let (shard, index) = unpack(at.cell);
         let Some(shard) = self.shard.ledger.shard(shard) else { return };
-        let bytes = shard.labels.cell(index).read(at.length); // only its account writes it
+        let bytes = shard.labels.cell(index).read(at.length);
+        if slot.label() != word {
+            return; // somebody else has labelled it meanwhile, and the cell may be another's
+        }
         if let Some([route, _, text]) = RoutedBytes::parts(&bytes[..at.length]) {
             let bytes = RoutedBytes::new(route, name, &[text]);
             self.label_bytes(bytes.as_bytes(), LabelWord::routed);

@@ -86,6 +86,23 @@ pub struct Served {
     pub refused: u64,
     /// Connections that did not end within the drain deadline and were cut.
     pub cut: Vec<Forced>,
+    /// How many more were cut, of whom nothing else is kept: see [`Served::add`].
+    pub cut_more: u64,
+}
+
+/// Those who were cut, in what [`Served::add`] makes.
+const CUT_KEPT: usize = 100;
+
+impl Served {
+    /// Adds what another listener did, or the same one at another time. Of those who were cut, the
+    /// first 100 are kept, and all others counted.
+    pub fn add(&mut self, other: Served) {
+        self.accepted += other.accepted;
+        self.refused += other.refused;
+        self.cut.extend(other.cut);
+        let more = self.cut.drain(CUT_KEPT.min(self.cut.len())..).count() as u64;
+        self.cut_more += more + other.cut_more;
+    }
 }
 
 impl Listener {

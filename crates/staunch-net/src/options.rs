@@ -44,9 +44,13 @@ impl Default for SocketOptions {
     }
 }
 
+/// The system's, of `TCP_NOTSENT_LOWAT`.
+const SYSTEM: u32 = 0;
+
 impl SocketOptions {
     /// Applies to a listening socket what accepted sockets inherit from it (Linux hands down
-    /// all of these), so that accepting costs no further system call.
+    /// all of these), so that accepting costs no further system call. Also those that are off: the
+    /// socket may be one that had them on.
     pub(crate) fn apply(&self, socket: &impl AsFd) -> io::Result<()> {
         let fd = socket.as_fd();
         let socket = SockRef::from(&fd);
@@ -55,15 +59,8 @@ impl SocketOptions {
         if let Some(idle) = self.keepalive {
             socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle))?;
         }
-        if self.user_timeout.is_some() {
-            socket.set_tcp_user_timeout(self.user_timeout)?;
-        }
-        if self.linger_zero {
-            socket.set_linger(Some(Duration::ZERO))?;
-        }
-        if let Some(bytes) = self.notsent_lowat {
-            socket.set_tcp_notsent_lowat(bytes)?;
-        }
-        Ok(())
+        socket.set_tcp_user_timeout(self.user_timeout)?;
+        socket.set_linger(self.linger_zero.then_some(Duration::ZERO))?;
+        socket.set_tcp_notsent_lowat(self.notsent_lowat.unwrap_or(SYSTEM))
     }
 }

@@ -1,6 +1,7 @@
 //! A soak: requests and streams through the gateway for a long time, and whether its memory grows.
 //!
-//! Before it is measured the same load runs for a minute, so that what is made once is there. The
+//! Before it is measured the same load runs for five minutes, so that what is made once is there: so
+//! long the allocator's regions grow towards what they need for the most that is ever held at once. The
 //! slope is of the resident memory, read once a second, over all of the time; it is no growth if its
 //! interval of 95 % includes 0. Beside it stand what of it is no file's, and what the allocator has
 //! handed out. What is left afterwards is told by the kernel (descriptors), by the
@@ -29,7 +30,7 @@ const ALLOCATED_LOW: Metric = Metric { name: "allocated_from", unit: "KB/min" };
 const ALLOCATED_HIGH: Metric = Metric { name: "allocated_to", unit: "KB/min" };
 
 const SECOND: Duration = Duration::from_secs(1);
-const WARM_UP: u64 = 60;
+const WARM_UP: u64 = 300;
 
 /// In twenty minutes.
 const REQUESTS_MAX: u64 = 10_000_000;

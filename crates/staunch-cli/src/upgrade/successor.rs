@@ -24,6 +24,7 @@ use tokio::{
 };
 
 use super::channel::{Packet, SOCKETS_MAX, VARIABLE, receive, send, send_sockets};
+use crate::turn::Turns;
 
 /// What starts a successor at SIGUSR2.
 #[derive(Debug)]
@@ -33,6 +34,7 @@ pub(crate) struct Successor {
     sockets: Vec<Arc<SharedSocket>>,
     /// Has the others.
     gateway: Option<Control>,
+    turns: Turns,
     asked: Signal,
 }
 
@@ -57,6 +59,7 @@ impl Successor {
     pub(crate) fn new(
         sockets: Vec<SharedSocket>,
         gateway: Option<Control>,
+        turns: Turns,
     ) -> anyhow::Result<Successor> {
         // Now: later another program may be there, which is what an upgrade is about, and the
         // kernel would say that this one has been deleted.
@@ -64,7 +67,7 @@ impl Successor {
         let arguments = std::env::args_os().skip(1).collect();
         let asked = signal(SignalKind::user_defined2()).context("cannot listen for signals")?;
         let sockets = sockets.into_iter().map(Arc::new).collect();
-        Ok(Successor { program, arguments, sockets, gateway, asked })
+        Ok(Successor { program, arguments, sockets, gateway, turns, asked })
     }
 
     /// Waits until a successor has taken over; its process id.
@@ -77,8 +80,12 @@ impl Successor {
                 std::future::pending::<()>().await; // nobody can ask any more
             }
             tracing::info!(program = %self.program.display(), "SIGUSR2: starting a successor");
+            let turn = self.turns.next("SIGUSR2").await;
             match self.hand_over().await {
-                Ok(pid) => return pid,
+                Ok(pid) => {
+                    turn.keep_for_good();
+                    return pid;
+                }
                 Err(error) => tracing::error!("no successor, so this process goes on: {error}"),
             }
         }
@@ -101,9 +108,7 @@ impl Successor {
             Ok(Err(error)) => Err(error.into()),
             Ok(Ok(false)) => Err(HandOverError::Ended(started.ended()?)),
             Ok(Ok(true)) => {
-                // Also those that have taken the place of one meanwhile.
-                let now = self.gateway.as_ref().map(Control::sockets).unwrap_or_default();
-                for socket in sockets.into_iter().chain(now) {
+                for socket in &sockets {
                     socket.is_handed_over();
                 }
                 Ok(started.into_its_own())

@@ -17,12 +17,12 @@ use crate::{
     server::{Server, get},
 };
 
-const LOG: &str = "[access_log]\nto = 'access.log'\nheaders = ['user-agent']\n";
+pub(crate) const LOG: &str = "[access_log]\nto = 'access.log'\nheaders = ['user-agent']\n";
 
 const TRACEPARENT: &str = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
 
 /// The lines of a log, once there are so many.
-fn lines(gateway: &Server, count: usize) -> Vec<Value> {
+pub(crate) fn lines(gateway: &Server, count: usize) -> Vec<Value> {
     let path = gateway.process().path("access.log");
     eventually("so many lines", || {
         let text = fs::read_to_string(&path).unwrap_or_default();

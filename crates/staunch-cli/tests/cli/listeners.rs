@@ -1,6 +1,7 @@
 //! Listeners that come, go and change while it serves.
 
 use std::{
+    fs::File,
     io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     os::unix::net::UnixStream,
@@ -9,12 +10,14 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use rustix::process::Signal;
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustix::process::{Pid, Signal, kill_process};
 use staunch_harness::free_port;
 
 use crate::{
     PATIENCE, eventually,
     gateway::{BEHIND, gateway, service},
+    process::folder,
     routes::curl,
     server::{Server, get},
 };
@@ -231,11 +234,7 @@ fn a_successor_has_those_that_came() {
     // Connected, and to be accepted by whoever can.
     let waiting: Vec<_> = (0..20).map(|_| begin(more, "/hello")).collect();
     server.signal(Signal::USR2);
-    let successor = eventually("a successor takes over", || {
-        let log = server.process().stderr();
-        let pid = log.rsplit_once("process ").and_then(|(_, rest)| rest.split_once(" has taken"));
-        pid.and_then(|(pid, _)| pid.parse::<i32>().ok()).ok_or(log)
-    });
+    let successor = successor(&server);
     for mut client in waiting {
         let mut head = [0; 15];
         client.read_exact(&mut head).unwrap();
@@ -243,12 +242,70 @@ fn a_successor_has_those_that_came() {
     }
     server.ended().assert_clean();
     assert_eq!(get(more, "/hello").0, 200);
-    let successor = rustix::process::Pid::from_raw(successor).unwrap();
-    rustix::process::kill_process(successor, Signal::TERM).unwrap();
+    end(successor);
+    assert!(!listens(more));
+    behind.terminate().assert_clean();
+}
+
+/// Once it has taken over.
+fn successor(server: &Server) -> Pid {
+    let pid = eventually("a successor takes over", || {
+        let log = server.process().stderr();
+        let pid = log.rsplit_once("process ").and_then(|(_, rest)| rest.split_once(" has taken"));
+        pid.and_then(|(pid, _)| pid.parse::<i32>().ok()).ok_or(log)
+    });
+    Pid::from_raw(pid).unwrap()
+}
+
+fn end(successor: Pid) {
+    kill_process(successor, Signal::TERM).unwrap();
     eventually("the successor has ended", || {
         let is_there = Path::new(&format!("/proc/{}", successor.as_raw_nonzero())).exists();
         if is_there { Err("it is there".to_owned()) } else { Ok(()) }
     });
-    assert!(!listens(more));
+}
+
+/// Or it would remove what the successor has been handed.
+#[test]
+fn a_reload_waits_until_an_upgrade_has_come_about() {
+    let CertifiedKey { cert, signing_key } =
+        generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let folder = folder(&[("key.pem", &signing_key.serialize_pem())]);
+    // Who reads this one waits until somebody writes it, whole.
+    let certificate = folder.path().join("cert.pem");
+    assert!(Command::new("mkfifo").arg(&certificate).status().unwrap().success());
+    let behind = Server::start(BEHIND);
+    let rest = format!(
+        "{}\n[[listener]]\nname = 'late'\nprotocol = 'http'\nlisten = '{}'\n\
+         [listener.tls]\ncertificate = '{}'\nkey = '{}'\nreload = '1h'\n",
+        service(behind.tcp("demo"), ""),
+        free_address(),
+        certificate.display(),
+        folder.path().join("key.pem").display(),
+    );
+    let socket = folder.path().join("gate.sock"); // where it outlives the first process
+    let unix = format!(
+        "[[listener]]\nname = 'unix'\nprotocol = 'http'\nlisten = 'unix:{}'\n",
+        socket.display()
+    );
+    let mut server = std::thread::scope(|scope| {
+        scope.spawn(|| std::fs::write(&certificate, cert.pem()).unwrap());
+        gateway(&(rest + &unix))
+    });
+    let without = written(&server).replace(&unix, "");
+    server.signal(Signal::USR2);
+    // Opened, as the successor has: so it knows by now what it is to be.
+    let mut writes = File::create(&certificate).unwrap();
+    reload(&mut server, &without, "SIGHUP: waits for what changes already");
+    writes.write_all(cert.pem().as_bytes()).unwrap();
+    drop(writes);
+    let successor = successor(&server);
+    assert_eq!(curl_unix(&socket, "/hello"), "Hello.\n");
+    let ended = server.ended();
+    ended.assert_clean();
+    assert!(!ended.stderr.contains(TAKEN_UP), "{}", ended.stderr);
+    assert_eq!(curl_unix(&socket, "/hello"), "Hello.\n");
+    end(successor);
+    assert!(!socket.exists());
     behind.terminate().assert_clean();
 }

@@ -24,9 +24,8 @@ pub enum LedgerSourceError {
 struct Document {
     detector: String,
     groups: Vec<Group>,
-    /// Services of before have none.
-    #[serde(default)]
-    routes: Vec<Holding>,
+    /// Services of before do not tell.
+    routes: Option<Vec<Holding>>,
     #[serde(default)]
     observations: Observations,
 }
@@ -87,14 +86,7 @@ pub fn read_ledger(document: &[u8]) -> Result<Snapshot, LedgerSourceError> {
         bytes: group.bytes,
         oldest: Duration::try_from_secs_f64(group.oldest_seconds).unwrap_or_default(),
     });
-    let held = read.routes.into_iter().map(|it| Held {
-        birth: line(&it.born_at),
-        route: it.route,
-        kind: it.kind,
-        count: it.count,
-        still: it.still,
-        text: it.text,
-    });
+    let held = read.routes.map(|routes| routes.into_iter().map(held).collect());
     let observed = read.observations.recent.into_iter().map(|it| Observed {
         birth: line(&it.born_at),
         rule: it.rule,
@@ -103,10 +95,21 @@ pub fn read_ledger(document: &[u8]) -> Result<Snapshot, LedgerSourceError> {
     });
     Ok(Snapshot {
         entries: Some(groups.collect()),
-        held: Some(held.collect()),
+        held,
         observed: Some(observed.collect()),
         ..Snapshot::default()
     })
+}
+
+fn held(it: Holding) -> Held {
+    Held {
+        birth: line(&it.born_at),
+        route: it.route,
+        kind: it.kind,
+        count: it.count,
+        still: it.still,
+        text: it.text,
+    }
 }
 
 /// `FILE:LINE`; a ledger knows no functions.
@@ -144,7 +147,7 @@ mod tests {
         assert_eq!((&*it.route, &*it.kind, it.count, it.still), ("export", "stream", 3, 2));
         assert_eq!((it.birth.line, &*it.text), (9, "route export holds 3 streams"));
         let none = DOCUMENT.replace("routes", "others");
-        assert_eq!(read_ledger(none.as_bytes()).unwrap().held, Some(Vec::new()));
+        assert_eq!(read_ledger(none.as_bytes()).unwrap().held, None);
     }
 
     #[test]

@@ -22,6 +22,7 @@ use tower_service::Service;
 use super::{Asking, End, Entry, Slot, Source};
 use crate::{
     forward::{host_of, version},
+    grpc::Meant,
     traces::{Part, Traces},
 };
 
@@ -104,7 +105,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let Ok(answer) = ready!(this.answering.poll(cx));
-        let status = answer.status();
+        let status = answer.extensions().get().map_or(answer.status(), |Meant(status)| *status);
         let has_none =
             *this.is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let slot = this.slot.take();

@@ -98,7 +98,7 @@ where
         never = listening.watch() => match never {},
         ended = serving => ended,
     };
-    Served { accepted: counts.0, refused: counts.1, cut: ended.forced }
+    Served { accepted: counts.0, refused: counts.1, cut: ended.forced, cut_more: 0 }
 }
 
 /// Twice as many as connections: a handler may outlive its connection for a while.

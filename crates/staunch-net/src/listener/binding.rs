@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use socket2::{Domain, Protocol, SockAddr, Socket as RawSocket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket as RawSocket, Type};
 use staunch_ledger::{Kind, Ledger, Obligation};
 
 use super::unattached::UnattachedSocket;
@@ -61,23 +61,30 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-/// A socket of a predecessor, with options of our own.
+/// A socket of a predecessor.
 pub(super) fn inherit(
     fd: OwnedFd,
     unlink: Option<Arc<UnlinkOnDrop>>,
-    options: &SocketOptions,
 ) -> io::Result<UnattachedSocket> {
     let socket = RawSocket::from(fd);
-    if unlink.is_none() {
-        options.apply(&socket)?;
-    }
-    socket.listen(options.backlog.cast_signed())?;
     socket.set_nonblocking(true)?;
     socket.set_cloexec(true)?;
     Ok(match unlink {
         None => UnattachedSocket::Tcp(socket.into()),
         Some(unlink) => UnattachedSocket::Unix(socket.into(), unlink),
     })
+}
+
+/// Gives a socket of a predecessor, which may still accept from it, options of our own.
+pub(super) fn set_options(socket: &UnattachedSocket, options: &SocketOptions) -> io::Result<()> {
+    let socket = match socket {
+        UnattachedSocket::Tcp(listener) => {
+            options.apply(listener)?;
+            SockRef::from(listener)
+        }
+        UnattachedSocket::Unix(listener, _) => SockRef::from(listener),
+    };
+    socket.listen(options.backlog.cast_signed())
 }
 
 /// A socket once more; `unlink` removes its file.

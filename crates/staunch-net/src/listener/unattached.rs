@@ -10,7 +10,7 @@ use staunch_ledger::{Account, Kind, Ledger, Obligation, State};
 
 use super::{
     Listener, ListenerSocket,
-    binding::{UnlinkOnDrop, bind_tcp, bind_unix, inherit, shared},
+    binding::{UnlinkOnDrop, bind_tcp, bind_unix, inherit, set_options, shared},
 };
 use crate::{
     bind_error::BindError,
@@ -49,6 +49,8 @@ pub struct UnattachedListener {
     endpoint: Endpoint,
     account: Account,
     listening: Arc<Listening>,
+    /// What its socket is still to be set to.
+    options: Option<SocketOptions>,
 }
 
 #[derive(Debug)]
@@ -105,7 +107,8 @@ impl UnattachedListener {
     }
 
     /// As [`UnattachedListener::bind_each`], by the sockets of a predecessor that listen there. If it
-    /// had more of them than `count`, there are more.
+    /// had more of them than `count`, there are more. `options` are set when they are
+    /// [attached](Self::attach): until then they are as the predecessor goes on to need them.
     ///
     /// # Errors
     /// As [`Listener::bind`].
@@ -150,9 +153,10 @@ impl UnattachedListener {
                 (Endpoint::Unix(path), _) => Some(UnlinkOnDrop::new(path, inherited.file())),
                 (Endpoint::Tcp(_), _) => None,
             };
-            let socket = inherit(fd, unlink, options);
+            let socket = inherit(fd, unlink);
             let socket = socket.map_err(|error| BindError::new(endpoint, error))?;
-            each.push(UnattachedListener::owned(socket, endpoint.clone(), account(), listening));
+            let one = UnattachedListener::owned(socket, endpoint.clone(), account(), listening);
+            each.push(UnattachedListener { options: Some(options.clone()), ..one });
         }
         Ok(each)
     }
@@ -168,7 +172,8 @@ impl UnattachedListener {
         };
         let socket = socket.map_err(|error| BindError::new(&self.endpoint, error))?;
         let listening = self.listening.sharing();
-        Ok(UnattachedListener::owned(socket, self.endpoint.clone(), account(), listening))
+        let one = UnattachedListener::owned(socket, self.endpoint.clone(), account(), listening);
+        Ok(UnattachedListener { options: self.options.clone(), ..one })
     }
 
     /// Its socket once more, to be handed to a successor.
@@ -231,7 +236,8 @@ impl UnattachedListener {
         });
         account.label(&endpoint.to_string());
         account.set_state(State::Accept);
-        UnattachedListener { socket, endpoint, account, listening: Arc::new(listening) }
+        let listening = Arc::new(listening);
+        UnattachedListener { socket, endpoint, account, listening, options: None }
     }
 
     /// Where it listens, with the port that the system chose.
@@ -242,12 +248,15 @@ impl UnattachedListener {
     /// Hands it to the runtime of the running thread.
     ///
     /// # Errors
-    /// When the runtime cannot watch it.
+    /// When the runtime cannot watch it, or the kernel refuses an option.
     ///
     /// # Panics
     /// Outside a tokio runtime.
     pub fn attach(self) -> io::Result<Listener> {
-        let UnattachedListener { socket, endpoint, account, listening } = self;
+        let UnattachedListener { socket, endpoint, account, listening, options } = self;
+        if let Some(options) = options {
+            set_options(&socket, &options)?;
+        }
         let socket = match socket {
             UnattachedSocket::Tcp(listener) => {
                 ListenerSocket::Tcp(tokio::net::TcpListener::from_std(listener)?)

@@ -13,6 +13,7 @@ mod descriptors;
 mod dial;
 mod drain;
 mod echo;
+mod inherit;
 mod proxied;
 mod racing;
 mod readers;

@@ -13,7 +13,10 @@ use tonic::{
 };
 use tonic_prost::ProstCodec;
 
-use crate::gateway::{SOON, gateway};
+use crate::{
+    access_log::{LOG, lines},
+    gateway::{SOON, gateway},
+};
 
 /// A message as `protoc` would make it of `message Text { string text = 1; }`.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -305,7 +308,7 @@ fn who_gives_up_ends_the_call_at_the_service() {
 fn a_service_that_is_gone_is_unavailable() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let config = format!(
-        "[[route]]\nname = \"all\"\nservice = \"behind\"\n[[service]]\nname = \"behind\"\n\
+        "{LOG}[[route]]\nname = \"all\"\nservice = \"behind\"\n[[service]]\nname = \"behind\"\n\
          protocol = \"http2\"\nendpoints = [\"{nobody}\"]\n{SOON}\n"
     );
     let gateway = gateway(&config);
@@ -317,5 +320,7 @@ fn a_service_that_is_gone_is_unavailable() {
         assert_eq!((gone.code(), gone.message()), (Code::Unavailable, "502 Bad Gateway"));
     });
     drop(runtime);
+    // What its client is told in words of gRPC, is an error all the same.
+    assert_eq!(lines(&gateway, 1)[0]["status"], 502);
     gateway.terminate().assert_clean();
 }
