@@ -1,7 +1,8 @@
 //! What was read and the other side has not taken.
 //!
-//! A connection holds one piece at most. Pieces are large only as long as the connections of a thread hold
-//! little all together ([`is_much_held`]): many clients that stop at once hold small ones.
+//! A connection holds one piece at most. The more the connections of a thread hold all together, the
+//! smaller are the pieces that any of them reads ([`most`]): many clients that stop at once hold small
+//! ones.
 
 use std::{
     cell::Cell,
@@ -12,9 +13,16 @@ use std::{
 
 use tokio::io::AsyncWrite;
 
-/// From so many bytes on, of all connections of a thread, nobody reads large pieces. 32 fast clients of
-/// large bodies have some 100 KiB each on their way.
-const MUCH: usize = 8 << 20;
+use crate::scratch::LENGTH;
+
+/// From so many bytes on, of all connections of a thread, pieces are small.
+const MUCH: usize = 2 << 20;
+
+/// A piece is such a part of what may still be held, at most.
+const PART: usize = 8;
+
+/// As small as pieces become.
+const LEAST: usize = 4 << 10;
 
 thread_local! {
     /// Tasks of the gateway stay on their thread, and what they hold with them.
@@ -28,9 +36,9 @@ pub(crate) struct Held {
     written: usize,
 }
 
-/// Whether the connections of this thread hold much.
-pub(crate) fn is_much_held() -> bool {
-    ALL.get() >= MUCH
+/// The most that a connection of this thread may read at a time.
+pub(crate) fn most() -> usize {
+    (MUCH.saturating_sub(ALL.get()) / PART).clamp(LEAST, LENGTH)
 }
 
 impl Held {
@@ -72,19 +80,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_all_hold_together_is_known() {
+    fn the_more_all_hold_the_less_is_read() {
+        assert_eq!(most(), LENGTH);
         let mut many: Vec<Held> = Vec::new();
-        while !is_much_held() {
+        let mut before = most();
+        while most() > LEAST {
             let mut held = Held::default();
-            held.keep(&[0; 16 << 10]);
+            held.keep(&vec![0; most()]);
             many.push(held);
+            assert!(most() < before);
+            before = most();
         }
-        assert_eq!(many.len(), MUCH / (16 << 10));
+        assert!(ALL.get() <= MUCH);
         let mut last = many.pop().unwrap();
         let mut cx = Poller::from_waker(std::task::Waker::noop());
         assert!(last.poll_write(&mut cx, &mut tokio::io::sink()).is_ready());
         assert_eq!(last.len(), 0);
-        assert!(!is_much_held(), "it is with the other side");
+        assert!(most() > LEAST, "it is with the other side");
         drop((many, last));
         assert_eq!(ALL.get(), 0);
     }

@@ -31,6 +31,7 @@ mod held;
 mod link;
 mod listeners;
 mod metrics;
+mod pipes;
 mod plan;
 mod relay;
 mod remote;

@@ -134,6 +134,14 @@ impl Link {
         }
     }
 
+    /// The connection itself, if nothing lies between what it carries and its socket.
+    pub(crate) fn plain(&self) -> Option<&Connection> {
+        match self {
+            Link::Plain(connection) => Some(connection),
+            Link::Secure(_) => None,
+        }
+    }
+
     /// What a read is for that has just been pending.
     pub(crate) fn reads_for(&self, what: ReadFor) {
         match self {

@@ -29,6 +29,7 @@ use crate::{
     buffer::{Buffer, Ticket},
     lines::Lines,
     listening::Listening,
+    pipe::Pipe,
     socket::Socket,
     watchdog::CutReason,
 };
@@ -115,12 +116,22 @@ impl Core {
 
     /// Reads into what is unfilled of `buffer` when the kernel has bytes; 0 is the end.
     fn poll_read(&self, buffer: &mut ReadBuf<'_>, cx: &mut Poller<'_>) -> Poll<io::Result<usize>> {
+        self.poll_reading(buffer.remaining() > 0, cx, |socket| socket.try_read(buffer))
+    }
+
+    /// Reads by `read` when the kernel has bytes; 0 is the end, if there is room for any.
+    fn poll_reading(
+        &self,
+        has_room: bool,
+        cx: &mut Poller<'_>,
+        mut read: impl FnMut(&Socket) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.socket.poll_read_ready(cx))?;
-            match self.socket.try_read(buffer) {
+            match read(&self.socket) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(self.check_cut().and(Err(error))),
-                Ok(0) if buffer.remaining() == 0 => return Poll::Ready(Ok(0)),
+                Ok(0) if !has_room => return Poll::Ready(Ok(0)),
                 Ok(0) => {
                     self.activity.set_reading(Reading::Ended);
                     return Poll::Ready(self.check_cut().map(|()| 0));
@@ -135,6 +146,15 @@ impl Core {
     }
 
     fn poll_write(&self, parts: &[IoSlice<'_>], cx: &mut Poller<'_>) -> Poll<io::Result<usize>> {
+        self.poll_writing(cx, |socket| socket.try_write(parts))
+    }
+
+    /// Writes by `write` when the kernel takes bytes.
+    fn poll_writing(
+        &self,
+        cx: &mut Poller<'_>,
+        mut write: impl FnMut(&Socket) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
         loop {
             let ready = self.socket.poll_write_ready(cx);
             if ready.is_pending() {
@@ -142,7 +162,7 @@ impl Core {
                 self.account.set_state(State::Write);
             }
             ready!(ready)?;
-            match self.socket.try_write(parts) {
+            match write(&self.socket) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(self.check_cut().and(Err(error))),
                 Ok(count) => {
@@ -260,6 +280,34 @@ impl Connection {
     /// writing until it is done or forced, so that no answer is cut in half.
     pub fn write_all<'a, const N: usize>(&'a self, parts: [&'a [u8]; N]) -> WriteAll<'a, N> {
         WriteAll { connection: self, parts, written: 0 }
+    }
+
+    /// Moves what has come, at most so many bytes, into a pipe that is empty; 0 is the end.
+    ///
+    /// # Errors
+    /// As those of reading. `InvalidInput` where the kernel cannot do it: nothing is lost then, and the
+    /// bytes can be read.
+    pub fn poll_fill_pipe(
+        &self,
+        pipe: &mut Pipe,
+        most: usize,
+        cx: &mut Poller<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let fill = |socket: &Socket| socket.try_fill(|fd| pipe.fill(fd, most));
+        let polled = self.core.poll_reading(most > 0, cx, fill);
+        if polled.is_pending() {
+            self.core.waits_to_read(Reading::Bytes);
+            with_current_account(|task| task.set_state(State::Read));
+        }
+        polled
+    }
+
+    /// Moves what is in a pipe to the peer, as far as the kernel takes it.
+    ///
+    /// # Errors
+    /// As those of writing.
+    pub fn poll_empty_pipe(&self, pipe: &mut Pipe, cx: &mut Poller<'_>) -> Poll<io::Result<usize>> {
+        self.core.poll_writing(cx, |socket| socket.try_empty(|fd| pipe.empty(fd)))
     }
 
     /// Says what a read through [`AsyncRead`] is for that has just been pending: of what it reads

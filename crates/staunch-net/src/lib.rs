@@ -26,6 +26,7 @@ mod listener;
 mod listening;
 mod observe;
 mod options;
+mod pipe;
 mod proxied;
 mod read_to_end;
 mod socket;
@@ -54,6 +55,7 @@ pub use crate::{
     lines::{Lines, NextLine, ReadLineError},
     listener::{Listener, Served, UnattachedListener},
     options::SocketOptions,
+    pipe::Pipe,
     proxied::{ParseProxyHeaderError, ProxyHeader},
     read_to_end::{ReadToEndError, read_to_end},
     splitter::{FoundLine, LineSplitter},

@@ -84,6 +84,22 @@ impl Socket {
         }
     }
 
+    /// Moves what is there elsewhere, by what `fill` does with the socket.
+    pub(crate) fn try_fill(
+        &self,
+        fill: impl FnOnce(BorrowedFd<'_>) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        self.try_io(Interest::READABLE, || fill(self.as_fd()))
+    }
+
+    /// Takes what comes from elsewhere, by what `empty` does with the socket.
+    pub(crate) fn try_empty(
+        &self,
+        empty: impl FnOnce(BorrowedFd<'_>) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        self.try_io(Interest::WRITABLE, || empty(self.as_fd()))
+    }
+
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         SockRef::from(&self.as_fd()).shutdown(how)
     }

@@ -245,7 +245,7 @@ fn http2_is_known_however_its_first_words_come() {
     behind.terminate().assert_clean();
 }
 
-/// Each holds a piece at most, and large ones only as long as all hold little together.
+/// Each holds a piece at most, the smaller the more all hold together; and only some have a pipe.
 #[test]
 fn many_clients_that_read_nothing_hold_little() {
     const CLIENTS: u64 = 800;
@@ -270,8 +270,52 @@ fn many_clients_that_read_nothing_hold_little() {
     });
     let grown = before.process().peak_memory() - memory;
     println!("{CLIENTS} clients: {} KiB", grown >> 10);
-    assert!(grown < (24 << 20) + CLIENTS * (40 << 10), "{grown}");
+    assert!(grown < (4 << 20) + CLIENTS * (24 << 10), "{grown}");
+    let ends = pipe_ends(&before);
+    assert!((2..=2 * 2 * 64).contains(&ends), "{ends}: two for each of 64 pipes, on two cores");
     drop(clients);
+    before.terminate().assert_clean();
+    behind.terminate().assert_clean();
+}
+
+/// How many descriptors of pipes there are.
+fn pipe_ends(gateway: &Server) -> usize {
+    let buffers = gateway.admin_json("/debug/ledger?kind=buffer").body["entries"].clone();
+    buffers.as_array().unwrap().iter().filter(|it| it["label"] == "pipe").count()
+}
+
+/// What is in the pipe while its client waits arrives like the rest.
+#[test]
+fn a_long_answer_goes_through_a_pipe() {
+    const LENGTH: usize = 32 << 20;
+    let behind = Server::start(BEHIND);
+    let before = gateway(&service(behind.tcp("demo"), ""));
+    let baseline = before.baseline();
+    let mut client = connect(before.tcp("web"));
+    for _ in 0..2 {
+        let ask = format!("GET /download?bytes={LENGTH} HTTP/1.1\r\nHost: a\r\n\r\n");
+        client.write_all(ask.as_bytes()).unwrap();
+        let head = head(&mut client);
+        assert!(head.contains(&format!("content-length: {LENGTH}\r\n")), "{head}");
+        eventually("it goes through a pipe", || match pipe_ends(&before) {
+            2 => Ok(()),
+            others => Err(others.to_string()),
+        });
+        let mut through = vec![0; LENGTH];
+        client.read_exact(&mut through).unwrap();
+        let mut directly = connect(behind.tcp("demo"));
+        directly.write_all(ask.as_bytes()).unwrap();
+        crate::gateway::head(&mut directly);
+        let mut bytes = vec![0; LENGTH];
+        directly.read_exact(&mut bytes).unwrap();
+        assert!(through == bytes);
+        eventually("the pipe is gone", || match pipe_ends(&before) {
+            0 => Ok(()),
+            others => Err(others.to_string()),
+        });
+    }
+    drop(client);
+    before.settles_to(&baseline);
     before.terminate().assert_clean();
     behind.terminate().assert_clean();
 }

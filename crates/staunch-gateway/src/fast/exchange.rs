@@ -26,7 +26,8 @@ use super::{
     server::Leased,
 };
 use crate::{
-    held::{Held, is_much_held},
+    held::{self, Held},
+    pipes::{self, Lent},
     scratch,
 };
 
@@ -35,6 +36,9 @@ const HEAD_MAX: usize = 64 << 10;
 
 /// Read at a time from a server, at first and whenever its client falls behind.
 const PIECE_MIN: usize = 16 << 10;
+
+/// Once pieces are so large, the rest goes through a pipe, if that is so long, too.
+const PIPED_MIN: usize = 64 << 10;
 
 /// Together with the head up to so many bytes of a body are copied: one `send` costs the kernel
 /// less than a `writev` of two parts.
@@ -113,6 +117,8 @@ struct Download {
     part: Vec<u8>,
     body: Body,
     held: Held,
+    /// What the rest of it goes through.
+    pipe: Option<Lent>,
     piece: usize,
     handed: u64,
     /// The connection to the server is of no use after it.
@@ -196,6 +202,7 @@ impl Exchange {
             part: Vec::new(),
             body: Body::Length(0),
             held: Held::default(),
+            pipe: None,
             piece: PIECE_MIN,
             handed: 0,
             is_last: true,
@@ -257,7 +264,8 @@ impl Exchange {
 
     /// Has the request's account show what is held of it and its answer, and that something moves.
     pub(crate) fn show(&mut self, account: &Account) {
-        let held = (self.upload.held.len() + self.download.held.len()) as u64;
+        let piped = self.download.pipe.as_ref().map_or(0, |pipe| pipe.len());
+        let held = (self.upload.held.len() + self.download.held.len() + piped) as u64;
         let moved = self.upload.got + self.download.handed;
         let (shown, moved_before) = std::mem::replace(&mut self.shown, (held, moved));
         if held > shown {
@@ -365,7 +373,8 @@ impl Exchange {
         cx: &mut Poller<'_>,
     ) -> Poll<Result<(), Lost>> {
         scratch::with_scratch(|scratch| {
-            let most = (self.upload.left.min(PIECE_MIN as u64 * 4)) as usize;
+            let most = (PIECE_MIN * 4).min(held::most());
+            let most = self.upload.left.min(most as u64) as usize;
             let mut buffer = ReadBuf::new(&mut scratch[..most]);
             let read = Pin::new(&mut client.io).poll_read(cx, &mut buffer);
             self.upload.is_waiting = read.is_pending();
@@ -400,7 +409,8 @@ impl Exchange {
         scratch::with_scratch(|scratch| {
             let before = self.download.part.len();
             scratch[..before].copy_from_slice(&self.download.part);
-            let mut buffer = ReadBuf::new(&mut scratch[..before + PIECE_MIN]);
+            let most = PIECE_MIN.min(held::most());
+            let mut buffer = ReadBuf::new(&mut scratch[..before + most]);
             buffer.set_filled(before);
             let read = Pin::new(&mut self.server.io).poll_read(cx, &mut buffer);
             let is_unanswered = !self.download.has_begun;
@@ -487,17 +497,48 @@ impl Exchange {
         loop {
             let held = self.download.held.poll_write(cx, &mut client.io);
             ready!(held).map_err(|_| Broken::Client)?;
+            ready!(self.download.poll_pipe_emptied(client, cx))?;
             if self.download.has_ended() {
                 ready!(self.download.poll_flush(client, cx))?;
                 return Poll::Ready(Ok(()));
             }
-            let piece = self.poll_piece_down(client, cx);
+            let is_piped = self.download.pipe.is_some() || self.finds_pipe(client);
+            let piece =
+                if is_piped { self.poll_pipe_filled(cx) } else { self.poll_piece_down(client, cx) };
             if piece.is_pending() {
                 self.server.io.reads_for(ReadFor::Rest);
                 let _ = self.download.poll_flush(client, cx)?;
             }
             ready!(piece)?;
         }
+    }
+
+    /// Has the rest of the answer's body go through a pipe, if it is long, is taken as fast as it comes,
+    /// and there is one.
+    fn finds_pipe<T: Transport>(&mut self, client: &Client<T>) -> bool {
+        let is_long = self.download.piece >= PIPED_MIN && self.download.left() >= PIPED_MIN;
+        if !is_long || self.server.io.plain().is_none() || client.io.plain().is_none() {
+            return false;
+        }
+        self.download.pipe = pipes::lend();
+        self.download.pipe.is_some()
+    }
+
+    /// Moves some of the answer's body into the pipe.
+    fn poll_pipe_filled(&mut self, cx: &mut Poller<'_>) -> Poll<Result<(), Broken>> {
+        let most = self.download.left();
+        let pipe = self.download.pipe.as_mut();
+        let Some((server, pipe)) = self.server.io.plain().zip(pipe) else {
+            return Poll::Ready(Ok(()));
+        };
+        match ready!(server.poll_fill_pipe(pipe, most, cx)) {
+            Ok(0) => return Poll::Ready(self.download.closed()),
+            Ok(count) => self.download.passes(count),
+            Err(error) if pipes::is_refusal(&error) => self.download.pipe = None,
+            Err(_) => return Poll::Ready(Err(Broken::Server { is_unanswered: false })),
+        }
+        self.server.touch();
+        Poll::Ready(Ok(()))
     }
 
     /// Reads some of the answer's body, and writes what the client takes of it at once. As long as
@@ -508,14 +549,15 @@ impl Exchange {
         cx: &mut Poller<'_>,
     ) -> Poll<Result<(), Broken>> {
         scratch::with_scratch(|scratch| {
-            let mut buffer = ReadBuf::new(&mut scratch[..self.download.piece]);
+            let most = self.download.piece.min(held::most());
+            let mut buffer = ReadBuf::new(&mut scratch[..most]);
             let read = Pin::new(&mut self.server.io).poll_read(cx, &mut buffer);
             ready!(read).map_err(|_| Broken::Server { is_unanswered: false })?;
             let piece = buffer.filled();
             if piece.is_empty() {
                 return Poll::Ready(self.download.closed());
             }
-            let is_full = piece.len() == self.download.piece;
+            let is_full = piece.len() == most;
             let there = self.download.walk(piece)?;
             let piece = &piece[..there];
             let written = match Pin::new(&mut client.io).poll_write(cx, piece) {
@@ -523,10 +565,10 @@ impl Exchange {
                 Poll::Pending => 0,
             };
             self.download.must_flush = true;
-            if written < piece.len() || is_much_held() {
+            if written < piece.len() {
                 self.download.piece = PIECE_MIN;
             } else if is_full {
-                self.download.piece = (self.download.piece * 2).min(scratch::LENGTH);
+                self.download.piece = (most * 2).min(scratch::LENGTH);
             }
             self.download.held.keep(&piece[written..]);
             self.server.touch();
@@ -552,6 +594,37 @@ impl Download {
             self.must_flush = false;
         }
         Poll::Ready(Ok(()))
+    }
+
+    fn poll_pipe_emptied<T: Transport>(
+        &mut self,
+        client: &Client<T>,
+        cx: &mut Poller<'_>,
+    ) -> Poll<Result<(), Broken>> {
+        let Some((client, pipe)) = client.io.plain().zip(self.pipe.as_mut()) else {
+            return Poll::Ready(Ok(()));
+        };
+        while !pipe.is_empty() {
+            ready!(client.poll_empty_pipe(pipe, cx)).map_err(|_| Broken::Client)?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Bytes that the server has still to say, of which nobody has to know what they are.
+    fn left(&self) -> usize {
+        match self.body {
+            Body::Length(left) => usize::try_from(left).unwrap_or(usize::MAX),
+            Body::Chunked(_) => 0,
+            Body::Rest => usize::MAX,
+        }
+    }
+
+    /// So many of these have come.
+    fn passes(&mut self, count: usize) {
+        if let Body::Length(left) = &mut self.body {
+            *left -= count as u64;
+        }
+        self.handed += count as u64;
     }
 
     /// How much of what the server has said belongs to the body. If it says more, or something

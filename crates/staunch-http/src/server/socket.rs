@@ -51,6 +51,11 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + sealed::Sealed + 's
     /// Says whether it is at rest: nothing but the next request is awaited.
     fn rests(&self, at_rest: bool);
 
+    /// The connection itself, if nothing lies between what it carries and its socket.
+    fn plain(&self) -> Option<&Connection> {
+        None
+    }
+
     /// Has the coming end look like the failure it is: nobody may take what was sent for all of it.
     fn reset_on_close(&self);
 }
@@ -62,6 +67,10 @@ mod sealed {
 }
 
 impl Transport for Connection {
+    fn plain(&self) -> Option<&Connection> {
+        Some(self)
+    }
+
     fn account(&self) -> &Account {
         self.account()
     }

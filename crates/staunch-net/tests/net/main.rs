@@ -14,6 +14,7 @@ mod dial;
 mod drain;
 mod echo;
 mod inherit;
+mod pipe;
 mod proxied;
 mod racing;
 mod readers;
