@@ -21,6 +21,7 @@ const NEEDED: &[Program] = &[
     Program { name: "redis-server", package: "redis-server" },
     Program { name: "nginx", package: "nginx-light" },
     Program { name: "h2load", package: "nghttp2-client" },
+    Program { name: "wrk", package: "wrk" },
     Program { name: "haproxy", package: "haproxy" },
     Program { name: "tinyproxy", package: "tinyproxy" },
     Program { name: "etcd", package: "etcd-server" },
@@ -91,7 +92,7 @@ mod tests {
         assert!(text.contains("  go: in Debian's golang-go"), "{text}");
         let command = "run: sudo apt-get update && sudo apt-get install -y \
                        --no-install-recommends netcat-openbsd curl iproute2 postgresql redis-server \
-                       nginx-light nghttp2-client haproxy tinyproxy etcd-server dnsmasq-base golang-go \
+                       nginx-light nghttp2-client wrk haproxy tinyproxy etcd-server dnsmasq-base golang-go \
                        default-jdk-headless";
         assert!(text.ends_with(command), "{text}");
     }

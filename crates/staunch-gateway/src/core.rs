@@ -79,9 +79,9 @@ pub(crate) struct Job {
 }
 
 /// A core's part of a listener.
-pub(crate) struct Share {
+pub(crate) struct Share<L = UnattachedListener> {
     pub(crate) name: String,
-    pub(crate) listener: UnattachedListener,
+    pub(crate) listener: L,
     pub(crate) tls: Option<TlsConfig>,
     pub(crate) speaks: Speaks,
     /// Who is believed for whom it speaks.
@@ -105,6 +105,8 @@ pub(crate) enum CoreError {
     Pool(#[from] PoolOptionsError),
     #[error(transparent)]
     Client(#[from] ClientOptionsError),
+    #[error("a core cannot accept from listener `{name}`: {source}")]
+    Attach { name: String, source: io::Error },
     #[error("a core has ended: {0}")]
     Broken(String),
 }
@@ -227,7 +229,7 @@ async fn serve(context: Context, job: Job) -> Result<Vec<(String, Served)>, Core
             let state = CoreState::new(&scope, plans.latest(), None, place)?;
             let shared = Shared::new(state);
             let serving = Serving::new(shared, place, (guard, reports), (up, into));
-            serving.run(&context, &scope, plans, grace + MARGIN).await;
+            serving.run(&context, &scope, plans, grace + MARGIN).await?;
             scope.stop();
             Ok(())
         })
@@ -245,18 +247,25 @@ async fn serve(context: Context, job: Job) -> Result<Vec<(String, Served)>, Core
 }
 
 impl Share {
+    /// Hands it to the runtime of the running thread.
+    pub(crate) fn attach(self) -> Result<Share<Listener>, CoreError> {
+        let Share { name, listener, tls, speaks, proxies, access } = self;
+        match listener.attach() {
+            Ok(listener) => Ok(Share { name, listener, tls, speaks, proxies, access }),
+            Err(source) => Err(CoreError::Attach { name, source }),
+        }
+    }
+}
+
+impl Share<Listener> {
     /// Serves until `context` is cancelled, and drains.
     pub(crate) async fn serve(
         self,
         context: &Context,
         core: Arc<View>,
         guard: Option<&Guard>,
-    ) -> Option<(String, Served)> {
+    ) -> (String, Served) {
         let Share { name, listener, tls, speaks, proxies, access } = self;
-        let listener = listener
-            .attach()
-            .inspect_err(|error| tracing::error!(listener = name, %error, "cannot listen"))
-            .ok()?;
         let listener = if proxies.is_empty() {
             listener
         } else {
@@ -272,7 +281,7 @@ impl Share {
             }
             Speaks::Tcp(service) => bytes((service, access), listener, context, tls, core).await,
         };
-        Some((name, served))
+        (name, served)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What was read and the other side has not taken.
 //!
 //! A connection holds one piece at most. The more the connections of a thread hold all together, the
-//! smaller are the pieces that any of them reads ([`most`]): many clients that stop at once hold small
+//! smaller are the pieces that any of them reads ([`Held::most`]): many clients that stop at once hold small
 //! ones.
 
 use std::{
@@ -21,8 +21,9 @@ const MUCH: usize = 2 << 20;
 /// A piece is such a part of what may still be held, at most.
 const PART: usize = 8;
 
-/// As small as pieces become.
-const LEAST: usize = 4 << 10;
+/// As small as pieces become: of those whose other side keeps up, and of those that fall behind.
+const LEAST: usize = 16 << 10;
+const LEAST_BEHIND: usize = 4 << 10;
 
 thread_local! {
     /// Tasks of the gateway stay on their thread, and what they hold with them.
@@ -34,16 +35,20 @@ thread_local! {
 pub(crate) struct Held {
     bytes: Vec<u8>,
     written: usize,
-}
-
-/// The most that a connection of this thread may read at a time.
-pub(crate) fn most() -> usize {
-    (MUCH.saturating_sub(ALL.get()) / PART).clamp(LEAST, LENGTH)
+    /// The other side did not take all of the last piece.
+    is_behind: bool,
 }
 
 impl Held {
-    /// Keeps what is left.
+    /// The most that may be read next.
+    pub(crate) fn most(&self) -> usize {
+        let least = if self.is_behind { LEAST_BEHIND } else { LEAST };
+        (MUCH.saturating_sub(ALL.get()) / PART).clamp(least, LENGTH)
+    }
+
+    /// Keeps what is left of a piece.
     pub(crate) fn keep(&mut self, bytes: &[u8]) {
+        self.is_behind = !bytes.is_empty();
         self.bytes.extend_from_slice(bytes);
         ALL.set(ALL.get() + bytes.len());
     }
@@ -64,7 +69,9 @@ impl Held {
                 written => self.written += written,
             }
         }
-        *self = Held::default();
+        if self.written > 0 {
+            *self = Held { bytes: Vec::new(), written: 0, is_behind: self.is_behind };
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -81,22 +88,26 @@ mod tests {
 
     #[test]
     fn the_more_all_hold_the_less_is_read() {
-        assert_eq!(most(), LENGTH);
-        let mut many: Vec<Held> = Vec::new();
-        let mut before = most();
-        while most() > LEAST {
+        let keeps_up = Held::default();
+        assert_eq!(keeps_up.most(), LENGTH);
+        let (mut many, mut before) = (Vec::new(), LENGTH + 1);
+        while before > LEAST_BEHIND {
             let mut held = Held::default();
-            held.keep(&vec![0; most()]);
+            held.keep(&vec![0; held.most()]);
+            assert!(held.most() < before);
+            before = held.most();
             many.push(held);
-            assert!(most() < before);
-            before = most();
         }
-        assert!(ALL.get() <= MUCH);
+        assert!(ALL.get() <= MUCH + LEAST);
+        assert_eq!(keeps_up.most(), LEAST, "it is not slowed down by those who do not");
         let mut last = many.pop().unwrap();
         let mut cx = Poller::from_waker(std::task::Waker::noop());
-        assert!(last.poll_write(&mut cx, &mut tokio::io::sink()).is_ready());
-        assert_eq!(last.len(), 0);
-        assert!(most() > LEAST, "it is with the other side");
+        for _ in 0..2 {
+            assert!(last.poll_write(&mut cx, &mut tokio::io::sink()).is_ready());
+            assert!(last.len() == 0 && last.most() < LEAST, "it was behind until now");
+        }
+        last.keep(&[]);
+        assert_eq!(last.most(), LEAST);
         drop((many, last));
         assert_eq!(ALL.get(), 0);
     }

@@ -12,10 +12,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::{
-    held::{self, Held},
-    scratch::with_scratch,
-};
+use crate::{held::Held, scratch::with_scratch};
 
 /// Bytes that are read at a time, and that one direction keeps at most.
 const PIECE: usize = 32 << 10;
@@ -104,7 +101,7 @@ impl Flow {
         W: AsyncWrite + Unpin,
     {
         with_scratch(|scratch| {
-            let mut buffer = ReadBuf::new(&mut scratch[..PIECE.min(held::most())]);
+            let mut buffer = ReadBuf::new(&mut scratch[..PIECE.min(self.held.most())]);
             ready!(Pin::new(from).poll_read(cx, &mut buffer))?;
             let piece = buffer.filled();
             if piece.is_empty() {

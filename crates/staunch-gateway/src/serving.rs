@@ -7,7 +7,7 @@ use std::{
 };
 
 use staunch_guard::Guard;
-use staunch_net::Served;
+use staunch_net::{Listener, Served};
 use staunch_scope::{Canceller, Context, Scope, ScopeBuilder, watch};
 
 use crate::{
@@ -52,17 +52,25 @@ impl Serving {
 
     /// Serves until `context` is cancelled and all have drained. Plans are taken up all the time,
     /// by a child of `around`, which has the connections to servers.
+    ///
+    /// # Errors
+    /// When one of those that it begins with cannot be accepted from.
     pub(crate) async fn run(
         mut self,
         context: &Context,
         around: &Scope<CoreError>,
         mut plans: watch::Receiver<Arc<Plan>>,
         grace: Duration,
-    ) {
+    ) -> Result<(), CoreError> {
+        let mut begun = Ok(());
         let ended = ScopeBuilder::<Infallible>::new(context)
             .grace(grace)
             .run(async |scope| {
-                self.follow(&scope);
+                begun = self.follow(&scope);
+                if begun.is_err() {
+                    scope.stop();
+                    return Ok(());
+                }
                 let (inner, outer) = (scope.clone(), around.clone());
                 around.spawn_named("plans", async move {
                     while plans.changed().await.is_ok() {
@@ -77,6 +85,7 @@ impl Serving {
         for forced in &ended.forced {
             tracing::warn!(?forced, "a listener did not drain within its grace");
         }
+        begun
     }
 
     fn take_up(&mut self, scope: &Scope<Infallible>, around: &Scope<CoreError>, plan: &Arc<Plan>) {
@@ -90,13 +99,18 @@ impl Serving {
             }
             stays
         });
-        self.follow(scope);
+        if let Err(error) = self.follow(scope) {
+            tracing::error!(%error, "it is closed");
+        }
     }
 
     /// Nobody else would accept from this core's part of those that are new.
     fn give_up(&self, plan: &Plan) {
         for listening in plan.listeners.iter().filter(|it| !self.has(it)) {
             tracing::error!(listener = listening.name(), "is closed: a core cannot take it up");
+            if self.now.iter().any(|one| one.listening.endpoint() == listening.endpoint()) {
+                listening.is_handed_over(); // the file of a Unix socket is that one's again
+            }
             listening.close();
         }
     }
@@ -105,9 +119,10 @@ impl Serving {
         self.now.iter().any(|one| Arc::ptr_eq(&one.listening, listening))
     }
 
-    /// Accepts from those that are new.
-    fn follow(&mut self, scope: &Scope<Infallible>) {
-        let state = self.shared.state();
+    /// Accepts from those that are new. Those that cannot be accepted from are closed; the first of
+    /// their errors.
+    fn follow(&mut self, scope: &Scope<Infallible>) -> Result<(), CoreError> {
+        let (state, mut followed) = (self.shared.state(), Ok(()));
         for listening in &state.plan.listeners {
             if self.has(listening) {
                 continue;
@@ -120,24 +135,27 @@ impl Serving {
             let (listening, view) = (Arc::clone(listening), View::new(Arc::clone(&self.shared)));
             let one = One { listening, view, context, _stops: stops };
             for share in one.listening.take(self.place.0, &self.reports) {
-                self.start(scope, share, &one);
+                match share.attach() {
+                    Ok(share) => self.start(scope, share, &one),
+                    Err(error) => {
+                        one.listening.close(); // or the kernel would go on taking connections
+                        followed = followed.and(Err(error));
+                    }
+                }
             }
             self.now.push(one);
         }
+        followed
     }
 
-    fn start(&self, scope: &Scope<Infallible>, share: Share, one: &One) {
+    fn start(&self, scope: &Scope<Infallible>, share: Share<Listener>, one: &One) {
         let (into, guard, up) = (Arc::clone(&self.into), self.guard.clone(), self.up.clone());
-        let (listening, view) = (Arc::clone(&one.listening), Arc::clone(&one.view));
-        let context = one.context.clone();
+        let (view, context) = (Arc::clone(&one.view), one.context.clone());
         scope.spawn_named("listener", async move {
             // Here, and not where it is started from: that has ended by now, and whoever is told
             // that all accept finds nothing that is about to end.
             up.modify(|listeners| *listeners += 1);
-            match share.serve(&context, view, guard.as_ref()).await {
-                Some(done) => book(&into, done),
-                None => listening.close(), // or the kernel would go on taking connections for it
-            }
+            book(&into, share.serve(&context, view, guard.as_ref()).await);
             Ok(())
         });
     }

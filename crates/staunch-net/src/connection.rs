@@ -129,7 +129,7 @@ impl Core {
         loop {
             ready!(self.socket.poll_read_ready(cx))?;
             match read(&self.socket) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if is_in_vain(&error) => {}
                 Err(error) => return Poll::Ready(self.check_cut().and(Err(error))),
                 Ok(0) if !has_room => return Poll::Ready(Ok(0)),
                 Ok(0) => {
@@ -163,7 +163,7 @@ impl Core {
             }
             ready!(ready)?;
             match write(&self.socket) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if is_in_vain(&error) => {}
                 Err(error) => return Poll::Ready(self.check_cut().and(Err(error))),
                 Ok(count) => {
                     self.activity.wrote(count);
@@ -185,6 +185,12 @@ impl Core {
         self.activity.waits_to_read(what);
         self.account.set_state(self.activity.state());
     }
+}
+
+/// Nothing was done, and it can be tried again: when the socket is ready, or at once. A `splice` sees a
+/// signal even if it does not wait.
+fn is_in_vain(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 impl Drop for Core {

@@ -49,8 +49,7 @@ const SYSTEM: u32 = 0;
 
 impl SocketOptions {
     /// Applies to a listening socket what accepted sockets inherit from it (Linux hands down
-    /// all of these), so that accepting costs no further system call. Also those that are off: the
-    /// socket may be one that had them on.
+    /// all of these), so that accepting costs no further system call.
     pub(crate) fn apply(&self, socket: &impl AsFd) -> io::Result<()> {
         let fd = socket.as_fd();
         let socket = SockRef::from(&fd);
@@ -59,8 +58,25 @@ impl SocketOptions {
         if let Some(idle) = self.keepalive {
             socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle))?;
         }
-        socket.set_tcp_user_timeout(self.user_timeout)?;
-        socket.set_linger(self.linger_zero.then_some(Duration::ZERO))?;
-        socket.set_tcp_notsent_lowat(self.notsent_lowat.unwrap_or(SYSTEM))
+        if self.user_timeout.is_some() {
+            socket.set_tcp_user_timeout(self.user_timeout)?;
+        }
+        if self.linger_zero {
+            socket.set_linger(Some(Duration::ZERO))?;
+        }
+        if let Some(bytes) = self.notsent_lowat {
+            socket.set_tcp_notsent_lowat(bytes)?;
+        }
+        Ok(())
+    }
+
+    /// The same for a socket that may have others.
+    pub(crate) fn apply_instead(&self, socket: &impl AsFd) -> io::Result<()> {
+        let fd = socket.as_fd();
+        let known = SockRef::from(&fd);
+        known.set_tcp_user_timeout(None)?;
+        known.set_linger(None)?;
+        known.set_tcp_notsent_lowat(SYSTEM)?;
+        self.apply(socket)
     }
 }

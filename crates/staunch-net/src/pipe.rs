@@ -28,7 +28,7 @@ pub struct Pipe {
     _accounts: [Account; 2],
 }
 
-/// What a pipe may hold: the kernel has 16 pages otherwise, and as many system calls more.
+/// What a pipe holds. A smaller one costs more system calls than it saves copying.
 const ROOM: usize = 256 << 10;
 
 const FLAGS: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);
@@ -37,12 +37,12 @@ impl Pipe {
     /// An empty one.
     ///
     /// # Errors
-    /// When there are no more file descriptors.
+    /// When there are no more file descriptors, or the user has too many pages in pipes already
+    /// (`pipe-user-pages-soft`, pipe(7)).
     #[track_caller]
     pub fn new() -> io::Result<Pipe> {
         let (reads, writes) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        // It may be refused (pipe(7), `pipe-user-pages-soft`); then it stays smaller.
-        let _ = fcntl_setpipe_size(&writes, ROOM);
+        fcntl_setpipe_size(&writes, ROOM)?;
         let (born_at, ends) = (Location::caller(), Obligation::EndsWithParent);
         let accounts = [&reads, &writes].map(|end| {
             let account = Ledger::current().open_at(born_at, Kind::BUFFER, ends, current_task());
@@ -61,6 +61,23 @@ impl Pipe {
     /// Whether nothing is in it.
     pub fn is_empty(&self) -> bool {
         self.length == 0
+    }
+
+    /// What is in it, for whoever cannot have it moved.
+    ///
+    /// # Errors
+    /// Those of `read(2)`, none of which a pipe has.
+    pub fn take(&mut self) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; self.length];
+        let mut filled = 0;
+        while let Some(room) = bytes.get_mut(filled..).filter(|room| !room.is_empty()) {
+            match rustix::io::read(&self.reads, room)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => filled += count,
+            }
+        }
+        self.length = 0;
+        Ok(bytes)
     }
 
     /// Takes what `from` has; it must be empty, since one that is full could not be told from a socket

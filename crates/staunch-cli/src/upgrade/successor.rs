@@ -47,6 +47,8 @@ enum HandOverError {
     Ended(ExitStatus),
     #[error("it did not accept connections within {0:?}")]
     Late(Duration),
+    #[error("a reload has not ended within {0:?}: see whether a file that it reads can be read")]
+    Busy(Duration),
     #[error("cannot speak with it: {0}")]
     Io(#[from] io::Error),
 }
@@ -80,15 +82,19 @@ impl Successor {
                 std::future::pending::<()>().await; // nobody can ask any more
             }
             tracing::info!(program = %self.program.display(), "SIGUSR2: starting a successor");
-            let turn = self.turns.next("SIGUSR2").await;
-            match self.hand_over().await {
-                Ok(pid) => {
-                    turn.keep_for_good();
-                    return pid;
-                }
+            match self.hand_over_in_turn().await {
+                Ok(pid) => return pid,
                 Err(error) => tracing::error!("no successor, so this process goes on: {error}"),
             }
         }
+    }
+
+    async fn hand_over_in_turn(&self) -> Result<u32, HandOverError> {
+        let turn = timeout(PATIENCE, self.turns.next("SIGUSR2")).await;
+        let turn = turn.map_err(|_| HandOverError::Busy(PATIENCE))?;
+        let pid = self.hand_over().await?;
+        turn.keep_for_good();
+        Ok(pid)
     }
 
     async fn hand_over(&self) -> Result<u32, HandOverError> {

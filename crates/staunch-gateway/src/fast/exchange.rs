@@ -26,7 +26,7 @@ use super::{
     server::Leased,
 };
 use crate::{
-    held::{self, Held},
+    held::Held,
     pipes::{self, Lent},
     scratch,
 };
@@ -37,8 +37,9 @@ const HEAD_MAX: usize = 64 << 10;
 /// Read at a time from a server, at first and whenever its client falls behind.
 const PIECE_MIN: usize = 16 << 10;
 
-/// Once pieces are so large, the rest goes through a pipe, if that is so long, too.
-const PIPED_MIN: usize = 64 << 10;
+/// Once the client has taken so much without falling behind, the rest goes through a pipe, if that is
+/// so long, too.
+const PIPED_MIN: u64 = 48 << 10;
 
 /// Together with the head up to so many bytes of a body are copied: one `send` costs the kernel
 /// less than a `writev` of two parts.
@@ -117,15 +118,45 @@ struct Download {
     part: Vec<u8>,
     body: Body,
     held: Held,
-    /// What the rest of it goes through.
-    pipe: Option<Lent>,
+    way: Way,
+    /// Read at a time from the server.
     piece: usize,
+    /// Bytes that the client has taken since it last fell behind.
+    taken: u64,
+    /// Bytes that went into the pipe at once.
+    passed: usize,
     handed: u64,
     /// The connection to the server is of no use after it.
     is_last: bool,
     must_flush: bool,
     /// The server has said something.
     has_begun: bool,
+}
+
+/// How an answer's body gets from one socket to the other.
+enum Way {
+    /// Through the thread's buffer; a pipe may be found for it.
+    Copied,
+    Piped(Lent),
+    /// Through the thread's buffer: the kernel does not move it.
+    MustBeCopied,
+}
+
+impl Way {
+    fn pipe(&mut self) -> Option<&mut Lent> {
+        match self {
+            Way::Piped(pipe) => Some(pipe),
+            Way::Copied | Way::MustBeCopied => None,
+        }
+    }
+
+    /// Bytes in the pipe.
+    fn piped(&self) -> usize {
+        match self {
+            Way::Piped(pipe) => pipe.len(),
+            Way::Copied | Way::MustBeCopied => 0,
+        }
+    }
 }
 
 /// What is known of an answer once its head has come.
@@ -202,8 +233,10 @@ impl Exchange {
             part: Vec::new(),
             body: Body::Length(0),
             held: Held::default(),
-            pipe: None,
+            way: Way::Copied,
             piece: PIECE_MIN,
+            taken: 0,
+            passed: 0,
             handed: 0,
             is_last: true,
             must_flush: false,
@@ -264,7 +297,7 @@ impl Exchange {
 
     /// Has the request's account show what is held of it and its answer, and that something moves.
     pub(crate) fn show(&mut self, account: &Account) {
-        let piped = self.download.pipe.as_ref().map_or(0, |pipe| pipe.len());
+        let piped = self.download.way.piped();
         let held = (self.upload.held.len() + self.download.held.len() + piped) as u64;
         let moved = self.upload.got + self.download.handed;
         let (shown, moved_before) = std::mem::replace(&mut self.shown, (held, moved));
@@ -373,7 +406,7 @@ impl Exchange {
         cx: &mut Poller<'_>,
     ) -> Poll<Result<(), Lost>> {
         scratch::with_scratch(|scratch| {
-            let most = (PIECE_MIN * 4).min(held::most());
+            let most = (PIECE_MIN * 4).min(self.upload.held.most());
             let most = self.upload.left.min(most as u64) as usize;
             let mut buffer = ReadBuf::new(&mut scratch[..most]);
             let read = Pin::new(&mut client.io).poll_read(cx, &mut buffer);
@@ -409,8 +442,7 @@ impl Exchange {
         scratch::with_scratch(|scratch| {
             let before = self.download.part.len();
             scratch[..before].copy_from_slice(&self.download.part);
-            let most = PIECE_MIN.min(held::most());
-            let mut buffer = ReadBuf::new(&mut scratch[..before + most]);
+            let mut buffer = ReadBuf::new(&mut scratch[..before + PIECE_MIN]);
             buffer.set_filled(before);
             let read = Pin::new(&mut self.server.io).poll_read(cx, &mut buffer);
             let is_unanswered = !self.download.has_begun;
@@ -498,14 +530,18 @@ impl Exchange {
             let held = self.download.held.poll_write(cx, &mut client.io);
             ready!(held).map_err(|_| Broken::Client)?;
             ready!(self.download.poll_pipe_emptied(client, cx))?;
+            if self.download.held.len() > 0 {
+                continue; // it was taken out of the pipe
+            }
             if self.download.has_ended() {
                 ready!(self.download.poll_flush(client, cx))?;
                 return Poll::Ready(Ok(()));
             }
-            let is_piped = self.download.pipe.is_some() || self.finds_pipe(client);
+            let is_piped = self.finds_pipe(client);
             let piece =
                 if is_piped { self.poll_pipe_filled(cx) } else { self.poll_piece_down(client, cx) };
             if piece.is_pending() {
+                self.download.rests();
                 self.server.io.reads_for(ReadFor::Rest);
                 let _ = self.download.poll_flush(client, cx)?;
             }
@@ -513,28 +549,37 @@ impl Exchange {
         }
     }
 
-    /// Has the rest of the answer's body go through a pipe, if it is long, is taken as fast as it comes,
-    /// and there is one.
+    /// Whether the rest of the answer's body goes through a pipe: if it is long, is taken as fast as it
+    /// comes, and there is one.
     fn finds_pipe<T: Transport>(&mut self, client: &Client<T>) -> bool {
-        let is_long = self.download.piece >= PIPED_MIN && self.download.left() >= PIPED_MIN;
-        if !is_long || self.server.io.plain().is_none() || client.io.plain().is_none() {
+        let (taken, left) = (self.download.taken, self.download.left());
+        match self.download.way {
+            Way::Piped(_) => return true,
+            Way::MustBeCopied => return false,
+            Way::Copied if taken < PIPED_MIN || left < PIPED_MIN => return false,
+            Way::Copied => {}
+        }
+        if self.server.io.plain().is_none() || client.io.plain().is_none() {
             return false;
         }
-        self.download.pipe = pipes::lend();
-        self.download.pipe.is_some()
+        let lent = pipes::lend();
+        let is_lent = lent.is_some();
+        self.download.way = lent.map_or(Way::Copied, Way::Piped);
+        is_lent
     }
 
     /// Moves some of the answer's body into the pipe.
     fn poll_pipe_filled(&mut self, cx: &mut Poller<'_>) -> Poll<Result<(), Broken>> {
-        let most = self.download.left();
-        let pipe = self.download.pipe.as_mut();
+        let most = usize::try_from(self.download.left()).unwrap_or(usize::MAX);
+        let pipe = self.download.way.pipe();
         let Some((server, pipe)) = self.server.io.plain().zip(pipe) else {
             return Poll::Ready(Ok(()));
         };
         match ready!(server.poll_fill_pipe(pipe, most, cx)) {
-            Ok(0) => return Poll::Ready(self.download.closed()),
+            // The end, or what cannot be moved (TCP's urgent data): who reads sees which.
+            Ok(0) => self.download.way = Way::MustBeCopied,
             Ok(count) => self.download.passes(count),
-            Err(error) if pipes::is_refusal(&error) => self.download.pipe = None,
+            Err(error) if pipes::is_refusal(&error) => self.download.way = Way::MustBeCopied,
             Err(_) => return Poll::Ready(Err(Broken::Server { is_unanswered: false })),
         }
         self.server.touch();
@@ -549,7 +594,7 @@ impl Exchange {
         cx: &mut Poller<'_>,
     ) -> Poll<Result<(), Broken>> {
         scratch::with_scratch(|scratch| {
-            let most = self.download.piece.min(held::most());
+            let most = self.download.piece.min(self.download.held.most());
             let mut buffer = ReadBuf::new(&mut scratch[..most]);
             let read = Pin::new(&mut self.server.io).poll_read(cx, &mut buffer);
             ready!(read).map_err(|_| Broken::Server { is_unanswered: false })?;
@@ -566,9 +611,10 @@ impl Exchange {
             };
             self.download.must_flush = true;
             if written < piece.len() {
-                self.download.piece = PIECE_MIN;
+                (self.download.piece, self.download.taken) = (PIECE_MIN, 0);
             } else if is_full {
-                self.download.piece = (most * 2).min(scratch::LENGTH);
+                self.download.piece = (self.download.piece * 2).min(scratch::LENGTH);
+                self.download.taken += piece.len() as u64;
             }
             self.download.held.keep(&piece[written..]);
             self.server.touch();
@@ -601,26 +647,43 @@ impl Download {
         client: &Client<T>,
         cx: &mut Poller<'_>,
     ) -> Poll<Result<(), Broken>> {
-        let Some((client, pipe)) = client.io.plain().zip(self.pipe.as_mut()) else {
+        let Some((client, pipe)) = client.io.plain().zip(self.way.pipe()) else {
             return Poll::Ready(Ok(()));
         };
         while !pipe.is_empty() {
-            ready!(client.poll_empty_pipe(pipe, cx)).map_err(|_| Broken::Client)?;
+            match ready!(client.poll_empty_pipe(pipe, cx)) {
+                Ok(count) if count > 0 => {}
+                Err(error) if pipes::is_refusal(&error) => {
+                    let bytes = pipe.take().map_err(|_| Broken::Client)?;
+                    self.held.keep(&bytes);
+                    self.way = Way::MustBeCopied;
+                    return Poll::Ready(Ok(()));
+                }
+                Ok(_) | Err(_) => return Poll::Ready(Err(Broken::Client)),
+            }
         }
         Poll::Ready(Ok(()))
     }
 
+    /// The server says nothing more for now. If it had little to say, a pipe is for others.
+    fn rests(&mut self) {
+        if matches!(self.way, Way::Piped(_)) && self.passed < PIECE_MIN {
+            (self.way, self.piece, self.taken) = (Way::Copied, PIECE_MIN, 0);
+        }
+    }
+
     /// Bytes that the server has still to say, of which nobody has to know what they are.
-    fn left(&self) -> usize {
+    fn left(&self) -> u64 {
         match self.body {
-            Body::Length(left) => usize::try_from(left).unwrap_or(usize::MAX),
+            Body::Length(left) => left,
             Body::Chunked(_) => 0,
-            Body::Rest => usize::MAX,
+            Body::Rest => u64::MAX,
         }
     }
 
     /// So many of these have come.
     fn passes(&mut self, count: usize) {
+        self.passed = count;
         if let Body::Length(left) = &mut self.body {
             *left -= count as u64;
         }

@@ -110,6 +110,10 @@ enum Next {
     Ended,
 }
 
+/// A head may come in several packets. If the rest is not there by then, it is the long way's, which
+/// has the clock for heads.
+const PART_TIME: Duration = Duration::from_millis(100);
+
 /// What a client may send of a body that nobody reads, and how long, before its connection is
 /// closed: if it were closed at once, what the client was told could be lost (RFC 9112, 9.6).
 const LINGER: (u64, Duration) = (256 << 10, Duration::from_secs(1));
@@ -162,8 +166,11 @@ impl<S: Sync> Fast<S> {
         stopping: &Stopping,
     ) -> Result<Turn, FastError> {
         loop {
-            let rests_at = Instant::now() + self.limits.park_after;
-            let next = poll_fn(|cx| self.poll_next(client, stopping, rests_at, cx)).await;
+            let (now, mut part_until) = (Instant::now(), None);
+            let rests_at = now + self.limits.park_after;
+            let next =
+                poll_fn(|cx| self.poll_next(client, stopping, (rests_at, &mut part_until), cx));
+            let next = next.await;
             let goes_on = match next {
                 Next::Judged(Judged::Ask(asked)) => self.answer(client, asked, stopping).await?,
                 Next::Judged(Judged::Tell { own, is_head, is_last }) => {
@@ -186,7 +193,7 @@ impl<S: Sync> Fast<S> {
         &self,
         client: &mut Client<T>,
         stopping: &Stopping,
-        rests_at: Instant,
+        (rests_at, part_until): (Instant, &mut Option<Instant>),
         cx: &mut Poller<'_>,
     ) -> Poll<Next> {
         let heard = scratch::with_scratch(|scratch| {
@@ -212,8 +219,6 @@ impl<S: Sync> Fast<S> {
                 let came = buffer.filled().len();
                 if read.is_pending() && filled > 0 {
                     client.said = scratch[..filled].to_vec();
-                    // The long way has the time of a head that comes in pieces.
-                    return Poll::Ready(Next::Judged(Judged::Part));
                 }
                 if ready!(read).is_err() || came == 0 {
                     return Poll::Ready(Next::Ended);
@@ -224,6 +229,14 @@ impl<S: Sync> Fast<S> {
         });
         if heard.is_ready() {
             return heard;
+        }
+        if !client.said.is_empty() {
+            client.io.reads_for(ReadFor::Rest);
+            let until = *part_until.get_or_insert_with(|| Instant::now() + PART_TIME);
+            if !stopping.is_asked() {
+                ready!(client.alarm.poll(until, cx));
+            }
+            return Poll::Ready(Next::Judged(Judged::Part));
         }
         if stopping.is_asked() {
             return Poll::Ready(Next::Ended);

@@ -79,7 +79,7 @@ pub(super) fn inherit(
 pub(super) fn set_options(socket: &UnattachedSocket, options: &SocketOptions) -> io::Result<()> {
     let socket = match socket {
         UnattachedSocket::Tcp(listener) => {
-            options.apply(listener)?;
+            options.apply_instead(listener)?;
             SockRef::from(listener)
         }
         UnattachedSocket::Unix(listener, _) => SockRef::from(listener),

@@ -50,11 +50,11 @@ fn files_of_nginx_come_through_byte_by_byte() {
     let nginx = NginxServer::start(&files, None).unwrap();
     let server = gateway(&service(([127, 0, 0, 1], nginx.port()).into(), ""));
     let baseline = server.baseline();
-    let url = format!("http://{}/files/large", server.tcp("web"));
+    let large = format!("http://{}/files/large", server.tcp("web"));
     let got = folder.path().join("got");
     let fetch = |arguments: &[&str]| {
         let to = ["--silent", "--fail", "--max-time", "60", "--output", got.to_str().unwrap()];
-        run("curl", &[&to, arguments, &[&url]].concat());
+        run("curl", &[&to, arguments, &[&large]].concat());
         fs::read(&got).unwrap()
     };
     assert!(fetch(&[]) == file, "over HTTP/1.1");
@@ -62,6 +62,12 @@ fn files_of_nginx_come_through_byte_by_byte() {
     assert!(fetch(&["--range", "12345-1234567"]) == file[12_345..=1_234_567], "a part");
     assert!(fetch(&["--range", "-10"]) == file[FILE - 10..], "the end");
     assert!(fetch(&["--limit-rate", "40M", "--range", "0-9999999"]) == file[..10_000_000]);
+    fs::write(folder.path().join("small"), &file[..1024]).unwrap();
+    let url = format!("http://{}/files/small", server.tcp("web"));
+    let said = run("wrk", &["--threads", "2", "--connections", "16", "--duration", "1s", &url]);
+    // It says neither when there were none.
+    let is_fine = !said.contains("Non-2xx") && !said.contains("Socket errors");
+    assert!(is_fine && said.contains("requests in"), "{said}");
     let beyond = ["--range", "999999999-", "--output", "/dev/null"];
     assert_eq!(curl(server.tcp("web"), "/files/large", &beyond).1, 416);
     server.settles_to(&baseline);

@@ -72,6 +72,10 @@ pub struct Http {
     spoken: AtomicU8,
 }
 
+/// The most that is read ahead of an HTTP/1 answer whose body nobody takes, and the longest head of
+/// one. hyper's own bound is 408 KiB, which each slow reader of a long body would hold.
+const READ_MAX: usize = 64 << 10;
+
 /// Streams that are begun before the server has said how many it takes. One that takes no more is
 /// not told apart from one that has not spoken: its requests wait for each other.
 const UNTIL_TOLD: usize = 1;
@@ -268,7 +272,8 @@ impl Http {
     where
         T: Read + Write + Unpin + Send + 'static,
     {
-        let (sender, driver) = http1::handshake(socket).await?;
+        let handshake = http1::Builder::new().max_buf_size(READ_MAX).handshake(socket);
+        let (sender, driver) = handshake.await?;
         life.tasks(&self.drivers).start(async {
             if let Err(error) = driver.await {
                 tracing::debug!("http/1: {error}");
