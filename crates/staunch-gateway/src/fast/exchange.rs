@@ -565,6 +565,7 @@ impl Exchange {
         let lent = pipes::lend();
         let is_lent = lent.is_some();
         self.download.way = lent.map_or(Way::Copied, Way::Piped);
+        self.download.passed = PIECE_MIN; // so far its server had much to say
         is_lent
     }
 
