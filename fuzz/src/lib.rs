@@ -23,6 +23,7 @@ pub const TARGETS: &[Target] = &[
     target("http1-framing", targets::http1_framing, targets::REQUESTS),
     target("http2-frames", targets::http2_frames, targets::FRAMES),
     target("plain-request", targets::plain_request, targets::REQUESTS),
+    target("plain-head", targets::plain_head, targets::REQUESTS),
     target("answer", targets::answer, targets::ANSWERS),
     target("chunked", targets::chunked, targets::CHUNKED),
     target("host", targets::host, &[b"a", b"[::1]:80", b"a.b.c:65535", b"user@a", b"1.2.3.4:"]),

@@ -30,6 +30,13 @@ pub(crate) fn http1_framing(bytes: &[u8]) {
     }
 }
 
+/// What is answered without hyper can be read in one way, and ends where the walk says.
+pub(crate) fn plain_head(bytes: &[u8]) {
+    let Some(end) = fuzzing::plain_head(bytes) else { return };
+    assert_eq!(fuzzing::head_end(bytes), Some(end));
+    assert_eq!(fuzzing::ambiguity(&[&bytes[..end]]), None);
+}
+
 /// What the gateway takes for plain can be read in one way, and so can what it sends instead, with
 /// the same length.
 pub(crate) fn plain_request(bytes: &[u8]) {

@@ -340,17 +340,11 @@ where
 {
     match tls {
         None => {
-            let answer = move |connection: Connection| {
-                let fast = Arc::clone(&fast);
-                async move { fast.serve(connection).await }
-            };
+            let answer = move |connection: Connection| Arc::clone(&fast).serve(connection);
             listener.serve(context, answer).await
         }
         Some(tls) => {
-            let answer = move |connection: TlsConnection| {
-                let fast = Arc::clone(&fast);
-                async move { fast.serve(connection).await }
-            };
+            let answer = move |connection: TlsConnection| Arc::clone(&fast).serve(connection);
             listener.serve_tls(context, tls, answer).await
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! A connection holds one piece at most. The more the connections of a thread hold all together, the
 //! smaller are the pieces that any of them reads ([`Held::most`]): many clients that stop at once hold small
-//! ones.
+//! ones. Everybody seems to keep up until the kernel's buffers are full, so that alone earns no large ones.
 
 use std::{
     cell::Cell,
@@ -21,9 +21,13 @@ const MUCH: usize = 2 << 20;
 /// A piece is such a part of what may still be held, at most.
 const PART: usize = 8;
 
-/// As small as pieces become: of those whose other side keeps up, and of those that fall behind.
-const LEAST: usize = 16 << 10;
-const LEAST_BEHIND: usize = 4 << 10;
+/// As small as pieces become.
+const LEAST: usize = 4 << 10;
+
+/// As small as they become once the other side has shown that it keeps up: a part of what it took since
+/// it last fell behind, which is more than a socket has room for.
+const LEAST_PROVEN: usize = 16 << 10;
+const PROVEN_PART: u64 = 32;
 
 thread_local! {
     /// Tasks of the gateway stay on their thread, and what they hold with them.
@@ -35,22 +39,24 @@ thread_local! {
 pub(crate) struct Held {
     bytes: Vec<u8>,
     written: usize,
-    /// The other side did not take all of the last piece.
-    is_behind: bool,
+    /// Bytes that the other side has taken since it last fell behind.
+    taken: u64,
 }
 
 impl Held {
     /// The most that may be read next.
     pub(crate) fn most(&self) -> usize {
-        let least = if self.is_behind { LEAST_BEHIND } else { LEAST };
+        let proven = usize::try_from(self.taken / PROVEN_PART).unwrap_or(LEAST_PROVEN);
+        let least = proven.clamp(LEAST, LEAST_PROVEN);
         (MUCH.saturating_sub(ALL.get()) / PART).clamp(least, LENGTH)
     }
 
-    /// Keeps what is left of a piece.
-    pub(crate) fn keep(&mut self, bytes: &[u8]) {
-        self.is_behind = !bytes.is_empty();
-        self.bytes.extend_from_slice(bytes);
-        ALL.set(ALL.get() + bytes.len());
+    /// Keeps what the other side did not take of a piece, of which it has the first `taken` bytes.
+    pub(crate) fn keep(&mut self, piece: &[u8], taken: usize) {
+        let left = piece.get(taken..).unwrap_or_default();
+        self.taken = if left.is_empty() { self.taken + taken as u64 } else { 0 };
+        self.bytes.extend_from_slice(left);
+        ALL.set(ALL.get() + left.len());
     }
 
     /// Bytes that it has memory for; none, if the other side has all.
@@ -70,7 +76,7 @@ impl Held {
             }
         }
         if self.written > 0 {
-            *self = Held { bytes: Vec::new(), written: 0, is_behind: self.is_behind };
+            *self = Held { bytes: Vec::new(), written: 0, taken: self.taken };
         }
         Poll::Ready(Ok(()))
     }
@@ -88,27 +94,35 @@ mod tests {
 
     #[test]
     fn the_more_all_hold_the_less_is_read() {
-        let keeps_up = Held::default();
-        assert_eq!(keeps_up.most(), LENGTH);
+        let unproven = Held::default();
+        assert_eq!(unproven.most(), LENGTH);
+        let mut proven = Held::default();
+        proven.keep(&vec![0; LENGTH], LENGTH);
         let (mut many, mut before) = (Vec::new(), LENGTH + 1);
-        while before > LEAST_BEHIND {
+        while before > LEAST {
             let mut held = Held::default();
-            held.keep(&vec![0; held.most()]);
+            held.keep(&vec![0; held.most()], 0);
             assert!(held.most() < before);
             before = held.most();
             many.push(held);
         }
         assert!(ALL.get() <= MUCH + LEAST);
-        assert_eq!(keeps_up.most(), LEAST, "it is not slowed down by those who do not");
-        let mut last = many.pop().unwrap();
+        assert_eq!(unproven.most(), LEAST);
+        assert_eq!(
+            proven.most(),
+            LENGTH / PROVEN_PART as usize,
+            "the more it took the more it gets"
+        );
+        proven.keep(&vec![0; LENGTH], LENGTH);
+        assert_eq!(proven.most(), LEAST_PROVEN, "it is not slowed down by those who do not");
+        proven.keep(&[0; 2], 1);
+        assert_eq!(proven.most(), LEAST, "it fell behind");
         let mut cx = Poller::from_waker(std::task::Waker::noop());
-        for _ in 0..2 {
-            assert!(last.poll_write(&mut cx, &mut tokio::io::sink()).is_ready());
-            assert!(last.len() == 0 && last.most() < LEAST, "it was behind until now");
-        }
-        last.keep(&[]);
-        assert_eq!(last.most(), LEAST);
-        drop((many, last));
+        assert!(proven.poll_write(&mut cx, &mut tokio::io::sink()).is_ready());
+        assert_eq!((proven.len(), proven.most()), (0, LEAST));
+        proven.keep(&vec![0; LENGTH], LENGTH);
+        assert!(proven.most() > LEAST, "it keeps up again");
+        drop((many, proven));
         assert_eq!(ALL.get(), 0);
     }
 }

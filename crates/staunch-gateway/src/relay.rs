@@ -114,7 +114,7 @@ impl Flow {
             };
             self.total += piece.len() as u64;
             self.must_flush = true;
-            self.held.keep(piece.get(written..).unwrap_or_default());
+            self.held.keep(piece, written);
             Poll::Ready(Ok(()))
         })
     }

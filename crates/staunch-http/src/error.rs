@@ -2,6 +2,8 @@
 
 use std::{error::Error, time::Duration};
 
+use staunch_scope::BoxError;
+
 use crate::{limits::HttpLimits, server::exchange::Exchange};
 
 /// A connection ended in the middle of something.
@@ -21,8 +23,8 @@ pub enum ServeHttpError {
     #[error("the client left before its answer was written")]
     ClientLeft,
     /// Reading or writing failed; the watchdog's reason if it was its doing.
-    #[error("the connection broke: {}", deepest(.0))]
-    Broken(hyper::Error),
+    #[error("the connection broke: {}", deepest(&**.0))]
+    Broken(BoxError),
 }
 
 impl ServeHttpError {
@@ -38,14 +40,14 @@ impl ServeHttpError {
         } else if error.is_incomplete_message() {
             ServeHttpError::ClientLeft
         } else {
-            ServeHttpError::Broken(error)
+            ServeHttpError::Broken(error.into())
         }
     }
 }
 
 /// The first cause of an error.
-fn deepest(error: &hyper::Error) -> &dyn Error {
-    let mut deepest: &(dyn Error + 'static) = error;
+fn deepest<'a>(error: &'a (dyn Error + 'static)) -> &'a dyn Error {
+    let mut deepest = error;
     while let Some(source) = deepest.source() {
         deepest = source;
     }

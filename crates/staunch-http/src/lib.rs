@@ -33,10 +33,11 @@ pub use crate::{
         body::{MalformedBodyError, RequestBody, SlowBodyError, keep_until_sent},
         handler::{Handler, handler},
         link::{draining, peer, peer_names},
-        resting::{Heard, Resting},
+        resting::{Heard, Resting, TakeTurns, take_turns},
         serve,
         socket::Transport,
         upgrade::{NotUpgradable, Upgraded, upgrade},
+        wire,
     },
     stream::*,
 };

@@ -17,7 +17,7 @@ pub struct HttpLimits {
     /// `Limits::idle`.
     pub head_time: Duration,
     /// A pause after which an HTTP/1 connection is parked: all it then holds is its socket, its places
-    /// on the ledger and its task, about 1.7 KiB (`cargo xtask bench parked`), and over TLS the session.
+    /// on the ledger and its task, about 1 KiB (`cargo xtask bench parked`), and over TLS the session.
     /// Default 1 s: a page asks for what it needs within that.
     pub park_after: Duration,
     /// Bytes of a request head. Default 16 KiB: browsers stay below 8 KiB, and one buffer of

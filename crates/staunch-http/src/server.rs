@@ -1,10 +1,11 @@
 //! The server: connections of a listener, answered by a service.
 //!
-//! The first bytes of a connection say whether it speaks HTTP/1 or HTTP/2 ([`sniff`]). Both are
-//! hyper's, between two things of ours: a socket below ([`socket`]), which tells the watchdog what
-//! the connection waits for, and bodies above ([`body`]), which have limits and keep what their
-//! memory counts for until it is sent.
+//! Plain requests of HTTP/1.1 are answered here ([`quick`]); all others are hyper's, of which the first
+//! bytes of a connection say whether it speaks HTTP/1 or HTTP/2 ([`sniff`]). It is between two things of
+//! ours: a socket below ([`socket`]), which tells the watchdog what the connection waits for, and bodies
+//! above ([`body`]), which have limits and keep what their memory counts for until it is sent.
 
+pub(crate) mod alarm;
 pub(crate) mod body;
 mod call;
 pub(crate) mod exchange;
@@ -20,6 +21,7 @@ mod http1;
 mod http2;
 mod leftovers;
 pub(crate) mod link;
+mod quick;
 #[cfg(feature = "files")]
 mod range;
 mod refusal;
@@ -29,8 +31,9 @@ mod sniff;
 pub(crate) mod socket;
 mod taking;
 pub(crate) mod upgrade;
+pub mod wire;
 
-use std::{convert::Infallible, future::Future, ops::Deref, panic::Location, sync::Arc};
+use std::{convert::Infallible, future::Future, ops::Deref, panic::Location, pin::pin, sync::Arc};
 
 use bytes::Bytes;
 use hyper::{Request, Response, body::Body};
@@ -41,10 +44,12 @@ use tower_service::Service;
 use self::{
     body::RequestBody,
     exchange::Exchange,
-    request::{Notes, Origin},
-    resting::Resting,
+    quick::{Quick, Turn},
+    request::{Notes, Origin, Requests},
+    resting::{Resting, take_turns},
     sniff::Version,
     socket::{Socket, Transport},
+    wire::Alarm,
 };
 use crate::{error::ServeHttpError, limits::HttpLimits};
 
@@ -94,10 +99,7 @@ impl Server {
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         let site = self.site(Location::caller(), service);
-        listener.serve(context, move |connection| {
-            let site = Arc::clone(&site);
-            async move { site.serve(connection).await }
-        })
+        listener.serve(context, move |connection| site.clone().serve(connection))
     }
 
     /// [`serve`](Server::serve) over TLS. HTTP/2 is spoken with clients that choose it: offer `h2`
@@ -120,10 +122,7 @@ impl Server {
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         let site = self.site(Location::caller(), service);
-        listener.serve_tls(context, tls, move |connection| {
-            let site = Arc::clone(&site);
-            async move { site.serve(connection).await }
-        })
+        listener.serve_tls(context, tls, move |connection| site.clone().serve(connection))
     }
 
     /// Answers what the client of `resting` says, of which `heard` has come already, until nothing of it
@@ -192,8 +191,7 @@ where
     S::Future: Send + 'static,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    let site = Site { born_at: Location::caller(), limits, service };
-    async move { site.serve(transport).await }
+    Arc::new(Site { born_at: Location::caller(), limits, service }).serve(transport)
 }
 
 /// What the connections of one line have in common.
@@ -212,16 +210,17 @@ where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     /// Answers the requests of one connection.
-    async fn serve(&self, transport: impl Transport) -> Result<(), ServeHttpError> {
-        let mut resting = Resting { transport, begun: 0 };
-        while let Some(heard) = resting.hears().await {
-            // Boxed: while nobody asks anything, the task holds what rests and no more.
-            match Box::pin(self.work(resting, heard.bytes())).await? {
-                Some(rests) => resting = rests,
-                None => break,
-            }
-        }
-        Ok(())
+    fn serve<T: Transport>(
+        self: Arc<Self>,
+        transport: T,
+    ) -> impl Future<Output = Result<(), ServeHttpError>> + Send
+    where
+        L: Send + Sync,
+    {
+        take_turns(transport, move |resting, heard| {
+            let site = Arc::clone(&self);
+            async move { site.work(resting, heard.bytes()).await }
+        })
     }
 
     /// Answers them from the first word on, until there is nothing to do; `None` at the end.
@@ -230,14 +229,31 @@ where
         resting: Resting<T>,
         heard: &[u8],
     ) -> Result<Option<Resting<T>>, ServeHttpError> {
+        let origin = Origin::new(self.born_at, resting.transport.account().ledger(), &self.limits);
+        let requests = Requests::of(origin, &resting.transport);
+        let alarm = pin!(Alarm::default());
+        let quick = Quick::new(resting, heard, &requests, alarm);
+        match quick.talk(&self.service).await? {
+            Turn::Rests(resting) => Ok(Some(resting)),
+            Turn::Other(resting, said) => Box::pin(self.long(resting, &said, &requests)).await,
+            Turn::Ended => Ok(None),
+        }
+    }
+
+    /// As [`work`](Site::work), by hyper.
+    async fn long<T: Transport>(
+        &self,
+        resting: Resting<T>,
+        said: &[u8],
+        requests: &Requests<'_>,
+    ) -> Result<Option<Resting<T>>, ServeHttpError> {
         let (transport, is_first) = (resting.transport, resting.begun == 0);
-        let origin = Origin::new(self.born_at, transport.account().ledger(), &self.limits);
         let exchange = Exchange::after(resting.begun);
-        let mut socket = Socket::new(transport, exchange.clone(), self.limits.head_time, heard);
+        let mut socket = Socket::new(transport, exchange.clone(), self.limits.head_time, said);
         let version = if is_first { sniff::version(&mut socket).await } else { Version::Http1 };
         let ended = match version {
             Version::Http1 => loop {
-                match http1::serve(socket, origin, &exchange, &self.service).await {
+                match http1::serve(socket, requests, &exchange, &self.service).await {
                     Ok(None) => break Ok(()),
                     Err(error) => break Err(error),
                     Ok(Some(parked)) => match parked.rest() {
@@ -249,10 +265,10 @@ where
                 }
             },
             Version::Http2 => {
-                Box::pin(http2::serve(socket, origin, &exchange, self.service.clone())).await
+                Box::pin(http2::serve(socket, requests, &exchange, self.service.clone())).await
             }
         };
-        note(&origin.notes, &self.limits, &exchange, ended.as_ref().err());
+        note(&requests.notes(), &self.limits, &exchange, ended.as_ref().err());
         ended.map(|()| None).map_err(|error| ServeHttpError::new(error, &self.limits, &exchange))
     }
 }

@@ -136,11 +136,10 @@ impl Context {
         self.derive(|node| node.end_by(deadline))
     }
 
-    /// A child with the trace id of a caller and a deadline `timeout` from now, or its parent's if
-    /// that is sooner: what every request of a server begins with, in one step.
+    /// A child with the trace id of a caller and a deadline, or its parent's if that is sooner: what
+    /// every request of a server begins with, in one step.
     #[must_use]
-    pub fn for_request(&self, trace: TraceId, timeout: Duration) -> Context {
-        let deadline = Instant::now().checked_add(timeout);
+    pub fn for_request(&self, trace: TraceId, deadline: Option<Instant>) -> Context {
         self.derive(|node| {
             node.trace = trace;
             if let Some(deadline) = deadline {

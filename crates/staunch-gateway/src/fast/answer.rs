@@ -7,17 +7,10 @@ use hyper::{
     StatusCode,
     header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
 };
+use staunch_http::wire::{field, number, with_date};
 use staunch_policy::Refusal;
 
-use super::{
-    chunked::Chunked,
-    date,
-    edits::Edits,
-    field::Field,
-    lines::Lines,
-    outgoing::{field, number},
-    plain::length,
-};
+use super::{chunked::Chunked, edits::Edits, field::Field, lines::Lines, plain::length};
 use crate::forward::Failure;
 
 /// Headers of an answer, as hyper's client takes them.
@@ -114,7 +107,7 @@ impl<'b, 'h> Answer<'b, 'h> {
             edits.keep(name) && self.goes_on(name) && self.lines.headers.iter().any(is_it)
         });
         if !self.has_date && edits.keep("date") {
-            date::with_now(|now| field(out, b"date", now));
+            with_date(|now| field(out, b"date", now));
         }
         if matches!(self.body, Body::Chunked(_)) {
             out.extend_from_slice(b"transfer-encoding: chunked\r\n");
@@ -242,9 +235,9 @@ impl Own {
         for (name, value) in &*self.headers {
             field(out, name.as_ref(), value.as_bytes());
         }
-        date::with_now(|now| field(out, b"date", now));
+        with_date(|now| field(out, b"date", now));
         if self.status != StatusCode::NO_CONTENT {
-            number(out, "content-length", self.body.len() as u64);
+            number(out, b"content-length", self.body.len() as u64);
         }
         if is_last {
             out.extend_from_slice(b"connection: close\r\n");

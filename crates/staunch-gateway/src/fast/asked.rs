@@ -94,7 +94,7 @@ const OVERDUE: Duration = Duration::from_secs(5);
 impl<S> Fast<S> {
     /// Judges what the client has said. Of a request with a server the head for it is written, and
     /// what follows is kept.
-    pub(super) fn judge<T: Transport>(&self, client: &mut Client<T>, said: &[u8]) -> Judged {
+    pub(super) fn judge<T: Transport>(&self, client: &mut Client<'_, T>, said: &[u8]) -> Judged {
         if PREFACE.starts_with(said) {
             return Judged::Other; // of HTTP/2, or what may become it
         }
@@ -121,7 +121,7 @@ impl<S> Fast<S> {
 
     fn request<T: Transport>(
         &self,
-        client: &mut Client<T>,
+        client: &mut Client<'_, T>,
         plain: &Plain<'_, '_>,
         part: &Part,
     ) -> Judged {
@@ -238,7 +238,7 @@ impl<S> Fast<S> {
     /// Asks the route's policy, if it has one, which neither waits nor blocks.
     fn permitted<T: Transport>(
         &self,
-        client: &Client<T>,
+        client: &Client<'_, T>,
         plain: &Plain<'_, '_>,
         plan: &RoutePlan,
     ) -> Result<(Option<Permit>, BothEdits), Own> {
@@ -273,7 +273,7 @@ impl<S> Fast<S> {
     /// The request's account: method and path, but not the query, in which secrets are sent.
     fn open<T: Transport>(
         &self,
-        client: &Client<T>,
+        client: &Client<'_, T>,
         plain: &Plain<'_, '_>,
         path: &str,
         plan: &RoutePlan,

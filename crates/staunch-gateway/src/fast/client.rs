@@ -3,32 +3,35 @@
 use std::{
     net::IpAddr,
     pin::Pin,
-    task::{Context as Poller, Poll, ready},
+    task::{Context as Poller, Poll},
 };
 
-use staunch_http::{Resting, Transport};
+use staunch_http::{
+    Resting, Transport,
+    wire::{self, Alarm},
+};
 use staunch_net::ReadFor;
-use tokio::io::ReadBuf;
+use tokio::time::Instant;
 
-use super::{alarm::Alarm, outgoing::Introduction};
-use crate::{
-    access::{End, Entry},
-    scratch,
-};
+use super::outgoing::Introduction;
+use crate::access::{End, Entry};
 
-/// Bytes that a client may say before it has its answer: then it is not listened to until it has.
-const AHEAD_MAX: usize = 8 << 10;
+/// Room for a head of the usual size. Memory that comes and goes is of another size than what an idle
+/// connection holds: in between it would leave holes.
+const USUAL: usize = 512;
 
 /// A client's connection, and what its requests have in common.
 #[derive(Debug)]
-pub(crate) struct Client<T> {
+pub(crate) struct Client<'a, T> {
     pub(crate) io: T,
     /// What it has said and nobody has read.
     pub(crate) said: Vec<u8>,
     /// What it is told next, and what its server is: kept for the memory.
     pub(crate) out: Vec<u8>,
     pub(crate) asking: Vec<u8>,
-    pub(crate) alarm: Alarm,
+    pub(crate) alarm: Pin<&'a mut Alarm>,
+    /// Since when nothing is in hand, while that is so.
+    pub(crate) idle_since: Instant,
     pub(crate) introduction: Introduction,
     pub(crate) ip: Option<IpAddr>,
     /// What will be logged of its request.
@@ -37,17 +40,23 @@ pub(crate) struct Client<T> {
     pub(crate) begun: u32,
 }
 
-impl<T: Transport> Client<T> {
+impl<'a, T: Transport> Client<'a, T> {
     /// One that has begun to speak.
-    pub(crate) fn new(resting: Resting<T>, heard: &[u8], is_secure: bool) -> Client<T> {
+    pub(crate) fn new(
+        resting: Resting<T>,
+        heard: &[u8],
+        is_secure: bool,
+        alarm: Pin<&'a mut Alarm>,
+    ) -> Client<'a, T> {
         let (io, begun) = resting.into_parts();
         let ip = io.peer().map(|peer| peer.ip());
         Client {
             io,
             said: heard.to_vec(),
-            out: Vec::new(),
-            asking: Vec::new(),
-            alarm: Alarm::default(),
+            out: Vec::with_capacity(USUAL),
+            asking: Vec::with_capacity(USUAL),
+            alarm,
+            idle_since: Instant::now(),
             introduction: Introduction::new(ip, is_secure),
             ip,
             entry: None,
@@ -71,20 +80,10 @@ impl<T: Transport> Client<T> {
 
     /// Ready when it has left, or cannot be heard any more. What it says meanwhile is kept.
     pub(crate) fn poll_leaving(&mut self, cx: &mut Poller<'_>) -> Poll<()> {
-        while self.said.len() < AHEAD_MAX {
-            let read = scratch::with_scratch(|scratch| {
-                let mut buffer = ReadBuf::new(&mut scratch[..AHEAD_MAX - self.said.len()]);
-                let read = Pin::new(&mut self.io).poll_read(cx, &mut buffer);
-                self.said.extend_from_slice(buffer.filled());
-                read.map(|read| read.is_ok() && !buffer.filled().is_empty())
-            });
-            if read.is_pending() {
-                self.io.reads_for(ReadFor::Leaving);
-            }
-            if !ready!(read) {
-                return Poll::Ready(());
-            }
+        let left = wire::poll_leaving(&mut self.io, &mut self.said, cx);
+        if left.is_pending() {
+            self.io.reads_for(ReadFor::Leaving);
         }
-        Poll::Pending
+        left.map(drop)
     }
 }

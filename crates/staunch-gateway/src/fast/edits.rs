@@ -2,9 +2,8 @@
 //! a map.
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use staunch_http::wire::field;
 use staunch_policy::{Edit, Pass};
-
-use super::outgoing::field;
 
 /// Changes, in the order in which they are made. Most requests have none.
 #[derive(Debug, Default)]

@@ -1,9 +1,8 @@
 //! The lines of a head, copied as they stand.
 
 use httparse::Header;
-use memchr::memchr_iter;
 
-use super::outgoing::field;
+use staunch_http::wire::{end_in_crlf, field};
 
 /// A head that was read.
 #[derive(Clone, Copy)]
@@ -11,12 +10,6 @@ pub(crate) struct Lines<'b, 'h> {
     /// Its bytes, with the empty line.
     pub(crate) head: &'b [u8],
     pub(crate) headers: &'h [Header<'b>],
-}
-
-/// Whether all lines end in CRLF: httparse takes LF alone, too.
-pub(crate) fn end_in_crlf(head: &[u8]) -> bool {
-    let is_after_cr = |at: usize| at.checked_sub(1).and_then(|at| head.get(at)) == Some(&b'\r');
-    memchr_iter(b'\n', head).all(is_after_cr)
 }
 
 impl Lines<'_, '_> {

@@ -10,12 +10,11 @@
 //! what is read goes into a buffer of the thread ([`scratch`](crate::scratch)), and what cannot be
 //! handed over at once is kept, in as much memory as it takes.
 
-mod alarm;
 mod answer;
 mod asked;
 mod chunked;
 mod client;
-mod date;
+mod download;
 mod edits;
 mod exchange;
 mod field;
@@ -28,28 +27,31 @@ mod server;
 mod stopping;
 mod times;
 mod tries;
+mod upload;
 
 use std::{
     convert::Infallible,
-    future::poll_fn,
+    future::{Future, poll_fn},
     io,
     panic::Location,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context as Poller, Poll, ready},
-    time::Duration,
 };
 
 use bytes::Bytes;
 use hyper::{Request, Response, StatusCode, body::Body};
 use staunch_guard::Guard;
-use staunch_http::{HttpLimits, RequestBody, Resting, ServeHttpError, Server, Transport};
+use staunch_http::{
+    Heard, HttpLimits, RequestBody, Resting, ServeHttpError, Server, Transport, take_turns,
+    wire::{self, Alarm, PART_TIME},
+};
 use staunch_ledger::Obligation;
 use staunch_net::ReadFor;
-use staunch_scope::BoxError;
+use staunch_scope::{BoxError, shield};
 use tokio::{
     io::{AsyncWriteExt, ReadBuf},
-    time::{Instant, timeout},
+    time::Instant,
 };
 use tower_service::Service;
 
@@ -110,14 +112,6 @@ enum Next {
     Ended,
 }
 
-/// A head may come in several packets. If the rest is not there by then, it is the long way's, which
-/// has the clock for heads.
-const PART_TIME: Duration = Duration::from_millis(100);
-
-/// What a client may send of a body that nobody reads, and how long, before its connection is
-/// closed: if it were closed at once, what the client was told could be lost (RFC 9112, 9.6).
-const LINGER: (u64, Duration) = (256 << 10, Duration::from_secs(1));
-
 impl<S, B> Fast<S>
 where
     S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
@@ -126,26 +120,24 @@ where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     /// Answers the requests of one connection.
-    pub(crate) async fn serve(&self, transport: impl Transport) -> Result<(), FastError> {
-        let mut resting = Resting::new(transport, 0);
-        while let Some(heard) = resting.hears().await {
-            // Boxed: while nobody asks anything, the task holds what rests and no more.
-            match Box::pin(self.work(resting, heard.bytes())).await? {
-                Some(rests) => resting = rests,
-                None => break,
-            }
-        }
-        Ok(())
+    pub(crate) fn serve<T: Transport>(
+        self: Arc<Self>,
+        transport: T,
+    ) -> impl Future<Output = Result<(), FastError>> + Send {
+        take_turns(transport, move |resting, heard| Arc::clone(&self).work(resting, heard))
     }
 
     async fn work<T: Transport>(
-        &self,
+        self: Arc<Self>,
         resting: Resting<T>,
-        heard: &[u8],
+        heard: Heard,
     ) -> Result<Option<Resting<T>>, FastError> {
-        let mut client = Client::new(resting, heard, self.forward.is_secure);
-        let stopping = Stopping::default();
-        let turn = stopping.tell(self.talk(&mut client, &stopping)).await?;
+        let (alarm, stopping) = (pin!(Alarm::default()), Stopping::default());
+        let mut client = Client::new(resting, heard.bytes(), self.forward.is_secure, alarm);
+        let turn = {
+            let talk = pin!(shield(self.talk(&mut client, &stopping)));
+            stopping.tell(talk).await?
+        };
         let Client { io, said, begun, .. } = client;
         let resting = Resting::new(io, begun);
         match turn {
@@ -162,17 +154,19 @@ impl<S: Sync> Fast<S> {
     /// Answers plain requests, until there is something else to do.
     async fn talk<T: Transport>(
         &self,
-        client: &mut Client<T>,
+        client: &mut Client<'_, T>,
         stopping: &Stopping,
     ) -> Result<Turn, FastError> {
         loop {
-            let (now, mut part_until) = (Instant::now(), None);
-            let rests_at = now + self.limits.park_after;
+            let mut part_until = None;
+            let rests_at = client.idle_since.checked_add(self.limits.park_after);
             let next =
                 poll_fn(|cx| self.poll_next(client, stopping, (rests_at, &mut part_until), cx));
             let next = next.await;
             let goes_on = match next {
-                Next::Judged(Judged::Ask(asked)) => self.answer(client, asked, stopping).await?,
+                Next::Judged(Judged::Ask(mut asked)) => {
+                    self.answer(client, &mut asked, stopping).await?
+                }
                 Next::Judged(Judged::Tell { own, is_head, is_last }) => {
                     let is_last = is_last || stopping.is_asked();
                     tell(client, &own, is_head, is_last).await?;
@@ -180,10 +174,16 @@ impl<S: Sync> Fast<S> {
                 }
                 Next::Judged(Judged::Other | Judged::Part) => return Ok(Turn::Other),
                 Next::Rests => return Ok(Turn::Rests),
-                Next::Ended => return Ok(Turn::Ended),
+                Next::Ended => {
+                    if stopping.is_asked() {
+                        let _ = client.io.shutdown().await; // the client may have gone meanwhile
+                    }
+                    return Ok(Turn::Ended);
+                }
             };
             if !goes_on {
-                end(client).await?;
+                client.said = Vec::new();
+                wire::linger(&mut client.io).await?;
                 return Ok(Turn::Ended);
             }
         }
@@ -191,9 +191,9 @@ impl<S: Sync> Fast<S> {
 
     fn poll_next<T: Transport>(
         &self,
-        client: &mut Client<T>,
+        client: &mut Client<'_, T>,
         stopping: &Stopping,
-        (rests_at, part_until): (Instant, &mut Option<Instant>),
+        (rests_at, part_until): (Option<Instant>, &mut Option<Instant>),
         cx: &mut Poller<'_>,
     ) -> Poll<Next> {
         let heard = scratch::with_scratch(|scratch| {
@@ -234,7 +234,7 @@ impl<S: Sync> Fast<S> {
             client.io.reads_for(ReadFor::Rest);
             let until = *part_until.get_or_insert_with(|| Instant::now() + PART_TIME);
             if !stopping.is_asked() {
-                ready!(client.alarm.poll(until, cx));
+                ready!(client.alarm.as_mut().poll(until, cx));
             }
             return Poll::Ready(Next::Judged(Judged::Part));
         }
@@ -243,15 +243,16 @@ impl<S: Sync> Fast<S> {
         }
         client.io.reads_for(ReadFor::Message);
         client.io.rests(true);
-        ready!(client.alarm.poll(rests_at, cx));
+        let Some(rests_at) = rests_at else { return Poll::Pending }; // never
+        ready!(client.alarm.as_mut().poll(rests_at, cx));
         Poll::Ready(Next::Rests)
     }
 
     /// Answers a request; whether the client may go on with the next.
     async fn answer<T: Transport>(
         &self,
-        client: &mut Client<T>,
-        mut asked: Asked,
+        client: &mut Client<'_, T>,
+        asked: &mut Asked,
         stopping: &Stopping,
     ) -> Result<bool, FastError> {
         let state = Arc::clone(&asked.state);
@@ -262,7 +263,7 @@ impl<S: Sync> Fast<S> {
         };
         let mut cancelling = Cancelling(Some(route));
         let tries = Tries {
-            asked: &asked,
+            asked: &*asked,
             route,
             upstream,
             body_rate: self.limits.body_rate,
@@ -271,12 +272,13 @@ impl<S: Sync> Fast<S> {
         };
         let begun = tries.answer(client).await;
         let (own, is_read) = match begun {
-            Ok(begun) => {
+            Ok(mut begun) => {
                 cancelling.0 = None;
                 let status = StatusCode::from_u16(begun.answered.status).unwrap_or_default();
                 client.note(|entry| entry.answered(status.as_u16()));
                 route.counts.answered(status, begun.at - asked.begun);
-                return hand_over(client, asked, begun).await;
+                client.idle_since = begun.at;
+                return hand_over(client, asked, &mut begun).await;
             }
             Err(Unanswered::Gone) => return Err(FastError::Left),
             Err(Unanswered::Slow) => {
@@ -299,11 +301,12 @@ impl<S: Sync> Fast<S> {
 
 /// Hands over the rest of an answer; whether the client may go on with the next request.
 async fn hand_over<T: Transport>(
-    client: &mut Client<T>,
-    mut asked: Asked,
-    begun: Begun,
+    client: &mut Client<'_, T>,
+    asked: &mut Asked,
+    begun: &mut Begun,
 ) -> Result<bool, FastError> {
-    let Begun { mut exchange, answered, in_flight, upload, .. } = begun;
+    let Begun { exchange, answered, upload, in_flight, .. } = begun;
+    let mut has_waited = false;
     if let Some(admission) = &mut asked.admission {
         admission.answered();
     }
@@ -315,16 +318,20 @@ async fn hand_over<T: Transport>(
         if let Poll::Ready(rest) = rest {
             return Poll::Ready(Some(rest));
         }
+        has_waited = true;
         while exchange.upload.is_coming() {
-            ready!(client.alarm.poll(exchange.upload.due(&upload), cx));
-            if exchange.upload.is_late(&upload, Instant::now()) {
+            ready!(client.alarm.as_mut().poll(exchange.upload.due(upload), cx));
+            if exchange.upload.is_late(upload, Instant::now()) {
                 return Poll::Ready(None);
             }
         }
         Poll::Pending
     });
     let rest = rest.await;
-    drop(in_flight);
+    if has_waited {
+        client.idle_since = Instant::now();
+    }
+    *in_flight = None;
     match rest {
         Some(Ok(())) => {
             exchange.end(client);
@@ -351,7 +358,7 @@ async fn hand_over<T: Transport>(
 
 /// Tells the client something of our own.
 async fn tell<T: Transport>(
-    client: &mut Client<T>,
+    client: &mut Client<'_, T>,
     own: &Own,
     is_head: bool,
     is_last: bool,
@@ -365,32 +372,7 @@ async fn tell<T: Transport>(
     });
     client.io.write_all(&client.out).await?;
     client.io.flush().await?;
+    client.idle_since = Instant::now();
     client.noted(End::Whole);
-    Ok(())
-}
-
-/// Ends a connection in good order. What the client still sends is read for a while, so that it can
-/// read what it was told.
-async fn end<T: Transport>(client: &mut Client<T>) -> io::Result<()> {
-    client.io.shutdown().await?;
-    client.said = Vec::new();
-    let (most, time) = LINGER;
-    let mut left = most;
-    let reads = poll_fn(|cx| {
-        scratch::with_scratch(|scratch| {
-            loop {
-                let mut buffer = ReadBuf::new(scratch);
-                let read = Pin::new(&mut client.io).poll_read(cx, &mut buffer);
-                if ready!(read).is_err() || buffer.filled().is_empty() {
-                    return Poll::Ready(());
-                }
-                left = left.saturating_sub(buffer.filled().len() as u64);
-                if left == 0 {
-                    return Poll::Ready(());
-                }
-            }
-        })
-    });
-    let _ = timeout(time, reads).await; // either way nothing more is to be said
     Ok(())
 }

@@ -5,20 +5,55 @@ use std::{io::Write, net::IpAddr};
 
 use httparse::Header;
 
+use staunch_http::wire::field;
+
 use super::{edits::Edits, field::Field, plain::Plain};
 use crate::traces::Part;
 
 /// What a server is told of the client of a connection, in all its requests.
 #[derive(Debug)]
-pub(crate) struct Introduction(Vec<(&'static str, Vec<u8>)>);
+pub(crate) struct Introduction {
+    address: Option<Text>,
+    is_secure: bool,
+}
+
+/// An address as text. In place: it lives as long as the connection is in use.
+#[derive(Debug)]
+struct Text {
+    bytes: [u8; ADDRESS_MAX],
+    length: u8,
+}
+
+/// `ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255`
+const ADDRESS_MAX: usize = 45;
 
 impl Introduction {
     pub(crate) fn new(client: Option<IpAddr>, is_secure: bool) -> Introduction {
-        let address = |client: IpAddr| client.to_canonical().to_string().into_bytes();
-        let address = client.map(|client| ("x-forwarded-for", address(client)));
-        let proto: &[u8] = if is_secure { b"https" } else { b"http" };
-        let others = [("x-forwarded-proto", proto.to_vec()), ("via", b"1.1 staunch".to_vec())];
-        Introduction(address.into_iter().chain(others).collect())
+        Introduction {
+            address: client.and_then(|client| Text::of(client.to_canonical())),
+            is_secure,
+        }
+    }
+
+    fn fields(&self) -> impl Iterator<Item = (&'static str, &[u8])> + Clone {
+        let address = self.address.as_ref().map(|address| ("x-forwarded-for", address.bytes()));
+        let proto: &[u8] = if self.is_secure { b"https" } else { b"http" };
+        let others: [(_, &[u8]); 2] = [("x-forwarded-proto", proto), ("via", b"1.1 staunch")];
+        address.into_iter().chain(others)
+    }
+}
+
+impl Text {
+    fn of(address: IpAddr) -> Option<Text> {
+        let mut bytes = [0; ADDRESS_MAX];
+        let mut left = &mut bytes[..];
+        write!(left, "{address}").ok()?;
+        let length = (ADDRESS_MAX - left.len()) as u8; // of 45
+        Some(Text { bytes, length })
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.length)).unwrap_or_default()
     }
 }
 
@@ -65,9 +100,8 @@ pub(crate) fn write(
     // Ours come first, and then what the policy changes, as on the long way.
     let traceparent = part.header();
     let traceparent = traceparent.as_ref().map(|header| ("traceparent", &header[..]));
-    let introduction = introduction.0.iter().map(|(name, value)| (*name, &value[..]));
     let own = [("x-forwarded-host", plain.host.as_bytes())].into_iter().chain(traceparent);
-    let own = own.chain(introduction);
+    let own = own.chain(introduction.fields());
     for (name, value) in own.clone() {
         if edits.keep(name) {
             field(out, name.as_bytes(), value);
@@ -86,19 +120,6 @@ pub(crate) fn write(
         edits.keep(name) && (own || plain.lines.headers.iter().any(of_client))
     });
     out.extend_from_slice(b"\r\n");
-}
-
-/// Writes a header field.
-pub(crate) fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    out.extend_from_slice(name);
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
-}
-
-/// Writes a header field whose value is a number.
-pub(crate) fn number(out: &mut Vec<u8>, name: &str, value: u64) {
-    let _ = write!(out, "{name}: {value}\r\n"); // to memory
 }
 
 #[cfg(test)]

@@ -7,12 +7,12 @@
 use std::mem::MaybeUninit;
 
 use httparse::{Header, ParserConfig, Request, Status};
-use staunch_http::HttpLimits;
-
-use super::{
-    field::Field,
-    lines::{Lines, end_in_crlf},
+use staunch_http::{
+    HttpLimits,
+    wire::{end_in_crlf, is_plain_host},
 };
+
+use super::{field::Field, lines::Lines};
 use crate::forward::HOPS_MAX;
 
 /// The most headers of a plain request; the limit of its listener may be lower.
@@ -123,7 +123,7 @@ impl<'b> Told<'b> {
         let value = header.value;
         match Field::of(header.name) {
             Field::Host => {
-                let host = std::str::from_utf8(value).ok().filter(|host| is_plain_host(host))?;
+                let host = std::str::from_utf8(value).ok().filter(|_| is_plain_host(value))?;
                 is_first(self.host.replace(host).as_ref())
             }
             Field::Length => is_first(self.body.replace(length(value)?).as_ref()),
@@ -170,15 +170,6 @@ pub(crate) fn length(value: &[u8]) -> Option<u64> {
         let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
         number.checked_mul(10)?.checked_add(digit)
     })
-}
-
-/// A name or an IPv4 address, perhaps with a port.
-fn is_plain_host(host: &str) -> bool {
-    let (name, port) = host.split_once(':').map_or((host, None), |(name, port)| (name, Some(port)));
-    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
-    let is_port =
-        |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
-    !name.is_empty() && name.bytes().all(is_name) && port.is_none_or(is_port)
 }
 
 #[cfg(test)]

@@ -2,12 +2,11 @@
 
 use std::{
     future::{Future, poll_fn},
-    pin::pin,
+    pin::Pin,
     sync::atomic::{AtomicBool, Ordering},
-    task::Poll,
 };
 
-use staunch_scope::{Wait, shield};
+use staunch_scope::{Shield, Wait};
 
 /// Known to what is shielded from the ask itself.
 #[derive(Debug, Default)]
@@ -18,17 +17,14 @@ impl Stopping {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Does `work`, which the ask does not end, but which is polled once it has come.
-    pub(crate) async fn tell<F: Future>(&self, work: F) -> F::Output {
-        let (mut wait, mut work) = (Wait::new(), pin!(shield(work)));
+    /// Does `work`, which is shielded from the ask, but polled once it has come.
+    pub(crate) async fn tell<F: Future>(&self, mut work: Pin<&mut Shield<F>>) -> F::Output {
+        let mut wait = Wait::new();
         poll_fn(|cx| {
             if !self.is_asked() && wait.poll_cancelled(cx).is_ready() {
                 self.0.store(true, Ordering::Relaxed);
             }
-            match work.as_mut().poll(cx) {
-                Poll::Ready(done) => Poll::Ready(done),
-                Poll::Pending => Poll::Pending,
-            }
+            work.as_mut().poll(cx)
         })
         .await
     }

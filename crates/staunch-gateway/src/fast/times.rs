@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::exchange::{Upload, UploadLimits};
+use super::upload::{Upload, UploadLimits};
 
 /// The times of a try. An answer's counts from when all of the request is sent, whose body has a time of
 /// its own.

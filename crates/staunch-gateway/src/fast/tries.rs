@@ -13,10 +13,11 @@ use tokio::time::Instant;
 use super::{
     asked::Asked,
     client::Client,
-    exchange::{Answered, Broken, Exchange, Telling, UploadLimits},
+    exchange::{Answered, Broken, Exchange, Telling},
     server::{self, Leased},
     stopping::Stopping,
     times::{Late, Times},
+    upload::UploadLimits,
 };
 use crate::{
     balance::InFlight,
@@ -66,7 +67,7 @@ pub(crate) struct Begun {
     pub(crate) exchange: Exchange,
     pub(crate) answered: Answered,
     /// Until all of it is with the client.
-    pub(crate) in_flight: InFlight,
+    pub(crate) in_flight: Option<InFlight>,
     pub(crate) at: Instant,
     /// What the rest of the request's body may cost.
     pub(crate) upload: UploadLimits,
@@ -79,7 +80,7 @@ impl Tries<'_> {
     /// Dropped before its end, the request is given up.
     pub(crate) async fn answer<T: Transport>(
         &self,
-        client: &mut Client<T>,
+        client: &mut Client<'_, T>,
     ) -> Result<Begun, Unanswered> {
         let service = &self.upstream.plan;
         service.budget.deposit();
@@ -97,6 +98,7 @@ impl Tries<'_> {
                     let at = Instant::now();
                     self.upstream.answered(server, &in_flight, status, at);
                     let upload = self.upload();
+                    let in_flight = Some(in_flight);
                     return Ok(Begun { exchange, answered, in_flight, at, upload });
                 }
                 Err(failed) => failed,
@@ -122,7 +124,7 @@ impl Tries<'_> {
 
     async fn once<T: Transport>(
         &self,
-        client: &mut Client<T>,
+        client: &mut Client<'_, T>,
         server: &Server,
         in_flight: &InFlight,
     ) -> Result<(Exchange, Answered), Failed> {
@@ -153,7 +155,7 @@ impl Tries<'_> {
     /// A connection, while the client is there and the time of the request lasts.
     async fn lease<T: Transport>(
         &self,
-        client: &mut Client<T>,
+        client: &mut Client<'_, T>,
         server: &Server,
         times: &Times,
     ) -> Result<(Leased, bool), Failed> {
@@ -168,7 +170,7 @@ impl Tries<'_> {
                 return Poll::Ready(Err(Failed::for_good(Unanswered::Gone)));
             }
             let Some(last) = last else { return Poll::Pending };
-            ready!(client.alarm.poll(last, cx));
+            ready!(client.alarm.as_mut().poll(last, cx));
             Poll::Ready(Err(Failed::for_good(Unanswered::Late)))
         })
         .await
@@ -177,7 +179,7 @@ impl Tries<'_> {
     /// The head of the answer, while its time lasts.
     async fn head<T: Transport>(
         &self,
-        client: &mut Client<T>,
+        client: &mut Client<'_, T>,
         exchange: &mut Exchange,
         times: &Times,
     ) -> Result<Answered, Why> {
@@ -190,7 +192,7 @@ impl Tries<'_> {
                 return Poll::Ready(answered.map_err(Why::Broken));
             }
             loop {
-                ready!(client.alarm.poll(times.due(&exchange.upload), cx));
+                ready!(client.alarm.as_mut().poll(times.due(&exchange.upload), cx));
                 if let Some(late) = times.late(&mut exchange.upload, Instant::now()) {
                     return Poll::Ready(Err(Why::Late(late)));
                 }

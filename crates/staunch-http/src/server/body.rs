@@ -22,7 +22,7 @@ use crate::limits::Allowance;
 /// body are a [`MalformedBodyError`].
 #[derive(Debug)]
 pub struct RequestBody {
-    /// Until it is dropped.
+    /// Until it is dropped, if there is one.
     body: Option<Limited<Incoming>>,
     exchange: Exchange,
     time: Duration,
@@ -96,7 +96,15 @@ const RATE_GRACE: Duration = Duration::from_secs(5);
 impl RequestBody {
     pub(super) fn new(body: Incoming, may: &Allowance, exchange: Exchange) -> RequestBody {
         exchange.set_receiving(!body.is_end_stream());
-        let body = Some(Limited::new(body, may.body_bytes));
+        RequestBody::of(Some(Limited::new(body, may.body_bytes)), may, exchange)
+    }
+
+    /// That of a request that has none.
+    pub(super) fn empty(may: &Allowance, exchange: Exchange) -> RequestBody {
+        RequestBody::of(None, may, exchange)
+    }
+
+    fn of(body: Option<Limited<Incoming>>, may: &Allowance, exchange: Exchange) -> RequestBody {
         let (time, rate) = (may.body_time, may.body_rate);
         RequestBody { body, exchange, time, rate, received: 0, wait: None }
     }
@@ -165,7 +173,7 @@ impl Body for RequestBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or_else(SizeHint::default, Body::size_hint)
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }
 

@@ -18,7 +18,7 @@ use hyper::{
 use pin_project_lite::pin_project;
 use staunch_ledger::Obligation;
 use staunch_scope::{Piece, Shield, shield};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 use tower_service::Service;
 
 use super::{
@@ -41,15 +41,29 @@ where
 {
     let limits = requests.limits();
     let may = limits.allowance(request.uri().path());
-    let piece = requests.begin(&request, may.time);
+    let piece = requests.begin(&request, Instant::now(), may.time);
     match within(limits, &may, request, exchange.clone()) {
-        Ok(request) => {
-            let (call, piece) = (Call::Waits { service, request: Some(request) }, Some(piece));
-            let working = Working { call, piece, exchange, limit: may.time, due: None };
-            Answering::Called { called: shield(working) }
-        }
+        Ok(request) => Answering::Called {
+            called: shield(Working::new(service, request, piece, exchange, &may)),
+        },
         Err(refusal) => Answering::Refused { refused: Some((refusal, piece)) },
     }
+}
+
+/// Has `service` answer a request that came at `begun`, has no body, and whose head is fit.
+pub(super) fn call<S, B>(
+    service: S,
+    (request, begun): (Request<()>, Instant),
+    requests: &Requests<'_>,
+    exchange: Exchange,
+) -> Shield<Working<S>>
+where
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+{
+    let may = requests.limits().allowance(request.uri().path());
+    let piece = requests.begin(&request, begun, may.time);
+    let request = request.map(|()| RequestBody::empty(&may, exchange.clone()));
+    shield(Working::new(service, request, piece, exchange, &may))
 }
 
 type Refusal = Response<Full<Bytes>>;
@@ -100,6 +114,19 @@ pin_project! {
     }
 }
 
+impl<S: Service<Request<RequestBody>>> Working<S> {
+    fn new(
+        service: S,
+        request: Request<RequestBody>,
+        piece: Piece,
+        exchange: Exchange,
+        may: &Allowance,
+    ) -> Working<S> {
+        let call = Call::Waits { service, request: Some(request) };
+        Working { call, piece: Some(piece), exchange, limit: may.time, due: None }
+    }
+}
+
 impl<S, B> Future for Working<S>
 where
     S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
@@ -140,7 +167,8 @@ impl<F, G> Answered<F, G> {
     }
 
     /// Of the answer to a `HEAD` the headers alone are sent, whatever was made for it (RFC 9110, section
-    /// 9.3.2). Over HTTP/1 hyper sees to it.
+    /// 9.3.2). Over HTTP/1 hyper sees to it, or
+    /// whoever sends the answer instead.
     pub(super) fn silent(self, is_silent: bool) -> Answered<F, G> {
         Answered { is_silent, ..self }
     }

@@ -1,6 +1,7 @@
 //! What reads bytes, for `fuzz/`. Not for anybody else: it may change at any time.
 
-use super::{frames::Frames, framing::Framing, head};
+use super::{frames::Frames, framing::Framing, head, quick};
+use crate::limits::HttpLimits;
 
 /// Where the first byte is that two servers could read in two ways, if the bytes come in these parts.
 pub fn ambiguity(parts: &[&[u8]]) -> Option<(usize, &'static str)> {
@@ -39,4 +40,9 @@ pub fn flood(rate: u32, parts: &[&[u8]]) -> Option<usize> {
 /// Whether it can be the value of `Host`.
 pub fn is_host(bytes: &[u8]) -> bool {
     head::is_host(bytes)
+}
+
+/// Where the head of a request ends that is answered without hyper.
+pub fn plain_head(bytes: &[u8]) -> Option<usize> {
+    quick::plain_head(bytes, &HttpLimits::default())
 }

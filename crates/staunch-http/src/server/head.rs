@@ -119,8 +119,8 @@ pub(super) fn is_host(host: &[u8]) -> bool {
     is_plain_host(host) || is_any_host(host)
 }
 
-/// Most are a name or an IPv4 address, perhaps with a port; the others are taken apart.
-fn is_plain_host(host: &[u8]) -> bool {
+/// Whether it is a name or an IPv4 address, perhaps with a port, as most are; the others are taken apart.
+pub fn is_plain_host(host: &[u8]) -> bool {
     let is_name_byte = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
     let end = host.iter().position(|byte| !is_name_byte(byte)).unwrap_or(host.len());
     match host.get(end..) {

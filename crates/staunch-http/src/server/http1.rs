@@ -29,7 +29,7 @@ use super::{
     body::RequestBody,
     call::{Answered, answer},
     exchange::Exchange,
-    request::{Origin, Requests},
+    request::Requests,
     socket::{Socket, Transport},
     upgrade::{Finding, Next},
 };
@@ -42,7 +42,7 @@ const HEAD_BYTES_MIN: usize = 8 << 10;
 /// its socket comes back.
 pub(super) async fn serve<T, S, B>(
     socket: Socket<T>,
-    origin: Origin<'_>,
+    requests: &Requests<'_>,
     exchange: &Exchange,
     service: &S,
 ) -> Result<Option<Socket<T>>, hyper::Error>
@@ -51,12 +51,11 @@ where
     S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone,
     B: Body<Data = Bytes, Error: Into<BoxError>> + 'static,
 {
-    let requests = Requests::of(origin, socket.transport());
     let limits = requests.limits();
     let (context, next) = (Context::current(), Next::default());
     let service = service_fn(|request| {
         let handling = exchange.begin();
-        let answer = answer(service.clone(), request, &requests, exchange.clone());
+        let answer = answer(service.clone(), request, requests, exchange.clone());
         let is_last = exchange.begun() >= limits.requests || context.is_cancelled();
         Finding::new(Answered::new(answer, handling), &next, is_last)
     });

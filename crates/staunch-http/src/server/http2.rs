@@ -28,7 +28,7 @@ use super::{
     call::{Answered, answer},
     exchange::Exchange,
     leftovers::{Leftovers, Lingering},
-    request::{Notes, Origin, Requests},
+    request::{Notes, Requests},
     socket::{Socket, Transport},
     taking::{Lookout, Taking, Watched},
 };
@@ -36,7 +36,7 @@ use crate::limits::HttpLimits;
 
 pub(super) async fn serve<S, B>(
     mut socket: Socket<impl Transport>,
-    origin: Origin<'_>,
+    requests: &Requests<'_>,
     exchange: &Exchange,
     service: S,
 ) -> Result<(), hyper::Error>
@@ -46,7 +46,6 @@ where
     S::Future: Send + 'static,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    let requests = Requests::of(origin, socket.transport());
     let context = Context::current();
     socket.multiplex(requests.limits());
     let scope =
@@ -62,7 +61,7 @@ where
             begun.fetch_add(1, Ordering::Relaxed);
             let stream = exchange.open_stream();
             let answer =
-                answer(service.clone(), request, &requests, Exchange::of_stream(&leftovers));
+                answer(service.clone(), request, requests, Exchange::of_stream(&leftovers));
             taking.taken(Answered::new(answer, stream).silent(is_head))
         });
         let children =

@@ -6,6 +6,7 @@ use std::{panic::Location, time::Duration};
 use hyper::{Request, header::HeaderName};
 use staunch_ledger::{Account, Deadline, EntryId, Kind, Ledger, Obligation, Observation};
 use staunch_scope::{Context, Piece, TraceId};
+use tokio::time::Instant;
 
 use super::{link::Link, socket::Transport};
 use crate::limits::HttpLimits;
@@ -54,9 +55,9 @@ impl<'l> Requests<'l> {
         self.origin.notes
     }
 
-    /// Opens the account of a request, whose handler may take until `limit`: until all of its answer is
-    /// made, or it is given up.
-    pub(super) fn begin<B>(&self, request: &Request<B>, limit: Duration) -> Piece {
+    /// Opens the account of a request that came at `begun`, whose handler may take until `limit`: until
+    /// all of its answer is made, or it is given up.
+    pub(super) fn begin<B>(&self, request: &Request<B>, begun: Instant, limit: Duration) -> Piece {
         let Notes { born_at, ledger } = self.origin.notes;
         let obligation = Obligation::EndsBy(Deadline::after(limit));
         let parent = Some(self.connection);
@@ -65,7 +66,7 @@ impl<'l> Requests<'l> {
         let given = request.headers().get(&TRACEPARENT);
         let trace = given.and_then(|header| TraceId::from_traceparent(header.as_bytes()));
         let trace = trace.unwrap_or_else(|| TraceId::derived(account.id().number()));
-        Piece::new(account, self.context.for_request(trace, limit))
+        Piece::new(account, self.context.for_request(trace, begun.checked_add(limit)))
     }
 }
 

@@ -235,10 +235,6 @@ impl<T: Transport> Socket<T> {
         self.watch(buffer, before, begins);
     }
 
-    pub(super) fn transport(&self) -> &T {
-        &self.transport
-    }
-
     /// Looks at what has come; from what is too much on nobody reads it.
     fn watch(&mut self, buffer: &mut ReadBuf<'_>, before: usize, begins: bool) {
         let new = buffer.filled().get(before..).unwrap_or_default();

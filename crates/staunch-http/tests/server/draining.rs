@@ -5,6 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper::Request;
 use staunch::{BoxError, Context, scope, sleep};
 use staunch_http::{Server, handler};
 use staunch_ledger::{Kind, Ledger};
@@ -15,12 +18,13 @@ use tokio::{
     sync::Notify,
 };
 
-use crate::support::{AtWork, SOON, eventually, get, get1, http1, http2, read, text};
+use crate::support::{
+    AtWork, SOON, eventually, get, get1, get1_of_hyper, http1, http2, read, text,
+};
 
 /// Three connections of each version: one idle, one whose handler needs a while and uses what
 /// hears of a stop, one whose handler never ends.
-#[staunch::test]
-async fn answers_in_the_making_are_finished_and_who_does_not_end_is_cut() {
+async fn answers_in_the_making_are_finished(get1: fn(&str) -> Request<Empty<Bytes>>) {
     let at_work = AtWork::default();
     let go_on = Arc::new(Notify::new());
     let (handled, waits) = (at_work.clone(), Arc::clone(&go_on));
@@ -79,6 +83,16 @@ async fn answers_in_the_making_are_finished_and_who_does_not_end_is_cut() {
         Ok::<_, BoxError>(())
     });
     ended.await.unwrap();
+}
+
+#[staunch::test]
+async fn answers_in_the_making_are_finished_and_who_does_not_end_is_cut() {
+    answers_in_the_making_are_finished(get1).await;
+}
+
+#[staunch::test]
+async fn so_are_those_that_hyper_makes() {
+    answers_in_the_making_are_finished(get1_of_hyper).await;
 }
 
 /// Its first request would be reset on its way.

@@ -15,7 +15,9 @@ use staunch_http::{HttpLimits, RequestBody, handler};
 use staunch_net::Limits;
 use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 
-use crate::support::{AtWork, SOON, eventually, get, get1, http1, http2, text, with_server};
+use crate::support::{
+    AtWork, SOON, eventually, get, get1, get1_of_hyper, http1, http2, text, with_server,
+};
 
 /// A handler that never answers, with a child that never ends.
 async fn for_ever(at_work: AtWork) -> crate::support::Answer {
@@ -41,7 +43,8 @@ async fn by_closing_its_connection() {
     with_server(http, limits, service, async |address, scope| {
         for round in 0..20 {
             let mut client = http1(address, scope).await;
-            let request = client.send_request(get1("/"));
+            let get = if round % 4 < 2 { get1 } else { get1_of_hyper };
+            let request = client.send_request(get("/"));
             if round % 2 == 0 {
                 assert!(timeout(SOON / 10, request).await.is_err());
             } else {

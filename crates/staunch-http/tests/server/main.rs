@@ -8,6 +8,7 @@ mod draining;
 mod files;
 mod leaving;
 mod parking;
+mod plain;
 #[cfg(feature = "files")]
 mod ranges;
 mod requests;

@@ -108,6 +108,13 @@ pub(crate) fn get1(path: &str) -> Request<Empty<Bytes>> {
     Request::get(path).header("host", "localhost").body(Empty::new()).unwrap()
 }
 
+/// As [`get1`], but with something that only hyper knows how to answer.
+pub(crate) fn get1_of_hyper(path: &str) -> Request<Empty<Bytes>> {
+    let mut request = get1(path);
+    request.headers_mut().insert("te", "gzip".parse().unwrap());
+    request
+}
+
 pub(crate) async fn read(answer: Response<hyper::body::Incoming>) -> (u16, String) {
     let status = answer.status().as_u16();
     let body = answer.into_body().collect().await.unwrap().to_bytes();

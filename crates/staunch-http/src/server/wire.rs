@@ -1,0 +1,152 @@
+//! What those need who speak HTTP/1 by themselves, beside hyper: this server and the gateway.
+
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    io,
+    mem::MaybeUninit,
+    pin::Pin,
+    task::{Context as Poller, Poll, ready},
+    time::{Duration, UNIX_EPOCH},
+};
+
+use memchr::memchr_iter;
+use rustix::time::{ClockId, clock_gettime};
+use tokio::{
+    io::{AsyncWriteExt, ReadBuf},
+    time::timeout,
+};
+
+use super::socket::Transport;
+pub use super::{alarm::Alarm, head::is_plain_host};
+
+/// A head may come in several packets. Whoever has no clock for heads may wait so long for the rest.
+pub const PART_TIME: Duration = Duration::from_millis(100);
+
+/// Bytes that a client may say before it has its answer: then it is not listened to until it has.
+pub const AHEAD_MAX: usize = 8 << 10;
+
+/// What a client may send of a body that nobody reads, and how long, before its connection is
+/// closed: if it were closed at once, what the client was told could be lost (RFC 9112, 9.6).
+const LINGER: (usize, Duration) = (256 << 10, Duration::from_secs(1));
+
+/// Bytes that are read at a time to be forgotten.
+const FORGOTTEN: usize = 8 << 10;
+
+/// Whether all lines of a head end in CRLF: httparse takes LF alone, too.
+pub fn end_in_crlf(head: &[u8]) -> bool {
+    let is_after_cr = |at: usize| at.checked_sub(1).and_then(|at| head.get(at)) == Some(&b'\r');
+    memchr_iter(b'\n', head).all(is_after_cr)
+}
+
+thread_local! {
+    /// Written anew once a second.
+    static NOW: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
+}
+
+/// Lends the time as the value of a `Date` (RFC 9110, 5.6.7).
+pub fn with_date<R>(work: impl FnOnce(&[u8]) -> R) -> R {
+    // It is some milliseconds late, and read in a fifth of the time.
+    let second = clock_gettime(ClockId::RealtimeCoarse).tv_sec.cast_unsigned();
+    NOW.with_borrow_mut(|(written, text)| {
+        if *written != second {
+            let now = UNIX_EPOCH + Duration::from_secs(second);
+            (*written, *text) = (second, httpdate::fmt_http_date(now));
+        }
+        work(text.as_bytes())
+    })
+}
+
+/// Writes a header field.
+pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes a header field whose value is a number.
+pub fn number(out: &mut Vec<u8>, name: &[u8], value: u64) {
+    let (mut digits, mut left, mut from) = ([0; 20], value, 20);
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (left % 10) as u8;
+        (left, from) = (left / 10, from - 1);
+        if left == 0 {
+            break;
+        }
+    }
+    field(out, name, digits.get(from..).unwrap_or_default());
+}
+
+/// Ready when a client has left that can only wait for its answer. What it says meanwhile is kept in `said`,
+/// [`AHEAD_MAX`] bytes at most.
+///
+/// # Errors
+/// Those of the connection, when the client cannot be heard any more.
+pub fn poll_leaving<T: Transport>(
+    io: &mut T,
+    said: &mut Vec<u8>,
+    cx: &mut Poller<'_>,
+) -> Poll<io::Result<()>> {
+    let mut room = [const { MaybeUninit::uninit() }; AHEAD_MAX];
+    while let Some(room) = room.get_mut(said.len()..).filter(|room| !room.is_empty()) {
+        let mut buffer = ReadBuf::uninit(room);
+        ready!(Pin::new(&mut *io).poll_read(cx, &mut buffer))?;
+        if buffer.filled().is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        said.extend_from_slice(buffer.filled());
+    }
+    Poll::Pending
+}
+
+/// Ends a connection in good order. What the client still sends is read for a while, so that it can
+/// read what it was told.
+///
+/// # Errors
+/// When the client cannot be told.
+///
+/// # Cancel safety
+/// Dropped, what the client was told last may be lost.
+pub async fn linger<T: Transport>(io: &mut T) -> io::Result<()> {
+    io.shutdown().await?;
+    let (mut left, time) = LINGER;
+    let reads = poll_fn(|cx| {
+        let mut room = [const { MaybeUninit::uninit() }; FORGOTTEN];
+        while left > 0 {
+            let mut buffer = ReadBuf::uninit(&mut room);
+            let read = ready!(Pin::new(&mut *io).poll_read(cx, &mut buffer));
+            if read.is_err() || buffer.filled().is_empty() {
+                break;
+            }
+            left = left.saturating_sub(buffer.filled().len());
+        }
+        Poll::Ready(())
+    });
+    let _ = timeout(time, reads).await; // either way nothing more is to be said
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_as_they_are() {
+        for value in [0, 1, 9, 10, 99, 100, 12_345, u64::MAX] {
+            let mut out = Vec::new();
+            number(&mut out, b"n", value);
+            assert_eq!(out, format!("n: {value}\r\n").as_bytes());
+        }
+    }
+
+    #[test]
+    fn the_date_is_that_of_now() {
+        let said = with_date(|now| std::str::from_utf8(now).map(str::to_owned)).unwrap();
+        let said = httpdate::parse_http_date(&said).unwrap();
+        let since = SystemTime::now().duration_since(said).unwrap();
+        assert!(since < Duration::from_secs(2), "{since:?}");
+    }
+}
