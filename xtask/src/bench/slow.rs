@@ -1,7 +1,8 @@
 //! Slow readers: what a server and the kernel hold for each client that takes its download by
 //! little and little.
 //!
-//! Every measurement has a server of its own, as in [`super::idle`]. What the kernel holds is what
+//! Every measurement has a server of its own, to which a few clients have come before, as in
+//! [`super::idle`]. What the kernel holds is what
 //! `ss --memory` says of the server's sockets (iproute2); what it holds for the clients' is not
 //! counted.
 
@@ -15,8 +16,8 @@ use serde_json::Value;
 
 use super::record::{Metric, Record, Sample};
 use super::subject::Subject;
-use super::{Args, rotated, subject};
-use crate::cargo;
+use super::{Args, idle, rotated, subject};
+use crate::{cargo, server::Server};
 
 const CLIENTS: u32 = 1000;
 const CASE: &str = "1,000 clients at 1 KiB/s of 10 MiB";
@@ -65,14 +66,11 @@ fn measure(
     folder: &Path,
 ) -> anyhow::Result<[f64; 2]> {
     let server = subject.start_before(behind, folder, CLIENTS)?;
+    let mut first = begin(load, &server, idle::FIRST)?;
+    have_read(&mut first)?;
+    ensure!(first.wait()?.success(), "slow_load failed");
     let before = server.settled_resident()?;
-    let mut clients = Command::new(load)
-        .arg(server.address().to_string())
-        .args(["--clients", &CLIENTS.to_string()])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot start slow_load")?;
+    let mut clients = begin(load, &server, CLIENTS)?;
     have_read(&mut clients)?;
     let after = server.settled_resident()?;
     let kernel = kernel_memory(server.address())?;
@@ -80,6 +78,17 @@ fn measure(
     server.stop()?;
     let each = |bytes: f64| bytes / f64::from(CLIENTS);
     Ok([each(after as f64 - before as f64), each(kernel as f64)])
+}
+
+/// Starts so many clients.
+fn begin(load: &Path, server: &Server, clients: u32) -> anyhow::Result<Child> {
+    Command::new(load)
+        .arg(server.address().to_string())
+        .args(["--clients", &clients.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start slow_load")
 }
 
 /// Waits until the clients have read for their time, each of them nearly as often as it wanted to.

@@ -2,7 +2,8 @@
 //!
 //! Before it is measured the same load runs for five minutes, so that what is made once is there: so
 //! long the allocator's regions grow towards what they need for the most that is ever held at once. The
-//! slope is of the resident memory, read once a second, over all of the time; it is no growth if its
+//! gateway looks for leaks every second, ten times as often as it would: what it remembers of its looks,
+//! which is the last 64, is then there after a minute and not after eleven. The slope is of the resident memory, read once a second, over all of the time; it is no growth if its
 //! interval of 95 % includes 0. Beside it stand what of it is no file's, and what the allocator has
 //! handed out. What is left afterwards is told by the kernel (descriptors), by the
 //! ledger (entries), and by the process as it ends.
@@ -53,7 +54,7 @@ pub(super) fn run(args: &Args, record: &mut Record) -> anyhow::Result<()> {
 fn config(at: &Addresses) -> String {
     let Addresses { web, admin, behind } = at;
     format!(
-        "[admin]\nlisten = \"{admin}\"\n[runtime]\nworkers = 2\n\
+        "[admin]\nlisten = \"{admin}\"\n[runtime]\nworkers = 2\n[patrol]\nevery = \"1s\"\n\
          [[listener]]\nname = \"web\"\nprotocol = \"http\"\nlisten = \"{web}\"\n\
          [[route]]\nname = \"all\"\nservice = \"behind\"\n\
          [[service]]\nname = \"behind\"\nendpoints = [\"{behind}\"]\n\

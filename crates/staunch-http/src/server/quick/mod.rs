@@ -46,11 +46,17 @@ use crate::error::ServeHttpError;
 /// Read at a time: a head that is larger is not plain.
 const ROOM: usize = 16 << 10;
 
+/// Room for an answer of the usual size. Memory that comes and goes is of another size than what an idle
+/// connection holds: in between it would leave holes.
+const USUAL: usize = 512;
+
 /// A connection while something of it is in hand.
 pub(super) struct Quick<'s, T> {
     io: T,
     /// What its client has said and nobody has read.
     said: Vec<u8>,
+    /// Room for what it is told next: kept for the memory.
+    out: Vec<u8>,
     /// Requests that it has had.
     begun: u32,
     requests: &'s Requests<'s>,
@@ -101,9 +107,21 @@ impl<'s, T: Transport> Quick<'s, T> {
         alarm: Pin<&'s mut Alarm>,
     ) -> Quick<'s, T> {
         let Resting { transport: io, begun } = resting;
-        let (said, exchange, wait) = (heard.to_vec(), Exchange::default(), Wait::new());
+        let (said, out) = (heard.to_vec(), Vec::with_capacity(USUAL));
+        let (exchange, wait) = (Exchange::default(), Wait::new());
         let idle_since = Instant::now();
-        Quick { io, said, begun, requests, exchange, alarm, idle_since, wait, is_stopping: false }
+        Quick {
+            io,
+            said,
+            out,
+            begun,
+            requests,
+            exchange,
+            alarm,
+            idle_since,
+            wait,
+            is_stopping: false,
+        }
     }
 
     /// Answers plain requests, until there is something else to do.
@@ -237,7 +255,8 @@ impl<'s, T: Transport> Quick<'s, T> {
         };
         is_last |= self.is_stopping;
         piece.account().set_obligation(Obligation::EndsWithParent); // a body takes its time
-        let (mut sending, body) = Sending::begin(answer, is_head, &mut is_last);
+        let out = std::mem::take(&mut self.out);
+        let (mut sending, body) = Sending::begin(out, answer, is_head, &mut is_last);
         let mut body = pin!(Some(AnswerBody::new(body, (), piece, is_head)));
         poll_fn(|cx| {
             let sent = self.poll_sent(&mut sending, body.as_mut(), cx);
@@ -245,6 +264,7 @@ impl<'s, T: Transport> Quick<'s, T> {
             sent
         })
         .await?;
+        self.out = sending.into_room(USUAL);
         self.io.reads_for(ReadFor::Message);
         self.idle_since = if has_waited { Instant::now() } else { begun };
         Ok(!is_last)

@@ -65,9 +65,10 @@ struct ShortBodyError {
 }
 
 impl Sending {
-    /// Begins with the head; what is left to send is the body. The client says, or is told, no more
-    /// after it if `is_last` says so in the end.
+    /// Begins with the head, for which there is `room`; what is left to send is the body. The client
+    /// says, or is told, no more after it if `is_last` says so in the end.
     pub(super) fn begin<B: Body>(
+        mut room: Vec<u8>,
         answer: Response<B>,
         is_head: bool,
         is_last: &mut bool,
@@ -81,10 +82,16 @@ impl Sending {
         *is_last |= is_none || says_close(&parts.headers);
         let framing =
             if is_none { Framing::Length(0) } else { Framing::of(&parts, &body, is_head) };
-        let mut small = Vec::with_capacity(512);
-        head(&mut small, &parts, (is_head, *is_last), framing, &body);
+        head(&mut room, &parts, (is_head, *is_last), framing, &body);
         let has_ended = is_head || framing == Framing::Nothing || framing == Framing::Length(0);
-        (Sending { small, framing, has_ended, must_flush: true, ..Sending::default() }, body)
+        (Sending { small: room, framing, has_ended, must_flush: true, ..Sending::default() }, body)
+    }
+
+    /// The room that it had, if that is no more than `most`.
+    pub(super) fn into_room(mut self, most: usize) -> Vec<u8> {
+        self.small.clear();
+        self.small.shrink_to(most);
+        self.small
     }
 
     /// Whether the next piece of the body is to be made, to be sent along.
@@ -410,7 +417,7 @@ mod tests {
     fn a_body_is_as_long_as_its_head_says() {
         let answer = Response::builder().header("content-length", "3").body(()).unwrap();
         let answer = answer.map(|()| Unknown);
-        let (mut sending, _) = Sending::begin(answer, false, &mut false);
+        let (mut sending, _) = Sending::begin(Vec::new(), answer, false, &mut false);
         sending.small.clear();
         sending.add(Bytes::from_static(b"ab"));
         assert!(!sending.has_ended());
