@@ -41,14 +41,17 @@ enum Work {
     /// Wakes up as often as a guard.
     Timer,
     Guard,
+    GuardOnThread,
 }
 
 async fn measure(what: &str, work: Work) -> Result<(), BoxError> {
     let ended = scope(&Context::current(), |s| async move {
-        let options = options()?;
+        let mut options = options()?;
+        options.own_thread = work == Work::GuardOnThread;
         let looks = (TIME.as_millis() / options.interval.as_millis()) as u32;
         let mut timer = tokio::time::interval(options.interval);
-        let guard = if work == Work::Guard { Some(Guard::start(&s, options)?) } else { None };
+        let is_guarded = matches!(work, Work::Guard | Work::GuardOnThread);
+        let guard = if is_guarded { Some(Guard::start(&s, options)?) } else { None };
         let before = cpu();
         let mut ticks = async || {
             if work == Work::Timer {
@@ -75,6 +78,7 @@ async fn main() -> Result<(), BoxError> {
     measure("nothing", Work::Nothing).await?;
     measure("a timer alone", Work::Timer).await?;
     measure("a guard", Work::Guard).await?;
+    measure("a guard on a thread", Work::GuardOnThread).await?;
     let files: Vec<File> = (0..10_000).map_while(|_| File::open("/dev/null").ok()).collect();
     measure(&format!("a guard, {} fds", files.len()), Work::Guard).await?;
     Ok(())

@@ -24,6 +24,9 @@ pub struct GuardOptions {
     /// Between two looks. Default 50 ms: at 1 GB a second, a limit of 1 GB is not passed from 90 %
     /// on without a look. What looks cost: `examples/cost.rs`.
     pub interval: Duration,
+    /// Looks on a thread of its own, which costs a third of what a timer of the runtime does: that wakes a
+    /// worker, and often twice. Default off: the runtime's clock counts, which a test may pause.
+    pub own_thread: bool,
     /// The most resident memory, in bytes, beside the limit of the control group; the nearer one
     /// counts. Default `None`: the group's alone. A process with neither has no marks for memory.
     pub memory_limit: Option<u64>,
@@ -60,6 +63,7 @@ impl Default for GuardOptions {
             name: "guard",
             marks: Watermarks::default(),
             interval: Duration::from_millis(50),
+            own_thread: false,
             memory_limit: None,
             memory: None,
             allocator: None,

@@ -1,19 +1,21 @@
-//! The task that looks, and reacts: a child of the guard's scope. What may block is a child of its
-//! own, one round at a time.
+//! The task that looks, and reacts: a child of the guard's scope; or a thread that does so for it. What
+//! may take its time is a child of its own, one round at a time.
 
 use std::{
     convert::Infallible,
     future::{Future, poll_fn},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
     time::{Duration, Instant as RealInstant},
 };
 
 use staunch_ledger::{EntryId, Kind, Obligation, Observation};
 use staunch_scope::{
-    Cancelled, Context, Isolate, Scope, ScopeBuilder, State, Wait, with_current_account,
+    Cancelled, Context, Isolate, JoinChildError, Scope, ScopeBuilder, State, Wait,
+    with_current_account,
 };
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
@@ -69,32 +71,22 @@ impl Sampler {
     /// Looks until the task is asked to stop. However it ends, also if it never runs, nothing is
     /// refused any more.
     pub(crate) fn watch(self) -> impl Future<Output = ()> + Send {
-        let mut retires = Retires(self);
+        let retires = Retires(self);
         async move {
             let reason = "watches memory and fds until its scope stops";
             with_current_account(|task| task.set_obligation(Obligation::Perpetual(reason)));
             let ended = ScopeBuilder::<Infallible>::new(&Context::current())
                 .policy(Isolate)
-                .run(async |scope| {
-                    retires.0.look_and_react(&scope).await;
+                .run(async move |scope| {
+                    if retires.0.shared.options.own_thread {
+                        look_on_thread(retires, scope).await;
+                    } else {
+                        look_on_runtime(retires, scope).await;
+                    }
                     Ok(())
                 })
                 .await;
             drop(ended);
-        }
-    }
-
-    async fn look_and_react(&mut self, scope: &Scope<Infallible>) {
-        let interval = self.shared.options.interval;
-        let mut ticks = interval_at(Instant::now() + interval, interval);
-        // A look that was missed, since nobody had the time, is of no use afterwards.
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        loop {
-            self.react(scope);
-            if tick(&mut ticks).await.is_err() {
-                return;
-            }
-            self.look();
         }
     }
 
@@ -193,6 +185,53 @@ impl Sampler {
                 Ok(())
             }));
         }
+    }
+}
+
+/// Looks and reacts until the task is asked to stop.
+async fn look_on_runtime(mut retires: Retires, scope: Scope<Infallible>) {
+    let sampler = &mut retires.0;
+    let interval = sampler.shared.options.interval;
+    let mut ticks = interval_at(Instant::now() + interval, interval);
+    // A look that was missed, since nobody had the time, is of no use afterwards.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        sampler.react(&scope);
+        if tick(&mut ticks).await.is_err() {
+            return;
+        }
+        sampler.look();
+    }
+}
+
+/// As [`look_on_runtime`], on a thread where it may block.
+async fn look_on_thread(mut retires: Retires, scope: Scope<Infallible>) {
+    let (thread, inner) = (Arc::new(OnceLock::new()), scope.clone());
+    let sleeper = Arc::clone(&thread);
+    let looking = scope.blocking(move |asked| {
+        sleeper.get_or_init(thread::current);
+        let sampler = &mut retires.0;
+        let (interval, mut due) = (sampler.shared.options.interval, RealInstant::now());
+        while !asked.is_asked() {
+            sampler.react(&inner);
+            due = RealInstant::now().max(due + interval); // without those that were missed
+            while !asked.is_asked()
+                && let Some(left) = due.checked_duration_since(RealInstant::now())
+                && !left.is_zero()
+            {
+                thread::park_timeout(left);
+            }
+            sampler.look();
+        }
+        Ok(())
+    });
+    let ended = looking.join().await; // which hears of the ask, too
+    scope.stop();
+    if let Some(thread) = thread.get() {
+        thread.unpark();
+    }
+    if ended == Err(JoinChildError::Failed) {
+        tracing::error!("the guard is broken: nobody watches memory and fds any more; report this");
     }
 }
 

@@ -15,6 +15,7 @@ pub(crate) fn options(configured: &Configured) -> GuardOptions {
     GuardOptions {
         name: "staunch",
         interval: *every,
+        own_thread: true,
         memory_limit: memory.map(Into::into),
         marks: Watermarks {
             warn_percent: marks.warn.get(),

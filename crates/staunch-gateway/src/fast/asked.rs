@@ -9,7 +9,7 @@ use hyper::{
     header::{ALLOW, HeaderValue, RETRY_AFTER},
 };
 use staunch_guard::{Admission, Priority, Refused};
-use staunch_http::Transport;
+use staunch_http::{Transport, wire::clear_room};
 use staunch_ledger::{Account, Deadline, Kind, Obligation};
 use staunch_policy::{self as policy, Fields, Now, Permit, Policy, Verdict};
 use staunch_scope::TraceId;
@@ -105,7 +105,7 @@ impl<S> Fast<S> {
             Said::Other => return Judged::Other,
         };
         let part = self.part(&plain);
-        client.entry = self.entry(client.ip, &plain, &part);
+        client.entry = self.entry(client.ip, &plain, &part).map(Box::new);
         let judged = self.request(client, &plain, &part);
         if matches!(judged, Judged::Other) {
             if let Some(entry) = client.entry.take() {
@@ -167,7 +167,7 @@ impl<S> Fast<S> {
             query,
             host: host.unwrap_or(plain.host.as_bytes()),
         };
-        client.asking.clear();
+        clear_room(&mut client.asking);
         let introduction = &client.introduction;
         let asking = &mut client.asking;
         outgoing::write(asking, plain, &to, introduction, &edits.request, part);

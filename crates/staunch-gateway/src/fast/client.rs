@@ -16,17 +16,13 @@ use tokio::time::Instant;
 use super::outgoing::Introduction;
 use crate::access::{End, Entry};
 
-/// Room for a head of the usual size. Memory that comes and goes is of another size than what an idle
-/// connection holds: in between it would leave holes.
-const USUAL: usize = 512;
-
 /// A client's connection, and what its requests have in common.
 #[derive(Debug)]
 pub(crate) struct Client<'a, T> {
     pub(crate) io: T,
     /// What it has said and nobody has read.
     pub(crate) said: Vec<u8>,
-    /// What it is told next, and what its server is: kept for the memory.
+    /// What it is told next, and what its server is.
     pub(crate) out: Vec<u8>,
     pub(crate) asking: Vec<u8>,
     pub(crate) alarm: Pin<&'a mut Alarm>,
@@ -35,7 +31,7 @@ pub(crate) struct Client<'a, T> {
     pub(crate) introduction: Introduction,
     pub(crate) ip: Option<IpAddr>,
     /// What will be logged of its request.
-    pub(crate) entry: Option<Entry>,
+    pub(crate) entry: Option<Box<Entry>>,
     /// Requests that it has made.
     pub(crate) begun: u32,
 }
@@ -53,8 +49,8 @@ impl<'a, T: Transport> Client<'a, T> {
         Client {
             io,
             said: heard.to_vec(),
-            out: Vec::with_capacity(USUAL),
-            asking: Vec::with_capacity(USUAL),
+            out: Vec::new(),
+            asking: Vec::new(),
             alarm,
             idle_since: Instant::now(),
             introduction: Introduction::new(ip, is_secure),
@@ -62,6 +58,12 @@ impl<'a, T: Transport> Client<'a, T> {
             entry: None,
             begun,
         }
+    }
+
+    /// Gives memory back that is of no use before its next request.
+    pub(crate) fn gives_room(&mut self) {
+        wire::give_room(std::mem::take(&mut self.out));
+        wire::give_room(std::mem::take(&mut self.asking));
     }
 
     /// Notes something of its request, if that is logged.

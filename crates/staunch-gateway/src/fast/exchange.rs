@@ -8,7 +8,7 @@ use std::{
     task::{Context as Poller, Poll, ready},
 };
 
-use staunch_http::Transport;
+use staunch_http::{Transport, wire::clear_room};
 use staunch_ledger::Account;
 use staunch_net::ReadFor;
 use tokio::{
@@ -224,7 +224,7 @@ impl Exchange {
         let is_last =
             telling.is_last || matches!(answer.body, Body::Rest) || self.upload.is_unfinished();
         self.part = Vec::new();
-        client.out.clear();
+        clear_room(&mut client.out);
         answer.write(&mut client.out, telling.edits, is_last);
         let status = answer.status;
         let length = std::mem::replace(&mut answer.body, Body::Length(0));

@@ -162,14 +162,13 @@ impl<S: Sync> Fast<S> {
             let rests_at = client.idle_since.checked_add(self.limits.park_after);
             let next =
                 poll_fn(|cx| self.poll_next(client, stopping, (rests_at, &mut part_until), cx));
-            let next = next.await;
-            let goes_on = match next {
-                Next::Judged(Judged::Ask(mut asked)) => {
-                    self.answer(client, &mut asked, stopping).await?
-                }
+            // By reference all the way down: a future has room for each name that is held over an await.
+            let mut next = next.await;
+            let goes_on = match &mut next {
+                Next::Judged(Judged::Ask(asked)) => self.answer(client, asked, stopping).await?,
                 Next::Judged(Judged::Tell { own, is_head, is_last }) => {
-                    let is_last = is_last || stopping.is_asked();
-                    tell(client, &own, is_head, is_last).await?;
+                    let is_last = *is_last || stopping.is_asked();
+                    tell(client, own, *is_head, is_last).await?;
                     !is_last
                 }
                 Next::Judged(Judged::Other | Judged::Part) => return Ok(Turn::Other),
@@ -181,6 +180,7 @@ impl<S: Sync> Fast<S> {
                     return Ok(Turn::Ended);
                 }
             };
+            drop(next);
             if !goes_on {
                 client.said = Vec::new();
                 wire::linger(&mut client.io).await?;
@@ -241,6 +241,7 @@ impl<S: Sync> Fast<S> {
         if stopping.is_asked() {
             return Poll::Ready(Next::Ended);
         }
+        client.gives_room();
         client.io.reads_for(ReadFor::Message);
         client.io.rests(true);
         let Some(rests_at) = rests_at else { return Poll::Pending }; // never
@@ -270,22 +271,22 @@ impl<S: Sync> Fast<S> {
             stopping,
             is_last: asked.is_last,
         };
-        let begun = tries.answer(client).await;
-        let (own, is_read) = match begun {
-            Ok(mut begun) => {
+        let mut begun = tries.answer(client).await;
+        let (own, is_read) = match &mut begun {
+            Ok(begun) => {
                 cancelling.0 = None;
                 let status = StatusCode::from_u16(begun.answered.status).unwrap_or_default();
                 client.note(|entry| entry.answered(status.as_u16()));
                 route.counts.answered(status, begun.at - asked.begun);
                 client.idle_since = begun.at;
-                return hand_over(client, asked, &mut begun).await;
+                return hand_over(client, asked, begun).await;
             }
             Err(Unanswered::Gone) => return Err(FastError::Left),
             Err(Unanswered::Slow) => {
                 (Own::new(StatusCode::REQUEST_TIMEOUT, "The body took too long to come"), false)
             }
             Err(Unanswered::Late) => (Own::from(Failure::Late), asked.body == 0),
-            Err(Unanswered::Failed(failure)) => (Own::from(failure), asked.body == 0),
+            Err(Unanswered::Failed(failure)) => (Own::from(*failure), asked.body == 0),
         };
         cancelling.0 = None;
         let own = own.edited(&asked.edits);
@@ -363,7 +364,7 @@ async fn tell<T: Transport>(
     is_head: bool,
     is_last: bool,
 ) -> io::Result<()> {
-    client.out.clear();
+    wire::clear_room(&mut client.out);
     own.write(&mut client.out, is_head, is_last);
     let body = if is_head { 0 } else { own.body.len() as u64 };
     client.note(|entry| {

@@ -2,14 +2,19 @@
 
 use std::{
     hint::black_box,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use staunch::{BoxError, Context, Kind, Ledger, channel::watch::RecvError, scope};
 use staunch_guard::{
-    Allocated, Allocator, Guard, GuardOptions, GuardOptionsError, Level, Priority, guards,
+    Allocated, Allocator, Guard, GuardOptions, GuardOptionsError, Level, Priority, Usage, guards,
 };
+
+use tokio::sync::Notify;
 
 use crate::support::{Memory, until, with_guard};
 
@@ -94,6 +99,68 @@ async fn a_guard_whose_scope_has_stopped_refuses_nothing() {
     assert_eq!(levels.latest(), Level::Normal);
     assert!(matches!(levels.changed().await, Err(RecvError::Closed)));
     assert!(matches!(guard.watch().changed().await, Err(RecvError::Closed)));
+}
+
+#[staunch::test]
+async fn a_thread_of_its_own_sees_the_same_and_reacts() {
+    let (memory, shrunk) = (Memory::default(), Arc::new(Notify::new()));
+    let options = GuardOptions { own_thread: true, ..memory.options() };
+    with_guard(options, async |guard, _| {
+        let shrinks = Arc::clone(&shrunk);
+        let _registered = guard.on(Level::Shed, "test", move |_| shrinks.notify_one());
+        for (bytes, level) in [(76, Level::Warn), (96, Level::Refuse), (10, Level::Normal)] {
+            memory.set(bytes);
+            until(&guard, level).await;
+        }
+        memory.set(91);
+        let shrunk = tokio::time::timeout(Duration::from_secs(20), shrunk.notified()).await;
+        shrunk.expect("what is registered runs");
+    })
+    .await;
+}
+
+/// However long it would sleep.
+#[staunch::test]
+async fn a_thread_of_its_own_ends_at_once() {
+    let memory = Memory::default();
+    memory.set(97);
+    let interval = Duration::from_hours(1);
+    let options = GuardOptions { own_thread: true, interval, ..memory.options() };
+    for pause in [0, 1, 20] {
+        let options = options.clone();
+        let ended = scope(&Context::current(), |s| async move {
+            let guard = Guard::start(&s, options)?;
+            tokio::time::sleep(Duration::from_millis(pause)).await; // it may not have begun, or sleep
+            s.stop();
+            Ok::<_, BoxError>(guard)
+        });
+        let begun = Instant::now();
+        let guard = ended.await.unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert_eq!(guard.level(), Level::Normal);
+    }
+}
+
+#[staunch::test]
+async fn a_thread_that_panics_refuses_nothing_any_more() {
+    let looks = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&looks);
+    let usage = move || {
+        assert_eq!(counted.fetch_add(1, Ordering::SeqCst), 0, "the second look panics");
+        Usage { bytes: 97, limit: Some(100) }
+    };
+    let memory = Memory::default();
+    let options = GuardOptions {
+        own_thread: true,
+        memory: Some(Arc::new(usage)),
+        interval: Duration::from_millis(1),
+        ..memory.options()
+    };
+    with_guard(options, async |guard, _| {
+        until(&guard, Level::Normal).await;
+        assert_eq!(looks.load(Ordering::SeqCst), 2);
+    })
+    .await;
 }
 
 /// The kernel's own figures, with a limit that leaves 64 MiB.

@@ -57,6 +57,40 @@ pub fn with_date<R>(work: impl FnOnce(&[u8]) -> R) -> R {
     })
 }
 
+thread_local! {
+    static ROOMS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// So many are kept of a thread, with so much memory at most.
+const ROOMS_MAX: usize = 16;
+const ROOM_MAX: usize = 4 << 10;
+
+/// Enough for most heads. Memory that comes and goes is of another size than what an idle connection
+/// holds: in between it would leave holes.
+const ROOM: usize = 512;
+
+/// Forgets what is in `room`. If that has no memory it gets some of the thread's, which takes less time
+/// than to allocate it.
+pub fn clear_room(room: &mut Vec<u8>) {
+    room.clear();
+    if room.capacity() == 0 {
+        let kept = ROOMS.with_borrow_mut(Vec::pop);
+        *room = kept.unwrap_or_else(|| Vec::with_capacity(ROOM));
+    }
+}
+
+/// Gives the memory of `room` back to the thread.
+pub fn give_room(mut room: Vec<u8>) {
+    if (ROOM..=ROOM_MAX).contains(&room.capacity()) {
+        room.clear();
+        ROOMS.with_borrow_mut(|rooms| {
+            if rooms.len() < ROOMS_MAX {
+                rooms.push(room);
+            }
+        });
+    }
+}
+
 /// Writes a header field.
 pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(name);
@@ -132,6 +166,24 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
+
+    #[test]
+    fn rooms_go_from_hand_to_hand() {
+        let mut room = Vec::new();
+        clear_room(&mut room);
+        room.extend_from_slice(b"said");
+        let memory = room.as_ptr();
+        give_room(room);
+        give_room(Vec::new());
+        give_room(vec![0; ROOM_MAX + 1]);
+        let mut rooms = [Vec::new(), Vec::new()];
+        rooms.iter_mut().for_each(clear_room);
+        assert_eq!((rooms[0].as_ptr(), rooms[0].len()), (memory, 0));
+        assert_eq!(rooms[1].capacity(), ROOM, "what was too large is gone");
+        let many: Vec<_> = (0..2 * ROOMS_MAX).map(|_| Vec::with_capacity(ROOM)).collect();
+        many.into_iter().for_each(give_room);
+        assert_eq!(ROOMS.with_borrow(Vec::len), ROOMS_MAX);
+    }
 
     #[test]
     fn numbers_are_written_as_they_are() {

@@ -46,17 +46,11 @@ use crate::error::ServeHttpError;
 /// Read at a time: a head that is larger is not plain.
 const ROOM: usize = 16 << 10;
 
-/// Room for an answer of the usual size. Memory that comes and goes is of another size than what an idle
-/// connection holds: in between it would leave holes.
-const USUAL: usize = 512;
-
 /// A connection while something of it is in hand.
 pub(super) struct Quick<'s, T> {
     io: T,
     /// What its client has said and nobody has read.
     said: Vec<u8>,
-    /// Room for what it is told next: kept for the memory.
-    out: Vec<u8>,
     /// Requests that it has had.
     begun: u32,
     requests: &'s Requests<'s>,
@@ -84,10 +78,8 @@ enum Next {
     Plain(Plain),
     Other,
     Rests,
-    /// Nothing was in hand.
-    Ended,
-    /// Some of a head was.
-    Broken(ServeHttpError),
+    /// An error when some of a head was there.
+    Ended(Result<(), ServeHttpError>),
 }
 
 /// When something is done that is waited for.
@@ -107,21 +99,9 @@ impl<'s, T: Transport> Quick<'s, T> {
         alarm: Pin<&'s mut Alarm>,
     ) -> Quick<'s, T> {
         let Resting { transport: io, begun } = resting;
-        let (said, out) = (heard.to_vec(), Vec::with_capacity(USUAL));
-        let (exchange, wait) = (Exchange::default(), Wait::new());
+        let (said, exchange, wait) = (heard.to_vec(), Exchange::default(), Wait::new());
         let idle_since = Instant::now();
-        Quick {
-            io,
-            said,
-            out,
-            begun,
-            requests,
-            exchange,
-            alarm,
-            idle_since,
-            wait,
-            is_stopping: false,
-        }
+        Quick { io, said, begun, requests, exchange, alarm, idle_since, wait, is_stopping: false }
     }
 
     /// Answers plain requests, until there is something else to do.
@@ -133,19 +113,21 @@ impl<'s, T: Transport> Quick<'s, T> {
         loop {
             let rests_at = self.idle_since.checked_add(self.requests.limits().park_after);
             let mut waits = Waits { rests_at, part_until: None };
-            let next = poll_fn(|cx| self.poll_next(&mut waits, cx)).await;
-            let plain = match next {
+            let mut next = poll_fn(|cx| self.poll_next(&mut waits, cx)).await;
+            let plain = match &mut next {
                 Next::Plain(plain) => plain,
                 Next::Rests => return Ok(Turn::Rests(Resting::new(self.io, self.begun))),
                 Next::Other => {
                     return Ok(Turn::Other(Resting::new(self.io, self.begun), self.said));
                 }
-                Next::Broken(error) => return Err(error),
-                Next::Ended => {
+                Next::Ended(Ok(())) => {
                     if self.is_stopping {
                         let _ = self.io.shutdown().await; // the client may have gone meanwhile
                     }
                     return Ok(Turn::Ended);
+                }
+                Next::Ended(ended) => {
+                    return std::mem::replace(ended, Ok(())).map(|()| Turn::Ended);
                 }
             };
             let says_no_more = plain.is_last && self.said.is_empty();
@@ -175,7 +157,7 @@ impl<'s, T: Transport> Quick<'s, T> {
             return Poll::Ready(Next::Other); // hyper's socket has the clock for heads
         }
         if self.is_stopping {
-            return Poll::Ready(Next::Ended);
+            return Poll::Ready(Next::Ended(Ok(())));
         }
         self.io.reads_for(ReadFor::Message);
         self.io.rests(true);
@@ -218,16 +200,16 @@ impl<'s, T: Transport> Quick<'s, T> {
             }
             match ready!(read) {
                 Ok(()) if !is_over => {}
-                Ok(()) | Err(_) if filled == 0 => return Poll::Ready(Next::Ended),
-                Ok(()) => return Poll::Ready(Next::Broken(ServeHttpError::ClientLeft)),
-                Err(error) => return Poll::Ready(Next::Broken(broken(error))),
+                Ok(()) | Err(_) if filled == 0 => return Poll::Ready(Next::Ended(Ok(()))),
+                Ok(()) => return Poll::Ready(Next::Ended(Err(ServeHttpError::ClientLeft))),
+                Err(error) => return Poll::Ready(Next::Ended(Err(broken(error)))),
             }
             self.io.rests(false);
         }
     }
 
     /// Answers a request; whether the client may go on with the next.
-    async fn answer<S, B>(&mut self, plain: Plain, service: S) -> Result<bool, ServeHttpError>
+    async fn answer<S, B>(&mut self, plain: &mut Plain, service: S) -> Result<bool, ServeHttpError>
     where
         S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
         B: Body<Data = Bytes, Error: Into<BoxError>>,
@@ -238,7 +220,7 @@ impl<'s, T: Transport> Quick<'s, T> {
         let mut is_last = plain.is_last || self.begun >= limit;
         let (begun, mut has_waited) = (Instant::now(), false);
         let (answer, piece) = {
-            let request = (plain.request, begun);
+            let request = (std::mem::take(&mut plain.request), begun);
             let mut call = pin!(call(service, request, self.requests, self.exchange.clone()));
             poll_fn(|cx| {
                 self.hear_of_stop(cx);
@@ -255,8 +237,7 @@ impl<'s, T: Transport> Quick<'s, T> {
         };
         is_last |= self.is_stopping;
         piece.account().set_obligation(Obligation::EndsWithParent); // a body takes its time
-        let out = std::mem::take(&mut self.out);
-        let (mut sending, body) = Sending::begin(out, answer, is_head, &mut is_last);
+        let (mut sending, body) = Sending::begin(answer, is_head, &mut is_last);
         let mut body = pin!(Some(AnswerBody::new(body, (), piece, is_head)));
         poll_fn(|cx| {
             let sent = self.poll_sent(&mut sending, body.as_mut(), cx);
@@ -264,7 +245,6 @@ impl<'s, T: Transport> Quick<'s, T> {
             sent
         })
         .await?;
-        self.out = sending.into_room(USUAL);
         self.io.reads_for(ReadFor::Message);
         self.idle_since = if has_waited { Instant::now() } else { begun };
         Ok(!is_last)

@@ -18,7 +18,7 @@ use hyper::{
 use staunch_scope::BoxError;
 use tokio::io::AsyncWrite;
 
-use crate::server::wire::{field, number, with_date};
+use crate::server::wire::{clear_room, field, give_room, number, with_date};
 
 /// Pieces of a body up to so many bytes are copied together with what frames them: one `send` costs the
 /// kernel less than a `writev` of two parts.
@@ -65,10 +65,9 @@ struct ShortBodyError {
 }
 
 impl Sending {
-    /// Begins with the head, for which there is `room`; what is left to send is the body. The client
-    /// says, or is told, no more after it if `is_last` says so in the end.
+    /// Begins with the head; what is left to send is the body. The client says, or is told, no more
+    /// after it if `is_last` says so in the end.
     pub(super) fn begin<B: Body>(
-        mut room: Vec<u8>,
         answer: Response<B>,
         is_head: bool,
         is_last: &mut bool,
@@ -82,16 +81,11 @@ impl Sending {
         *is_last |= is_none || says_close(&parts.headers);
         let framing =
             if is_none { Framing::Length(0) } else { Framing::of(&parts, &body, is_head) };
-        head(&mut room, &parts, (is_head, *is_last), framing, &body);
+        let mut small = Vec::new();
+        clear_room(&mut small);
+        head(&mut small, &parts, (is_head, *is_last), framing, &body);
         let has_ended = is_head || framing == Framing::Nothing || framing == Framing::Length(0);
-        (Sending { small: room, framing, has_ended, must_flush: true, ..Sending::default() }, body)
-    }
-
-    /// The room that it had, if that is no more than `most`.
-    pub(super) fn into_room(mut self, most: usize) -> Vec<u8> {
-        self.small.clear();
-        self.small.shrink_to(most);
-        self.small
+        (Sending { small, framing, has_ended, must_flush: true, ..Sending::default() }, body)
     }
 
     /// Whether the next piece of the body is to be made, to be sent along.
@@ -170,7 +164,7 @@ impl Sending {
             self.must_flush = true;
         }
         if length > 0 {
-            self.small.clear();
+            give_room(std::mem::take(&mut self.small));
             self.others.clear();
             (self.copied, self.large) = (Bytes::new(), Bytes::new());
             (self.tail, self.written) = (b"", 0);
@@ -417,7 +411,7 @@ mod tests {
     fn a_body_is_as_long_as_its_head_says() {
         let answer = Response::builder().header("content-length", "3").body(()).unwrap();
         let answer = answer.map(|()| Unknown);
-        let (mut sending, _) = Sending::begin(Vec::new(), answer, false, &mut false);
+        let (mut sending, _) = Sending::begin(answer, false, &mut false);
         sending.small.clear();
         sending.add(Bytes::from_static(b"ab"));
         assert!(!sending.has_ended());
