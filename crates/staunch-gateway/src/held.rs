@@ -16,10 +16,10 @@ use tokio::io::AsyncWrite;
 use crate::scratch::LENGTH;
 
 /// From so many bytes on, of all connections of a thread, pieces are small.
-const MUCH: usize = 2 << 20;
+const MUCH: usize = 1 << 20;
 
 /// A piece is such a part of what may still be held, at most.
-const PART: usize = 8;
+const PART: usize = 4;
 
 /// As small as pieces become.
 const LEAST: usize = 4 << 10;
