@@ -25,7 +25,8 @@ pub struct GuardOptions {
     /// on without a look. What looks cost: `examples/cost.rs`.
     pub interval: Duration,
     /// Looks on a thread of its own, which costs a third of what a timer of the runtime does: that wakes a
-    /// worker, and often twice. Default off: the runtime's clock counts, which a test may pause.
+    /// worker, and often twice. It is one of the runtime's blocking threads, of which there must be two then.
+    /// Default off: the runtime's clock counts, which a test may pause.
     pub own_thread: bool,
     /// The most resident memory, in bytes, beside the limit of the control group; the nearer one
     /// counts. Default `None`: the group's alone. A process with neither has no marks for memory.

@@ -6,9 +6,9 @@ use std::{
     future::{Future, poll_fn},
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, Ordering, fence},
     },
-    thread,
+    thread::{self, Thread},
     time::{Duration, Instant as RealInstant},
 };
 
@@ -206,32 +206,65 @@ async fn look_on_runtime(mut retires: Retires, scope: Scope<Infallible>) {
 
 /// As [`look_on_runtime`], on a thread where it may block.
 async fn look_on_thread(mut retires: Retires, scope: Scope<Infallible>) {
-    let (thread, inner) = (Arc::new(OnceLock::new()), scope.clone());
-    let sleeper = Arc::clone(&thread);
-    let looking = scope.blocking(move |asked| {
-        sleeper.get_or_init(thread::current);
+    let sleeper = Arc::new(Sleeper::default());
+    let (wakes, inner) = (Wakes(Arc::clone(&sleeper)), scope.clone());
+    let looking = scope.blocking(move |_| {
+        sleeper.thread.get_or_init(thread::current);
+        fence(Ordering::SeqCst); // whoever wakes it sees the thread, or it sees that it is to end
         let sampler = &mut retires.0;
         let (interval, mut due) = (sampler.shared.options.interval, RealInstant::now());
-        while !asked.is_asked() {
+        loop {
             sampler.react(&inner);
             due = RealInstant::now().max(due + interval); // without those that were missed
-            while !asked.is_asked()
-                && let Some(left) = due.checked_duration_since(RealInstant::now())
-                && !left.is_zero()
-            {
-                thread::park_timeout(left);
+            if sleeper.sleeps_until(due).is_err() {
+                return Ok(());
             }
             sampler.look();
         }
-        Ok(())
     });
     let ended = looking.join().await; // which hears of the ask, too
+    drop(wakes);
     scope.stop();
-    if let Some(thread) = thread.get() {
-        thread.unpark();
-    }
     if ended == Err(JoinChildError::Failed) {
         tracing::error!("the guard is broken: nobody watches memory and fds any more; report this");
+    }
+}
+
+/// The thread that looks, between two looks.
+#[derive(Default)]
+struct Sleeper {
+    thread: OnceLock<Thread>,
+    is_to_end: AtomicBool,
+}
+
+/// It is not to look any more.
+struct Ends;
+
+impl Sleeper {
+    fn sleeps_until(&self, due: RealInstant) -> Result<(), Ends> {
+        loop {
+            if self.is_to_end.load(Ordering::SeqCst) {
+                return Err(Ends);
+            }
+            let left = due.saturating_duration_since(RealInstant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            thread::park_timeout(left);
+        }
+    }
+}
+
+/// Has the thread end when it is dropped, however that comes.
+struct Wakes(Arc<Sleeper>);
+
+impl Drop for Wakes {
+    fn drop(&mut self) {
+        self.0.is_to_end.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        if let Some(thread) = self.0.thread.get() {
+            thread.unpark();
+        }
     }
 }
 

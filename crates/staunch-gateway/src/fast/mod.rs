@@ -138,6 +138,7 @@ where
             let talk = pin!(shield(self.talk(&mut client, &stopping)));
             stopping.tell(talk).await?
         };
+        client.gives_room();
         let Client { io, said, begun, .. } = client;
         let resting = Resting::new(io, begun);
         match turn {

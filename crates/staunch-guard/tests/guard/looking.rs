@@ -141,6 +141,27 @@ async fn a_thread_of_its_own_ends_at_once() {
     }
 }
 
+/// Nobody has asked it then.
+#[test]
+fn a_thread_of_its_own_ends_with_its_runtime() {
+    let begun = Instant::now();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let memory = Memory::default();
+    let interval = Duration::from_hours(1);
+    let options = GuardOptions { own_thread: true, interval, ..memory.options() };
+    runtime.block_on(async {
+        let started = scope(&Context::background(), |s| async move {
+            let _guard = Guard::start(&s, options)?;
+            tokio::time::sleep(Duration::from_hours(1)).await;
+            Ok::<_, BoxError>(())
+        });
+        let given_up = tokio::time::timeout(Duration::from_millis(20), started).await;
+        assert!(given_up.is_err());
+    });
+    drop(runtime); // which waits for its blocking threads
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
 #[staunch::test]
 async fn a_thread_that_panics_refuses_nothing_any_more() {
     let looks = Arc::new(AtomicU64::new(0));

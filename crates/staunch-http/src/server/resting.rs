@@ -145,6 +145,8 @@ impl Hearing {
                 let moment = self.moment.get_or_insert_with(|| Box::pin(sleep(FIRST_WORDS)));
                 ready!(moment.as_mut().poll(cx));
             }
+            // As far as it goes: over TLS the client is told that this is the end.
+            let _ = Pin::new(&mut resting.transport).poll_shutdown(cx);
             return Poll::Ready(None);
         }
         resting.transport.reads_for(ReadFor::Message);

@@ -27,6 +27,9 @@ const COPIED: usize = 4 << 10;
 /// So many are put together before they are sent, if the body has them at once.
 const TOGETHER: usize = 16 << 10;
 
+/// Of so many pieces: each may hold more memory than what is sent of it.
+const TOGETHER_PIECES: usize = 16;
+
 /// What of an answer its client does not have yet.
 #[derive(Debug, Default)]
 pub(super) struct Sending {
@@ -90,7 +93,8 @@ impl Sending {
 
     /// Whether the next piece of the body is to be made, to be sent along.
     pub(super) fn has_room(&self) -> bool {
-        !self.has_ended() && self.large.is_empty() && self.small.len() < TOGETHER
+        let is_full = self.small.len() >= TOGETHER || self.others.len() >= TOGETHER_PIECES;
+        !self.has_ended() && self.large.is_empty() && !is_full
     }
 
     /// Whatever of the body is missing will not be made.
@@ -249,10 +253,10 @@ fn head<B: Body>(
     if is_last {
         field(out, CONNECTION.as_str().as_bytes(), b"close");
     }
+    write_framing(out, parts, is_head, framing, body);
     if !parts.headers.contains_key(DATE) {
         with_date(|now| field(out, DATE.as_str().as_bytes(), now));
     }
-    write_framing(out, parts, is_head, framing, body);
     out.extend_from_slice(b"\r\n");
 }
 
@@ -394,6 +398,16 @@ mod tests {
         let failed = send(&mut sending, &mut to).unwrap_err();
         assert_eq!(failed.to_string(), "there is no more");
         assert_eq!(to.taken, b"head\r\n\r\n1\r\na\r\n");
+    }
+
+    #[test]
+    fn a_client_that_takes_nothing_holds_few_pieces() {
+        let (mut sending, mut pieces) = (chunked(), 0);
+        while sending.has_room() {
+            sending.add(Bytes::from_static(b"a"));
+            pieces += 1;
+        }
+        assert!(pieces <= TOGETHER_PIECES + 1, "{pieces}");
     }
 
     #[test]
