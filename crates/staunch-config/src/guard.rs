@@ -10,7 +10,7 @@ use crate::size::ByteSize;
 /// When the process takes on less, and what it does then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Guard {
-    /// Between two looks. \[50ms: a second of looks costs less than a thousandth of a core, and what
+    /// Between two looks. \[50ms: a second of looks costs two or three thousandths of a core, and what
     /// begins between two of them is bounded\]
     pub every: Duration,
     /// The most resident memory, beside the limit of the control group; the nearer one counts. \[none:

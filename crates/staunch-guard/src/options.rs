@@ -24,7 +24,7 @@ pub struct GuardOptions {
     /// Between two looks. Default 50 ms: at 1 GB a second, a limit of 1 GB is not passed from 90 %
     /// on without a look. What looks cost: `examples/cost.rs`.
     pub interval: Duration,
-    /// Looks on a thread of its own, which costs a third of what a timer of the runtime does: that wakes a
+    /// Looks on a thread of its own, which costs two thirds of what a timer of the runtime does: that wakes a
     /// worker, and often twice. It is one of the runtime's blocking threads, of which there must be two then.
     /// Default off: the runtime's clock counts, which a test may pause.
     pub own_thread: bool,

@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 use httparse::{Header, ParserConfig, Request, Status};
 use staunch_http::{
     HttpLimits,
-    wire::{end_in_crlf, is_plain_host},
+    wire::{end_in_crlf, is_plain_host, says_close},
 };
 
 use super::{field::Field, lines::Lines};
@@ -129,14 +129,7 @@ impl<'b> Told<'b> {
             Field::Length => is_first(self.body.replace(length(value)?).as_ref()),
             Field::Coding | Field::Te | Field::Upgrade | Field::Expect => None,
             Field::Connection => {
-                let tokens = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-                for token in tokens {
-                    if token.eq_ignore_ascii_case(b"close") {
-                        self.is_last = true;
-                    } else if !token.eq_ignore_ascii_case(b"keep-alive") {
-                        return None; // it names others that go no further
-                    }
-                }
+                self.is_last |= says_close(value)?;
                 Some(())
             }
             Field::Via => {

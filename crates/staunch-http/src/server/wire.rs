@@ -39,6 +39,20 @@ pub fn end_in_crlf(head: &[u8]) -> bool {
     memchr_iter(b'\n', head).all(is_after_cr)
 }
 
+/// Whether a `Connection` says that this is its last message; `None` if it names something else than what
+/// becomes of the connection.
+pub fn says_close(value: &[u8]) -> Option<bool> {
+    let mut closes = false;
+    for token in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+        if token.eq_ignore_ascii_case(b"close") {
+            closes = true;
+        } else if !token.eq_ignore_ascii_case(b"keep-alive") {
+            return None;
+        }
+    }
+    Some(closes)
+}
+
 thread_local! {
     /// Written anew once a second.
     static NOW: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };

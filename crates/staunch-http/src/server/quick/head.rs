@@ -20,7 +20,7 @@ use crate::{
     limits::HttpLimits,
     server::{
         sniff::PREFACE,
-        wire::{end_in_crlf, is_plain_host},
+        wire::{end_in_crlf, is_plain_host, says_close},
     },
 };
 
@@ -115,19 +115,6 @@ fn headers(parsed: &[Header<'_>], copied: &Copied<'_>) -> Option<(HeaderMap, boo
         headers.append(name, HeaderValue::from_maybe_shared(copied.part(header.value)).ok()?);
     }
     (hosts == 1).then_some((headers, is_last))
-}
-
-/// `None` if it names something else than what becomes of the connection.
-fn says_close(value: &[u8]) -> Option<bool> {
-    let mut closes = false;
-    for token in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-        if token.eq_ignore_ascii_case(b"close") {
-            closes = true;
-        } else if !token.eq_ignore_ascii_case(b"keep-alive") {
-            return None;
-        }
-    }
-    Some(closes)
 }
 
 #[cfg(test)]

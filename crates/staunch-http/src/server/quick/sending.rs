@@ -14,7 +14,6 @@ use hyper::{
     header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderName, HeaderValue, TRANSFER_ENCODING},
     http::response::Parts,
 };
-
 use staunch_scope::BoxError;
 use tokio::io::AsyncWrite;
 
