@@ -120,6 +120,7 @@ impl Shared {
         is_stream: bool,
         born_at: &'static Location<'static>,
     ) -> Result<Admission, Refused> {
+        self.stir.begin();
         let level = self.level();
         self.may_begin(level, priority, is_stream)
             .map(|(interval, in_flight)| self.admission(interval, in_flight, is_stream, born_at))

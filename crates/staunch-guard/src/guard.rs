@@ -43,8 +43,8 @@ pub struct Guard {
 
 impl Guard {
     /// Takes the first look at once, and from then on one every
-    /// [`interval`](GuardOptions::interval), by a child of `scope`. What cannot be watched, for
-    /// want of a limit, is logged once.
+    /// [`interval`](GuardOptions::interval), or less often while nothing is asked of it, by a child of
+    /// `scope`. What cannot be watched, for want of a limit, is logged once.
     ///
     /// # Errors
     /// [`GuardOptionsError`]
@@ -169,8 +169,10 @@ impl Guard {
     }
 
     /// Whether a listener should refuse connections now
-    /// ([`Reaction::RefuseConnections`](crate::Reaction::RefuseConnections)). One load.
+    /// ([`Reaction::RefuseConnections`](crate::Reaction::RefuseConnections)). It is taken for one that comes:
+    /// a guard that rests looks again.
     pub fn refuses_connections(&self) -> bool {
+        self.shared.stir.begin();
         self.shared.refuses_connections[self.level() as usize]
     }
 

@@ -48,6 +48,7 @@ mod shed;
 mod shrinkers;
 mod source;
 mod status;
+mod stir;
 mod watermarks;
 
 #[cfg(feature = "tower")]

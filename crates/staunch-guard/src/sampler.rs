@@ -8,6 +8,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering, fence},
     },
+    task::{Context as Poller, Poll, Wake, Waker},
     thread::{self, Thread},
     time::{Duration, Instant as RealInstant},
 };
@@ -21,10 +22,12 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use crate::{
     GuardOptions, Level, Pressure, Reaction, Reading,
+    pressure::is_at,
     report::{Cause, Change},
     shared::Shared,
     shrinkers::Pressing,
     source::{Opener, Sources, fds},
+    stir::Stir,
 };
 
 #[cfg(test)]
@@ -37,6 +40,8 @@ pub(crate) struct Sampler {
     pressure: Pressure,
     pressing: Pressing,
     told: Told,
+    /// Looks in a row that found that nothing happens.
+    calm: u32,
     /// When whatever gives something back is run again.
     repeat_at: Option<Duration>,
     is_reacting: Arc<AtomicBool>,
@@ -53,6 +58,10 @@ struct Told {
 
 /// That it is better is said so long after the last word.
 const SILENCE: Duration = Duration::from_secs(10);
+/// After so many that found nothing to do, looks are rarer: at least a second lies between two wakings.
+const CALM_LOOKS: u32 = 20;
+/// One look in place of so many.
+const REST_LOOKS: u32 = 10;
 
 impl Sampler {
     pub(crate) fn new(shared: Arc<Shared>, owner: EntryId) -> Sampler {
@@ -62,6 +71,7 @@ impl Sampler {
             pressure: Pressure::new(shared.options.marks),
             pressing: Pressing { level: Level::Normal, cause: Cause::Memory },
             told: Told::default(),
+            calm: 0,
             repeat_at: None,
             is_reacting: Arc::default(),
             shared,
@@ -112,6 +122,26 @@ impl Sampler {
             self.told.changes += 1;
         }
         self.tell_if_due(&reading);
+        self.calm = if self.is_calm(&reading) { self.calm.saturating_add(1) } else { 0 };
+    }
+
+    /// Whether nobody has asked since the last look, and nothing is anywhere near a mark.
+    fn is_calm(&self, reading: &Reading) -> bool {
+        let is_asked = self.shared.stir.take();
+        let half = self.shared.options.marks.lowest() / 2;
+        let is_far = |used, most: Option<u64>| !most.is_some_and(|it| is_at(used, it, half));
+        !is_asked
+            && self.shared.in_flight.load(Ordering::Relaxed) == 0
+            && (self.pressing.level, self.told.level) == (Level::Normal, Level::Normal)
+            && is_far(reading.memory_bytes, reading.memory_bytes_max)
+            && is_far(reading.fds, reading.fds_max)
+    }
+
+    /// How long until the next look, if nobody asks before; `None`: the usual time, whoever asks.
+    fn rest(&self) -> Option<Duration> {
+        let options = &self.shared.options;
+        let rest = (REST_LOOKS * options.interval).min(options.marks.growth_window / 10);
+        (self.calm >= CALM_LOOKS && rest > options.interval).then_some(rest)
     }
 
     /// Worse is said at once; better, when nothing was said for some time: under a load that goes
@@ -197,8 +227,15 @@ async fn look_on_runtime(mut retires: Retires, scope: Scope<Infallible>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         sampler.react(&scope);
-        if tick(&mut ticks).await.is_err() {
+        let rest = sampler.rest();
+        if let Some(rest) = rest {
+            ticks.reset_after(rest);
+        }
+        if tick(&mut ticks, rest.map(|_| &sampler.shared.stir)).await.is_err() {
             return;
+        }
+        if rest.is_some() {
+            ticks.reset();
         }
         sampler.look();
     }
@@ -212,13 +249,18 @@ async fn look_on_thread(mut retires: Retires, scope: Scope<Infallible>) {
         sleeper.thread.get_or_init(thread::current);
         fence(Ordering::SeqCst); // whoever wakes it sees the thread, or it sees that it is to end
         let sampler = &mut retires.0;
+        let waker = Waker::from(Arc::clone(&sleeper));
+        let cx = Poller::from_waker(&waker);
         let (interval, mut due) = (sampler.shared.options.interval, RealInstant::now());
         loop {
             sampler.react(&inner);
-            due = RealInstant::now().max(due + interval); // without those that were missed
-            if sleeper.sleeps_until(due).is_err() {
+            let rest = sampler.rest();
+            due = RealInstant::now().max(due + rest.unwrap_or(interval)); // without those that were missed
+            let begun = rest.map(|_| (&sampler.shared.stir, &cx));
+            if sleeper.sleeps_until(due, begun).is_err() {
                 return Ok(());
             }
+            due = due.min(RealInstant::now());
             sampler.look();
         }
     });
@@ -241,16 +283,30 @@ struct Sleeper {
 struct Ends;
 
 impl Sleeper {
-    fn sleeps_until(&self, due: RealInstant) -> Result<(), Ends> {
+    /// Or until something begins.
+    fn sleeps_until(
+        &self,
+        due: RealInstant,
+        begun: Option<(&Stir, &Poller<'_>)>,
+    ) -> Result<(), Ends> {
         loop {
             if self.is_to_end.load(Ordering::SeqCst) {
                 return Err(Ends);
             }
             let left = due.saturating_duration_since(RealInstant::now());
-            if left.is_zero() {
+            let has_begun = begun.is_some_and(|(stir, cx)| stir.poll_begun(cx).is_ready());
+            if left.is_zero() || has_begun {
                 return Ok(());
             }
             thread::park_timeout(left);
+        }
+    }
+}
+
+impl Wake for Sleeper {
+    fn wake(self: Arc<Sleeper>) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
         }
     }
 }
@@ -262,15 +318,18 @@ impl Drop for Wakes {
     fn drop(&mut self) {
         self.0.is_to_end.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        if let Some(thread) = self.0.thread.get() {
-            thread.unpark();
-        }
+        Arc::clone(&self.0).wake();
     }
 }
 
-async fn tick(ticks: &mut Interval) -> Result<(), Cancelled> {
+/// The next tick, or that something begins.
+async fn tick(ticks: &mut Interval, begun: Option<&Stir>) -> Result<(), Cancelled> {
     let mut wait = Wait::new();
-    poll_fn(|cx| wait.poll(cx, State::Sleep, |cx| ticks.poll_tick(cx))).await.map(drop)
+    let mut poll = |cx: &mut Poller<'_>| match begun {
+        Some(stir) if stir.poll_begun(cx).is_ready() => Poll::Ready(()),
+        _ => ticks.poll_tick(cx).map(drop),
+    };
+    poll_fn(|cx| wait.poll(cx, State::Sleep, &mut poll)).await
 }
 
 /// How many requests find room below the marks of [`Level::Refuse`]; without a limit, or if they take

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::{
     GuardOptions, Level, Priority, Reaction, Why, closing::Closers, limiter::Limiter, room::Room,
-    shrinkers::Shrinkers, source::Sample, status::GuardStatus,
+    shrinkers::Shrinkers, source::Sample, status::GuardStatus, stir::Stir,
 };
 
 pub(crate) struct Shared {
@@ -29,6 +29,7 @@ pub(crate) struct Shared {
     pub(crate) refuses_connections: [bool; 4],
     pub(crate) in_flight: AtomicUsize,
     pub(crate) room: Room,
+    pub(crate) stir: Stir,
     pub(crate) limiter: Option<Limiter>,
     /// The limiter's clock begins here.
     pub(crate) epoch: Instant,
@@ -58,6 +59,7 @@ impl Shared {
                 .map(|level| reactions.has(level, Reaction::RefuseConnections)),
             in_flight: AtomicUsize::new(0),
             room: Room::new(),
+            stir: Stir::new(),
             limiter: options.concurrency.map(Limiter::new),
             epoch: Instant::now(),
             levels: Mutex::new(Some(levels)),
@@ -108,6 +110,7 @@ impl Shared {
     pub(crate) fn retire(&self) {
         self.level.store(Level::Normal as u8, Ordering::Relaxed);
         self.room.turn(u64::MAX);
+        self.stir.forget();
         let levels = self.levels().take();
         if let Some(levels) = levels {
             levels.modify(|it| *it = Level::Normal);

@@ -1,8 +1,9 @@
-use std::panic::Location;
+use std::{panic::Location, sync::atomic::AtomicU64};
 
 use staunch::{BoxError, scope};
 
 use super::*;
+use crate::{Priority, Usage, Watermarks};
 
 /// As on a kernel before Linux 6.2.
 #[staunch::test]
@@ -33,6 +34,53 @@ async fn where_the_kernel_does_not_count_fds_they_are_listed() {
         Ok::<_, BoxError>(())
     });
     ended.await.unwrap();
+}
+
+/// It would sleep for ten hours.
+#[staunch::test]
+async fn who_rests_looks_again_once_somebody_asks() {
+    for own_thread in [false, true] {
+        let ended = scope(&Context::current(), |s| async move {
+            let looks = Arc::new(AtomicU64::new(0));
+            let counted = Arc::clone(&looks);
+            let usage = move || {
+                counted.fetch_add(1, Ordering::SeqCst);
+                Usage { bytes: 1, limit: Some(100) }
+            };
+            let growth_window = 1000 * Duration::from_hours(1);
+            let options = GuardOptions {
+                own_thread,
+                interval: Duration::from_hours(1),
+                memory: Some(Arc::new(usage)),
+                marks: Watermarks { growth_window, ..Default::default() },
+                ..Default::default()
+            };
+            let shared = Arc::new(Shared::new(options, Location::caller()));
+            let mut sampler = Sampler::new(Arc::clone(&shared), s.id());
+            (0..=CALM_LOOKS).for_each(|_| sampler.look());
+            assert_eq!(sampler.rest(), Some(10 * Duration::from_hours(1)));
+            let (seen, watching) = (looks.load(Ordering::SeqCst), sampler.watch());
+            s.spawn(async {
+                watching.await;
+                Ok(())
+            });
+            let until = async |what: &str, condition: &dyn Fn() -> bool| {
+                let holds = async {
+                    while !condition() {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                };
+                tokio::time::timeout(Duration::from_secs(20), holds).await.expect(what);
+            };
+            until("it rests", &|| shared.stir.is_resting()).await;
+            let admission = shared.admit(Priority::Normal, false, Location::caller());
+            until("it looks again", &|| looks.load(Ordering::SeqCst) == seen + 1).await;
+            drop(admission);
+            s.stop();
+            Ok::<_, BoxError>(())
+        });
+        ended.await.unwrap();
+    }
 }
 
 /// `cargo test -p staunch-guard --lib -- --ignored --nocapture`

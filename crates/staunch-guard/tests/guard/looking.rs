@@ -11,7 +11,8 @@ use std::{
 
 use staunch::{BoxError, Context, Kind, Ledger, channel::watch::RecvError, scope};
 use staunch_guard::{
-    Allocated, Allocator, Guard, GuardOptions, GuardOptionsError, Level, Priority, Usage, guards,
+    Allocated, Allocator, Guard, GuardOptions, GuardOptionsError, Level, MemorySource, Priority,
+    Usage, guards,
 };
 
 use tokio::sync::Notify;
@@ -77,6 +78,40 @@ async fn the_first_look_is_taken_at_once_and_the_next_in_time() {
         levels.changed().await.unwrap();
         assert_eq!(levels.latest(), Level::Normal);
         assert!(begun.elapsed() <= GuardOptions::default().interval, "{:?}", begun.elapsed());
+    })
+    .await;
+}
+
+/// Looks are rare while nobody asks and nothing is near a mark, and only then.
+#[staunch::test(start_paused = true)]
+async fn a_guard_that_nobody_asks_rests() {
+    let bytes = Arc::new(AtomicU64::new(1));
+    let looks = Arc::new(AtomicU64::new(0));
+    let (counted, used) = (Arc::clone(&looks), Arc::clone(&bytes));
+    let usage = move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+        Usage { bytes: used.load(Ordering::SeqCst), limit: Some(100) }
+    };
+    let memory: Option<Arc<dyn MemorySource>> = Some(Arc::new(usage));
+    let options = GuardOptions { memory, request_bytes: 0, ..Default::default() };
+    with_guard(options, async |guard, _| {
+        let in_ten_seconds = async || {
+            let before = looks.load(Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            looks.load(Ordering::SeqCst) - before
+        };
+        let looked = in_ten_seconds().await;
+        assert!((30..=50).contains(&looked), "a second of 20, nine of 2: {looked}");
+        let looked = in_ten_seconds().await;
+        assert!((18..=22).contains(&looked), "{looked}");
+        let admission = guard.admit(Priority::Normal).unwrap();
+        let looked = in_ten_seconds().await;
+        assert!((195..=205).contains(&looked), "one is in flight: {looked}");
+        drop(admission);
+        in_ten_seconds().await;
+        bytes.store(40, Ordering::SeqCst); // of 70 that matter
+        let looked = in_ten_seconds().await;
+        assert!((185..=205).contains(&looked), "not far from a mark: {looked}");
     })
     .await;
 }
