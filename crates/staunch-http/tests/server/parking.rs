@@ -5,7 +5,6 @@ use std::{net::SocketAddr, time::Duration};
 use rcgen::generate_simple_self_signed;
 use staunch::{BoxError, Context, scope};
 use staunch_http::{HttpLimits, Server, handler};
-use staunch_ledger::{Entry, Kind, Ledger, State};
 use staunch_net::{
     DialOptions, Dialer, Endpoint, Limits, Listener, SocketOptions, TlsConfig, TlsTrust,
 };
@@ -14,19 +13,12 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{Answer, SOON, eventually, text, with_server};
+use crate::support::{Answer, SOON, eventually, parked, text, with_server};
 
 const PARK_AFTER: Duration = Duration::from_millis(20);
 
 fn limits() -> HttpLimits {
     HttpLimits { park_after: PARK_AFTER, ..HttpLimits::default() }
-}
-
-/// Tasks of connections that hold nothing but their socket.
-fn parked() -> usize {
-    let snapshot = Ledger::current().snapshot();
-    let is_parked = |entry: &&Entry| entry.kind() == Kind::TASK && entry.state() == State::Idle;
-    snapshot.entries().iter().filter(is_parked).count()
 }
 
 async fn say(client: &mut (impl AsyncWrite + Unpin), text: &str) {

@@ -32,7 +32,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::support::{AtWork, SOON, Working, eventually, text, with_server};
+use crate::support::{AtWork, SOON, Working, eventually, parked, text, with_server};
 
 /// A body of parts: data, trailers, an error; or one that is still in the making.
 #[derive(Clone, Debug, Default)]
@@ -529,6 +529,7 @@ async fn a_connection_at_work_is_not_closed_as_idle() {
     };
     with_listener(Limits::default(), serve, async |address, control| {
         let mut client = TcpStream::connect(address).await.unwrap();
+        eventually("it rests before", || parked() == 1).await;
         client.write_all(b"A / HTTP/1.1\r\nHost:a\r\n\r\n").await.unwrap();
         eventually("its handler works", || at_work.count() == 1).await;
         assert_eq!(control.close_idle(1, Duration::ZERO), 0);

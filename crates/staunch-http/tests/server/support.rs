@@ -18,6 +18,7 @@ use hyper::{
 };
 use staunch::{BoxError, Context, Scope, scope};
 use staunch_http::{HttpLimits, RequestBody, Server};
+use staunch_ledger::{Entry, Kind, Ledger, State};
 use staunch_net::{Endpoint, Limits, Listener, SocketOptions};
 use tower_service::Service;
 
@@ -87,6 +88,13 @@ pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) 
         assert!(Instant::now() < end, "never: {what}");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
+}
+
+/// Tasks of connections that hold nothing but their socket.
+pub(crate) fn parked() -> usize {
+    let snapshot = Ledger::current().snapshot();
+    let is_parked = |entry: &&Entry| entry.kind() == Kind::TASK && entry.state() == State::Idle;
+    snapshot.entries().iter().filter(is_parked).count()
 }
 
 pub(crate) type Http1 = http1::SendRequest<Empty<Bytes>>;
