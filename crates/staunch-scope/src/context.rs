@@ -8,7 +8,7 @@
 use std::{
     any::{Any, TypeId},
     fmt,
-    future::{Future, poll_fn},
+    future::{Future, pending, poll_fn},
     pin::pin,
     sync::Arc,
     task::Poll,
@@ -38,8 +38,9 @@ use crate::{frame, trace::TraceId, wait::Wait};
 pub struct Context(Arc<Node>);
 
 struct Node {
-    /// Shared by all that are cancelled together; cloning the token itself takes a lock.
-    token: Arc<CancellationToken>,
+    /// Shared by all that are cancelled together; cloning the token itself takes a lock. `None` when
+    /// nobody can cancel it.
+    token: Option<Arc<CancellationToken>>,
     deadline: Option<Instant>,
     trace: TraceId,
     values: Option<Arc<Binding>>,
@@ -90,7 +91,7 @@ impl Context {
     /// The root: no deadline, never cancelled, a trace id of its own.
     pub fn background() -> Context {
         Context(Arc::new(Node {
-            token: Arc::default(),
+            token: None,
             deadline: None,
             trace: TraceId::random(),
             values: None,
@@ -105,7 +106,7 @@ impl Context {
     /// One that is cancelled with this one, and only then.
     fn derive(&self, change: impl FnOnce(&mut Node)) -> Context {
         let mut node = Node {
-            token: Arc::clone(&self.0.token),
+            token: self.0.token.clone(),
             deadline: self.0.deadline,
             trace: self.0.trace,
             values: self.0.values.clone(),
@@ -116,9 +117,9 @@ impl Context {
 
     /// A child that is cancelled when the returned guard is dropped.
     pub fn with_cancel(&self) -> (Context, Canceller) {
-        let child = self.for_scope();
-        let canceller = Canceller(Arc::clone(&child.0.token));
-        (child, canceller)
+        let token = self.child_token();
+        let child = self.derive(|node| node.token = Some(Arc::clone(&token)));
+        (child, Canceller(token))
     }
 
     /// A child whose deadline is `timeout` from now, or its parent's if that is sooner.
@@ -203,7 +204,8 @@ impl Context {
         if self.0.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Some(Cancelled::DeadlineExceeded);
         }
-        self.0.token.is_cancelled().then_some(Cancelled::Requested)
+        let is_cancelled = self.0.token.as_ref().is_some_and(|token| token.is_cancelled());
+        is_cancelled.then_some(Cancelled::Requested)
     }
 
     /// `Err` once the work is no longer wanted: for loops that do not await.
@@ -233,10 +235,16 @@ impl Context {
 
     /// [`Context::cancelled`] for a scope: not something that its task waits for.
     pub(crate) async fn until_cancelled(&self) -> Cancelled {
+        let requested = async {
+            match &self.0.token {
+                Some(token) => token.cancelled().await,
+                None => pending().await,
+            }
+        };
         match self.0.deadline {
-            None => self.0.token.cancelled().await,
+            None => requested.await,
             Some(deadline) => {
-                let _ = tokio::time::timeout_at(deadline, self.0.token.cancelled()).await;
+                let _ = tokio::time::timeout_at(deadline, requested).await;
             }
         }
         self.cause().unwrap_or(Cancelled::Requested)
@@ -259,8 +267,11 @@ impl Context {
         }
     }
 
+    /// Only of one made by [`Context::for_scope`].
     pub(crate) fn cancel(&self) {
-        self.0.token.cancel();
+        if let Some(token) = &self.0.token {
+            token.cancel();
+        }
     }
 
     /// The same trace id and values, but no deadline, and cancelled by nobody: for what must finish
@@ -279,14 +290,18 @@ impl Context {
     #[must_use]
     pub fn without_cancel(&self) -> Context {
         self.derive(|node| {
-            node.token = Arc::default();
+            node.token = None;
             node.deadline = None;
         })
     }
 
     /// A child that only its scope cancels.
     pub(crate) fn for_scope(&self) -> Context {
-        self.derive(|node| node.token = Arc::new(node.token.child_token()))
+        self.derive(|node| node.token = Some(self.child_token()))
+    }
+
+    fn child_token(&self) -> Arc<CancellationToken> {
+        Arc::new(self.0.token.as_ref().map_or_else(CancellationToken::new, |it| it.child_token()))
     }
 }
 

@@ -159,7 +159,15 @@ impl Members {
     /// The members of no scope.
     pub(crate) fn detached(context: Context, ledger: Ledger) -> Members {
         let (changed, table) = (Notify::new(), Mutex::default());
-        Members { context, ledger, scope: None, most: 1, runner: None, changed, table }
+        Members {
+            context: context.for_scope(),
+            ledger,
+            scope: None,
+            most: 1,
+            runner: None,
+            changed,
+            table,
+        }
     }
 
     pub(crate) fn scope(&self) -> Option<EntryId> {

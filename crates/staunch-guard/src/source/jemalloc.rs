@@ -31,6 +31,7 @@ pub struct Jemalloc {
     allocated: stats::allocated_mib,
     small: Mib<[usize; 5]>,
     large: Mib<[usize; 5]>,
+    cached: Mib<[usize; 4]>,
     dirty: Mib<[usize; 3]>,
     muzzy: Mib<[usize; 3]>,
 }
@@ -76,11 +77,14 @@ impl Jemalloc {
             mib[2] = ALL_ARENAS;
             Ok(mib)
         };
+        let mut cached: Mib<[usize; 4]> = b"stats.arenas.0.tcache_bytes\0".name().mib()?;
+        cached[2] = ALL_ARENAS;
         Ok(Jemalloc {
             epoch: epoch::mib()?,
             allocated: stats::allocated::mib()?,
             small: all(b"stats.arenas.0.small.nmalloc\0")?,
             large: all(b"stats.arenas.0.large.nmalloc\0")?,
+            cached,
             dirty: b"arena.0.dirty_decay_ms\0".name().mib()?,
             muzzy: b"arena.0.muzzy_decay_ms\0".name().mib()?,
         })
@@ -95,7 +99,10 @@ impl Allocator for Jemalloc {
             [Ok(small), Ok(large)] => Some(small + large),
             _ => None,
         };
-        Some(Allocated { bytes: self.allocated.read().ok()? as u64, objects })
+        // Freed ones that threads keep for the next are counted as handed out.
+        let cached: usize = self.cached.read().unwrap_or(0);
+        let bytes = self.allocated.read().ok()?.saturating_sub(cached);
+        Some(Allocated { bytes: bytes as u64, objects })
     }
 
     /// An arena whose unused pages may wait for no time gives them back at once; then they may wait

@@ -28,6 +28,21 @@ async fn a_detached_task_outlives_its_scope_and_is_on_the_ledger_with_its_reason
     task.ended().await.unwrap();
 }
 
+/// For what it has handed its context to.
+#[staunch::test(start_paused = true)]
+async fn stopping_a_detached_task_cancels_its_context() {
+    let (sender, context) = tokio::sync::oneshot::channel();
+    let task = detach("hands on its context", async {
+        let _ = sender.send(Context::current()); // the test waits for it
+        assert!(sleep(HOUR).await.is_err());
+    });
+    let context = context.await.unwrap();
+    assert!(!context.is_cancelled());
+    task.stop();
+    assert!(context.is_cancelled());
+    task.ended().await.unwrap();
+}
+
 #[staunch::test(start_paused = true)]
 async fn aborting_runs_the_destructor() {
     let dropped = Dropped::default();
