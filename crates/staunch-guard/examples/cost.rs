@@ -12,7 +12,7 @@ use std::{fs::File, time::Duration};
 
 use rustix::time::{ClockId, clock_gettime};
 use staunch::{BoxError, Context, scope};
-use staunch_guard::{Guard, GuardOptions};
+use staunch_guard::{Guard, GuardOptions, Priority};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -42,6 +42,8 @@ enum Work {
     Timer,
     Guard,
     GuardOnThread,
+    /// One that nobody asks.
+    RestingGuard,
 }
 
 async fn measure(what: &str, work: Work) -> Result<(), BoxError> {
@@ -50,8 +52,11 @@ async fn measure(what: &str, work: Work) -> Result<(), BoxError> {
         options.own_thread = work == Work::GuardOnThread;
         let looks = (TIME.as_millis() / options.interval.as_millis()) as u32;
         let mut timer = tokio::time::interval(options.interval);
-        let is_guarded = matches!(work, Work::Guard | Work::GuardOnThread);
+        let is_guarded = matches!(work, Work::Guard | Work::GuardOnThread | Work::RestingGuard);
         let guard = if is_guarded { Some(Guard::start(&s, options)?) } else { None };
+        // With something in flight it does not rest.
+        let asks = guard.as_ref().filter(|_| work != Work::RestingGuard);
+        let in_flight = asks.map(|guard| guard.admit(Priority::Normal)).transpose()?;
         let before = cpu();
         let mut ticks = async || {
             if work == Work::Timer {
@@ -63,13 +68,13 @@ async fn measure(what: &str, work: Work) -> Result<(), BoxError> {
         };
         let _ = tokio::time::timeout(TIME, ticks()).await; // it is always over
         let used = cpu().saturating_sub(before);
-        drop(guard);
+        drop((in_flight, guard));
         s.stop();
         Ok::<_, BoxError>((used, looks))
     });
     let (used, looks) = ended.await?;
     let percent = used.as_secs_f64() * 100.0 / TIME.as_secs_f64();
-    println!("{what:<24} {:>8.1?} a look, {percent:.3} % of a processor", used / looks);
+    println!("{what:<24} {:>8.1?} in 50 ms, {percent:.3} % of a processor", used / looks);
     Ok(())
 }
 
@@ -79,6 +84,7 @@ async fn main() -> Result<(), BoxError> {
     measure("a timer alone", Work::Timer).await?;
     measure("a guard", Work::Guard).await?;
     measure("a guard on a thread", Work::GuardOnThread).await?;
+    measure("a guard that rests", Work::RestingGuard).await?;
     let files: Vec<File> = (0..10_000).map_while(|_| File::open("/dev/null").ok()).collect();
     measure(&format!("a guard, {} fds", files.len()), Work::Guard).await?;
     Ok(())

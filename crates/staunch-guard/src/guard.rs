@@ -70,7 +70,8 @@ impl Guard {
         Ok(Guard { shared })
     }
 
-    /// The level, as the last look saw it. One load: ask as often as you like.
+    /// The level, as the last look saw it. One load: ask as often as you like. A guard that rests
+    /// ([`interval`](GuardOptions::interval)) goes on resting.
     pub fn level(&self) -> Level {
         self.shared.level()
     }

@@ -24,8 +24,10 @@ pub struct GuardOptions {
     /// Between two looks. Default 50 ms: at 1 GB a second, a limit of 1 GB is not passed from 90 %
     /// on without a look. What looks cost: `examples/cost.rs`.
     ///
-    /// A second's worth of looks in a row between which nobody asked, with nothing in flight and memory and
-    /// fds below half of the lowest mark: then every tenth is enough, until somebody asks.
+    /// A guard rests after twenty looks in a row between which nobody asked (for admission, or whether to
+    /// refuse connections), with nothing in flight and memory and fds below half of where the lowest level is
+    /// left: the next look is ten intervals away then, or a tenth of `growth_window` if that is less, and comes
+    /// at once when somebody asks.
     pub interval: Duration,
     /// Looks on a thread of its own, which costs two thirds of what a timer of the runtime does: that wakes a
     /// worker, and often twice. It is one of the runtime's blocking threads, of which there must be two then.

@@ -58,7 +58,7 @@ struct Told {
 
 /// That it is better is said so long after the last word.
 const SILENCE: Duration = Duration::from_secs(10);
-/// After so many that found nothing to do, looks are rarer: at least a second lies between two wakings.
+/// After so many looks in a row that found nothing to do they are rarer: whoever asks wakes nobody more often.
 const CALM_LOOKS: u32 = 20;
 /// One look in place of so many.
 const REST_LOOKS: u32 = 10;
@@ -255,7 +255,9 @@ async fn look_on_thread(mut retires: Retires, scope: Scope<Infallible>) {
         loop {
             sampler.react(&inner);
             let rest = sampler.rest();
-            due = RealInstant::now().max(due + rest.unwrap_or(interval)); // without those that were missed
+            let now = RealInstant::now();
+            // Without those that were missed.
+            due = rest.map_or_else(|| now.max(due + interval), |rest| now + rest);
             let begun = rest.map(|_| (&sampler.shared.stir, &cx));
             if sleeper.sleeps_until(due, begun).is_err() {
                 return Ok(());

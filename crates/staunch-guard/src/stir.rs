@@ -68,9 +68,10 @@ impl Stir {
 #[cfg(test)]
 mod tests {
     use std::{
-        sync::{Arc, mpsc},
+        sync::{Arc, atomic::AtomicU32, mpsc},
         task::Wake,
         thread,
+        time::Duration,
     };
 
     use super::*;
@@ -104,18 +105,35 @@ mod tests {
     /// However a beginning and a rest fall together.
     #[test]
     fn nobody_rests_through_a_beginning() {
+        const ROUNDS: u32 = 20_000;
         let (stir, (sender, told)) = (Stir::new(), mpsc::sync_channel(1));
         let waker = Waker::from(Arc::new(Told(sender)));
-        for round in 0..2_000 {
-            stir.take();
-            thread::scope(|threads| {
-                threads.spawn(|| stir.begin());
-                if stir.poll_begun(&Poller::from_waker(&waker)).is_pending() {
-                    let heard = told.recv_timeout(std::time::Duration::from_secs(20));
-                    assert!(heard.is_ok(), "round {round}");
+        let (begins, begun) = (AtomicU32::new(0), AtomicU32::new(0));
+        let until = |count: &AtomicU32, round| {
+            while count.load(Ordering::Acquire) < round {
+                thread::yield_now();
+            }
+        };
+        thread::scope(|threads| {
+            threads.spawn(|| {
+                for round in 1..=ROUNDS {
+                    until(&begins, round);
+                    stir.begin();
+                    begun.store(round, Ordering::Release);
                 }
             });
-            let _ = told.try_recv(); // begun before the rest was asked about, and told all the same
-        }
+            for round in 1..=ROUNDS {
+                stir.take();
+                begins.store(round, Ordering::Release);
+                if stir.poll_begun(&Poller::from_waker(&waker)).is_pending() {
+                    let heard = told.recv_timeout(Duration::from_secs(20));
+                    if heard.is_err() {
+                        begins.store(ROUNDS, Ordering::Release); // for the other thread to end
+                    }
+                    assert!(heard.is_ok(), "round {round}");
+                }
+                until(&begun, round);
+            }
+        });
     }
 }

@@ -49,6 +49,9 @@ impl<T> Wheel<T> {
         let key = self.free;
         let item = Item { value: Some(value), previous: NIL, next: NIL };
         let key = if key == NIL {
+            if self.items.len() == self.items.capacity() {
+                self.items.reserve_exact(self.items.len() / 8 + 8); // twice would be 24 bytes for each
+            }
             self.items.push(item);
             (self.items.len() - 1) as u32
         } else {

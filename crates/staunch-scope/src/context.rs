@@ -269,6 +269,7 @@ impl Context {
 
     /// Only of one made by [`Context::for_scope`].
     pub(crate) fn cancel(&self) {
+        debug_assert!(self.0.token.is_some(), "nobody can cancel it");
         if let Some(token) = &self.0.token {
             token.cancel();
         }

@@ -58,7 +58,7 @@ where
 {
     let born_at = Location::caller();
     let ledger = Ledger::current();
-    let members = Arc::new(Members::detached(Context::current().without_cancel(), ledger));
+    let members = Arc::new(Members::detached(&Context::current().without_cancel(), ledger));
     let open = || ledger.open_at(born_at, Kind::TASK, Obligation::Perpetual(reason), None);
     let frame = members.admit(open).expect("a new table of members has room for one");
     frame::with_current(|frame| frame.trail().hand_on_by_spawn());

@@ -157,7 +157,7 @@ impl Members {
     }
 
     /// The members of no scope.
-    pub(crate) fn detached(context: Context, ledger: Ledger) -> Members {
+    pub(crate) fn detached(context: &Context, ledger: Ledger) -> Members {
         let (changed, table) = (Notify::new(), Mutex::default());
         Members {
             context: context.for_scope(),
@@ -416,6 +416,9 @@ impl Table {
     fn take_place(&mut self) -> Key {
         self.live += 1;
         let Some(key) = self.free else {
+            if self.places.len() == self.places.capacity() {
+                self.places.reserve_exact(self.places.len() / 8 + 4); // twice would be 16 bytes for each
+            }
             self.places.push(Place::Joining);
             return (self.places.len() - 1) as Key;
         };

@@ -141,6 +141,11 @@ http {{
     Ok(["-p", &folder.to_string(), "-c", &file.display().to_string()].map(str::to_owned).into())
 }
 
+/// Of those that are told no more than where to listen and whom to ask.
+pub(super) fn addresses(place: &Place) -> anyhow::Result<Vec<String>> {
+    Ok(vec![place.address.to_string(), place.behind()?.to_string()])
+}
+
 pub(super) fn haproxy(place: &Place) -> anyhow::Result<Vec<String>> {
     let (address, behind) = (place.address, place.behind()?);
     let most = (place.connections + 100).max(4096);

@@ -115,14 +115,17 @@ pub(super) const PROXIES: &[Recipe] = &[
     Recipe {
         name: "hyper",
         build: |_| cargo::build_bin("http_proxy"),
-        arguments: Arguments::Proxy(|place| {
-            Ok(vec![place.address.to_string(), place.behind()?.to_string()])
-        }),
+        arguments: Arguments::Proxy(proxy::addresses),
     },
     Recipe {
         name: "caddy",
         build: |_| find("caddy", "/usr/bin/caddy"),
         arguments: Arguments::Proxy(proxy::caddy),
+    },
+    Recipe {
+        name: "pingora",
+        build: |_| build_pingora(),
+        arguments: Arguments::Proxy(proxy::addresses),
     },
 ];
 
@@ -137,6 +140,7 @@ pub(super) const PATIENT_PROXIES: &[Recipe] = &[
     PROXIES[2],
     PROXIES[3],
     PROXIES[4],
+    PROXIES[5],
 ];
 
 /// Those whose clients give up: hyper's example goes on reading, and so does Caddy over HTTP/1.
@@ -330,6 +334,16 @@ pub(super) fn build_go(folder: &Path, peer: &str) -> anyhow::Result<PathBuf> {
     cargo::run(command.current_dir(cargo::root().join("bench/peers").join(peer)))
         .context("Go 1.21 or newer is needed: https://go.dev/dl")?;
     Ok(program)
+}
+
+/// Builds a proxy on Pingora, which is a workspace of its own.
+fn build_pingora() -> anyhow::Result<PathBuf> {
+    let (peer, target) = ("bench/peers/pingora-proxy", cargo::root().join("target/peers"));
+    let mut command = Command::new("cargo");
+    command.args(["build", "--release", "--locked", "--target-dir"]).arg(&target);
+    cargo::run(command.current_dir(cargo::root().join(peer)))
+        .context("Pingora needs cmake and g++ to be built (Debian's packages of these names)")?;
+    Ok(target.join("release/pingora-proxy-peer"))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@ use std::{panic::Location, sync::atomic::AtomicU64};
 use staunch::{BoxError, scope};
 
 use super::*;
-use crate::{Priority, Usage, Watermarks};
+use crate::{Guard, Priority, Usage, Watermarks};
 
 /// As on a kernel before Linux 6.2.
 #[staunch::test]
@@ -36,24 +36,53 @@ async fn where_the_kernel_does_not_count_fds_they_are_listed() {
     ended.await.unwrap();
 }
 
+#[staunch::test]
+async fn a_rest_is_no_longer_than_growth_can_wait() {
+    let ended = scope(&Context::current(), |s| async move {
+        let rest = |interval: u64, window: u64| {
+            let marks =
+                Watermarks { growth_window: Duration::from_millis(window), ..Default::default() };
+            let interval = Duration::from_millis(interval);
+            let options = GuardOptions { marks, interval, ..calm_options(&Arc::default()) };
+            let shared = Arc::new(Shared::new(options, Location::caller()));
+            let mut sampler = Sampler::new(shared, s.id());
+            (0..=CALM_LOOKS).for_each(|_| sampler.look());
+            sampler.rest().map(|rest| rest.as_millis())
+        };
+        assert_eq!(rest(50, 10_000), Some(500));
+        assert_eq!(rest(50, 1_000), Some(100));
+        assert_eq!(rest(50, 500), None);
+        Ok::<_, BoxError>(())
+    });
+    ended.await.unwrap();
+}
+
+/// It is nowhere near a mark, and counts its looks.
+fn calm_options(looks: &Arc<AtomicU64>) -> GuardOptions {
+    let looks = Arc::clone(looks);
+    let usage = move || {
+        looks.fetch_add(1, Ordering::SeqCst);
+        Usage { bytes: 1, limit: Some(100) }
+    };
+    GuardOptions { memory: Some(Arc::new(usage)), request_bytes: 0, ..Default::default() }
+}
+
 /// It would sleep for ten hours.
 #[staunch::test]
 async fn who_rests_looks_again_once_somebody_asks() {
-    for own_thread in [false, true] {
+    type Ask = fn(&Guard);
+    let admits: Ask = |guard| drop(guard.admit(Priority::Normal).unwrap());
+    let connects: Ask = |guard| assert!(!guard.refuses_connections());
+    for (own_thread, ask) in [(false, admits), (true, admits), (false, connects), (true, connects)]
+    {
         let ended = scope(&Context::current(), |s| async move {
             let looks = Arc::new(AtomicU64::new(0));
-            let counted = Arc::clone(&looks);
-            let usage = move || {
-                counted.fetch_add(1, Ordering::SeqCst);
-                Usage { bytes: 1, limit: Some(100) }
-            };
             let growth_window = 1000 * Duration::from_hours(1);
             let options = GuardOptions {
                 own_thread,
                 interval: Duration::from_hours(1),
-                memory: Some(Arc::new(usage)),
                 marks: Watermarks { growth_window, ..Default::default() },
-                ..Default::default()
+                ..calm_options(&looks)
             };
             let shared = Arc::new(Shared::new(options, Location::caller()));
             let mut sampler = Sampler::new(Arc::clone(&shared), s.id());
@@ -73,9 +102,8 @@ async fn who_rests_looks_again_once_somebody_asks() {
                 tokio::time::timeout(Duration::from_secs(20), holds).await.expect(what);
             };
             until("it rests", &|| shared.stir.is_resting()).await;
-            let admission = shared.admit(Priority::Normal, false, Location::caller());
+            ask(&Guard { shared: Arc::clone(&shared) });
             until("it looks again", &|| looks.load(Ordering::SeqCst) == seen + 1).await;
-            drop(admission);
             s.stop();
             Ok::<_, BoxError>(())
         });
