@@ -18,8 +18,7 @@ pub struct HttpLimits {
     pub head_time: Duration,
     /// A pause after which an HTTP/1 connection is parked: all it then holds is its socket, its places
     /// on the ledger and its task, about 1 KiB (`cargo xtask bench parked`), and over TLS the session.
-    /// Default 250 ms: who asks within that is busy, and what parking costs four times a second is nothing;
-    /// of many clients that come at once few are in use at once then.
+    /// Default 1 s: a page asks for what it needs within that.
     pub park_after: Duration,
     /// Bytes of a request head. Default 16 KiB: browsers stay below 8 KiB, and one buffer of
     /// the listener holds it. At least 8 KiB, which hyper needs to read at all.
@@ -132,7 +131,7 @@ impl Default for HttpLimits {
     fn default() -> HttpLimits {
         HttpLimits {
             head_time: Duration::from_secs(20),
-            park_after: Duration::from_millis(250),
+            park_after: Duration::from_secs(1),
             head_bytes: 16 << 10,
             uri_bytes: 8 << 10,
             headers: 64,

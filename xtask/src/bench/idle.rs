@@ -29,7 +29,7 @@ const RESERVE: u64 = 100;
 const MEMORY: Metric = Metric { name: "rss_per_connection", unit: "B" };
 
 /// How long a server may take to notice that a connection is idle: Staunch parks one after a
-/// quarter of a second.
+/// second.
 const GRACE: Duration = Duration::from_secs(3);
 
 pub(super) fn run(args: &Args, record: &mut Record) -> anyhow::Result<()> {
