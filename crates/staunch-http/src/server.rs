@@ -39,6 +39,7 @@ use bytes::Bytes;
 use hyper::{Request, Response, body::Body};
 use staunch_net::{Listener, Served, TlsConfig};
 use staunch_scope::{BoxError, Context};
+use tokio::time::Instant;
 use tower_service::Service;
 
 use self::{
@@ -126,7 +127,8 @@ impl Server {
     }
 
     /// Answers what the client of `resting` says, of which `heard` has come already, until nothing of it
-    /// is in hand: then it rests again. `None` when it has ended. For those who answer some requests by
+    /// is in hand: then it rests again. A head of which that is a part must be whole by `head_due`; within
+    /// `head_time`, if that is `None`. `None` when it has ended. For those who answer some requests by
     /// themselves, and hand over a connection whose next one they leave to this server.
     ///
     /// # Errors
@@ -138,7 +140,7 @@ impl Server {
     pub fn resume<'r, T, S, B>(
         &'r self,
         resting: Resting<T>,
-        heard: &'r [u8],
+        (heard, head_due): (&'r [u8], Option<Instant>),
         service: S,
     ) -> impl Future<Output = Result<Option<Resting<T>>, ServeHttpError>> + Send + use<'r, T, S, B>
     where
@@ -149,7 +151,7 @@ impl Server {
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         let site = Site { born_at: Location::caller(), limits: &*self.limits, service };
-        async move { site.work(resting, heard).await }
+        async move { site.work(resting, (heard, head_due)).await }
     }
 
     fn site<S>(
@@ -219,7 +221,7 @@ where
     {
         take_turns(transport, move |resting, heard| {
             let site = Arc::clone(&self);
-            async move { site.work(resting, heard.bytes()).await }
+            async move { site.work(resting, (heard.bytes(), None)).await }
         })
     }
 
@@ -227,7 +229,7 @@ where
     async fn work<T: Transport>(
         &self,
         resting: Resting<T>,
-        heard: &[u8],
+        heard: (&[u8], Option<Instant>),
     ) -> Result<Option<Resting<T>>, ServeHttpError> {
         let origin = Origin::new(self.born_at, resting.transport.account().ledger(), &self.limits);
         let requests = Requests::of(origin, &resting.transport);
@@ -235,7 +237,9 @@ where
         let quick = Quick::new(resting, heard, &requests, alarm);
         match quick.talk(&self.service).await? {
             Turn::Rests(resting) => Ok(Some(resting)),
-            Turn::Other(resting, said) => Box::pin(self.long(resting, &said, &requests)).await,
+            Turn::Other(resting, said, head_due) => {
+                Box::pin(self.long(resting, (&said, head_due), &requests)).await
+            }
             Turn::Ended => Ok(None),
         }
     }
@@ -244,12 +248,13 @@ where
     async fn long<T: Transport>(
         &self,
         resting: Resting<T>,
-        said: &[u8],
+        (said, head_due): (&[u8], Option<Instant>),
         requests: &Requests<'_>,
     ) -> Result<Option<Resting<T>>, ServeHttpError> {
         let (transport, is_first) = (resting.transport, resting.begun == 0);
         let exchange = Exchange::after(resting.begun);
-        let mut socket = Socket::new(transport, exchange.clone(), self.limits.head_time, said);
+        let mut socket =
+            Socket::new(transport, exchange.clone(), (self.limits.head_time, head_due), said);
         let version = if is_first { sniff::version(&mut socket).await } else { Version::Http1 };
         let ended = match version {
             Version::Http1 => loop {

@@ -44,7 +44,7 @@ use hyper::{Request, Response, StatusCode, body::Body};
 use staunch_guard::Guard;
 use staunch_http::{
     Heard, HttpLimits, RequestBody, Resting, ServeHttpError, Server, Transport, take_turns,
-    wire::{self, Alarm, PART_TIME},
+    wire::{self, Alarm},
 };
 use staunch_ledger::Obligation;
 use staunch_net::ReadFor;
@@ -100,8 +100,8 @@ pub(crate) enum FastError {
 enum Turn {
     /// Nothing of it is in hand.
     Rests,
-    /// What it has said is not plain.
-    Other,
+    /// What it has said is not plain, or not a whole head by then.
+    Other(Option<Instant>),
     Ended,
 }
 
@@ -143,8 +143,9 @@ where
         let resting = Resting::new(io, begun);
         match turn {
             Turn::Rests => Ok(Some(resting)),
-            Turn::Other => {
-                Ok(Box::pin(self.long.resume(resting, &said, self.service.clone())).await?)
+            Turn::Other(head_due) => {
+                let heard = (&said[..], head_due);
+                Ok(Box::pin(self.long.resume(resting, heard, self.service.clone())).await?)
             }
             Turn::Ended => Ok(None),
         }
@@ -159,10 +160,10 @@ impl<S: Sync> Fast<S> {
         stopping: &Stopping,
     ) -> Result<Turn, FastError> {
         loop {
-            let mut part_until = None;
+            let mut head_due = None;
             let rests_at = client.idle_since.checked_add(self.limits.park_after);
             let next =
-                poll_fn(|cx| self.poll_next(client, stopping, (rests_at, &mut part_until), cx));
+                poll_fn(|cx| self.poll_next(client, stopping, (rests_at, &mut head_due), cx));
             // By reference all the way down: a future has room for each name that is held over an await.
             let mut next = next.await;
             let goes_on = match &mut next {
@@ -172,7 +173,7 @@ impl<S: Sync> Fast<S> {
                     tell(client, own, *is_head, is_last).await?;
                     !is_last
                 }
-                Next::Judged(Judged::Other | Judged::Part) => return Ok(Turn::Other),
+                Next::Judged(Judged::Other | Judged::Part) => return Ok(Turn::Other(head_due)),
                 Next::Rests => return Ok(Turn::Rests),
                 Next::Ended => {
                     if stopping.is_asked() {
@@ -194,7 +195,7 @@ impl<S: Sync> Fast<S> {
         &self,
         client: &mut Client<'_, T>,
         stopping: &Stopping,
-        (rests_at, part_until): (Option<Instant>, &mut Option<Instant>),
+        (rests_at, head_due): (Option<Instant>, &mut Option<Instant>),
         cx: &mut Poller<'_>,
     ) -> Poll<Next> {
         let heard = scratch::with_scratch(|scratch| {
@@ -233,9 +234,9 @@ impl<S: Sync> Fast<S> {
         }
         if !client.said.is_empty() {
             client.io.reads_for(ReadFor::Rest);
-            let until = *part_until.get_or_insert_with(|| Instant::now() + PART_TIME);
+            let due = *head_due.get_or_insert_with(|| wire::head_due(self.limits.head_time));
             if !stopping.is_asked() {
-                ready!(client.alarm.as_mut().poll(until, cx));
+                ready!(client.alarm.as_mut().poll(due, cx));
             }
             return Poll::Ready(Next::Judged(Judged::Part));
         }
@@ -290,6 +291,10 @@ impl<S: Sync> Fast<S> {
             Err(Unanswered::Failed(failure)) => (Own::from(*failure), asked.body == 0),
         };
         cancelling.0 = None;
+        if let Some(failure) = begun.err().and_then(Unanswered::failure) {
+            route.counts.failed(failure);
+            client.note(|entry| entry.failed(failure));
+        }
         let own = own.edited(&asked.edits);
         if let Some(admission) = &mut asked.admission {
             admission.answered();

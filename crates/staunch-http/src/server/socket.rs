@@ -20,7 +20,7 @@ use staunch_ledger::Account;
 use staunch_net::{Connection, ReadFor, TlsConnection};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Sleep, sleep},
+    time::{Instant, Sleep, sleep, sleep_until},
 };
 
 use super::{
@@ -152,16 +152,18 @@ impl<T: Transport> Socket<T> {
     pub(super) fn new(
         transport: T,
         exchange: Exchange,
-        head_time: Duration,
+        (head_time, head_due): (Duration, Option<Instant>),
         heard: &[u8],
     ) -> Socket<T> {
         let (said, watch) = (Bytes::new(), Watch::Http1(Framing::default()));
-        let (head_due, refusal) = (None, None);
-        let mut socket = Socket { transport, exchange, head_time, head_due, said, watch, refusal };
+        let mut socket =
+            Socket { transport, exchange, head_time, head_due: None, said, watch, refusal: None };
         let mut room = vec![0; heard.len() + SPOILED.len()];
         let mut buffer = ReadBuf::new(&mut room);
         buffer.put_slice(heard);
         socket.received(&mut buffer, 0);
+        // Not before: what is received begins a head with all of its time.
+        socket.head_due = head_due.map(|due| Box::pin(sleep_until(due)));
         let filled = buffer.filled().len();
         room.truncate(filled);
         socket.said = room.into();

@@ -14,14 +14,11 @@ use memchr::memchr_iter;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::{
     io::{AsyncWriteExt, ReadBuf},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use super::socket::Transport;
 pub use super::{alarm::Alarm, head::is_plain_host};
-
-/// A head may come in several packets. Whoever has no clock for heads may wait so long for the rest.
-pub const PART_TIME: Duration = Duration::from_millis(100);
 
 /// Bytes that a client may say before it has its answer: then it is not listened to until it has.
 pub const AHEAD_MAX: usize = 8 << 10;
@@ -32,6 +29,13 @@ const LINGER: (usize, Duration) = (256 << 10, Duration::from_secs(1));
 
 /// Bytes that are read at a time to be forgotten.
 const FORGOTTEN: usize = 8 << 10;
+
+/// Until when a head must be whole of which the first part is there now. A limit that no clock
+/// reaches is a day.
+pub fn head_due(head_time: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(head_time).unwrap_or(now + Duration::from_hours(24))
+}
 
 /// Whether all lines of a head end in CRLF: httparse takes LF alone, too.
 pub fn end_in_crlf(head: &[u8]) -> bool {

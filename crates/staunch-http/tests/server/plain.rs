@@ -383,7 +383,7 @@ async fn what_was_heard_elsewhere_is_answered() {
             let mut said = vec![0; 200 + BODY / 2];
             let read = connection.read_exact(&mut said).await;
             read.map_err(|error| ServeHttpError::Broken(error.into()))?;
-            server.resume(Resting::new(connection, 0), &said, service).await.map(drop)
+            server.resume(Resting::new(connection, 0), (&said, None), service).await.map(drop)
         }
     };
     with_listener(Limits::default(), serve, async |address, _| {
@@ -395,6 +395,30 @@ async fn what_was_heard_elsewhere_is_answered() {
         let mut said = String::new();
         client.read_to_string(&mut said).await.unwrap();
         assert!(said.contains(&format!("Some({BODY})")) && said.ends_with("Some(0)"), "{said}");
+    })
+    .await;
+}
+
+/// A head has one clock, whoever reads it: what began elsewhere is late when it was due there, however
+/// long it could take here.
+#[staunch::test]
+async fn a_head_that_is_handed_over_is_late_when_it_was_due() {
+    let limits = HttpLimits { head_time: Duration::MAX, ..HttpLimits::default() };
+    let server = Arc::new(Server::new(limits));
+    let serve = move |connection: Connection| {
+        let (server, due) = (Arc::clone(&server), tokio::time::Instant::now());
+        async move {
+            let (resting, said) = (Resting::new(connection, 0), (&b"GET / HT"[..], Some(due)));
+            let ended = server.resume(resting, said, handler(|_| async { text("ok") })).await;
+            assert!(matches!(ended, Err(ServeHttpError::HeadTime { .. })), "{ended:?}");
+            Ok(())
+        }
+    };
+    with_listener(Limits::default(), serve, async |address, _| {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let mut said = String::new();
+        client.read_to_string(&mut said).await.unwrap();
+        assert!(said.starts_with("HTTP/1.1 408 "), "{said}");
     })
     .await;
 }

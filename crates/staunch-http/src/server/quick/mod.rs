@@ -39,7 +39,7 @@ use super::{
     request::Requests,
     resting::Resting,
     socket::Transport,
-    wire::{self, Alarm, PART_TIME},
+    wire::{self, Alarm},
 };
 use crate::error::ServeHttpError;
 
@@ -51,6 +51,8 @@ pub(super) struct Quick<'s, T> {
     io: T,
     /// What its client has said and nobody has read.
     said: Vec<u8>,
+    /// Until when the head must be whole of which that is a part.
+    head_due: Option<Instant>,
     /// Requests that it has had.
     begun: u32,
     requests: &'s Requests<'s>,
@@ -67,8 +69,8 @@ pub(super) struct Quick<'s, T> {
 pub(super) enum Turn<T> {
     /// Nothing of it is in hand.
     Rests(Resting<T>),
-    /// What its client has said is not plain.
-    Other(Resting<T>, Vec<u8>),
+    /// What its client has said is not plain, or did not become a whole head in time.
+    Other(Resting<T>, Vec<u8>, Option<Instant>),
     Ended,
 }
 
@@ -82,26 +84,29 @@ enum Next {
     Ended(Result<(), ServeHttpError>),
 }
 
-/// When something is done that is waited for.
-struct Waits {
-    /// `None` is never.
-    rests_at: Option<Instant>,
-    /// From the first part of a head on.
-    part_until: Option<Instant>,
-}
-
 impl<'s, T: Transport> Quick<'s, T> {
-    /// One whose client has begun to speak.
+    /// One whose client has begun to speak; its head must be whole by `head_due`, if that is known.
     pub(super) fn new(
         resting: Resting<T>,
-        heard: &[u8],
+        (heard, head_due): (&[u8], Option<Instant>),
         requests: &'s Requests<'s>,
         alarm: Pin<&'s mut Alarm>,
     ) -> Quick<'s, T> {
         let Resting { transport: io, begun } = resting;
         let (said, exchange, wait) = (heard.to_vec(), Exchange::default(), Wait::new());
         let idle_since = Instant::now();
-        Quick { io, said, begun, requests, exchange, alarm, idle_since, wait, is_stopping: false }
+        Quick {
+            io,
+            said,
+            head_due,
+            begun,
+            requests,
+            exchange,
+            alarm,
+            idle_since,
+            wait,
+            is_stopping: false,
+        }
     }
 
     /// Answers plain requests, until there is something else to do.
@@ -112,13 +117,13 @@ impl<'s, T: Transport> Quick<'s, T> {
     {
         loop {
             let rests_at = self.idle_since.checked_add(self.requests.limits().park_after);
-            let mut waits = Waits { rests_at, part_until: None };
-            let mut next = poll_fn(|cx| self.poll_next(&mut waits, cx)).await;
+            let mut next = poll_fn(|cx| self.poll_next(rests_at, cx)).await;
             let plain = match &mut next {
                 Next::Plain(plain) => plain,
                 Next::Rests => return Ok(Turn::Rests(Resting::new(self.io, self.begun))),
                 Next::Other => {
-                    return Ok(Turn::Other(Resting::new(self.io, self.begun), self.said));
+                    let resting = Resting::new(self.io, self.begun);
+                    return Ok(Turn::Other(resting, self.said, self.head_due));
                 }
                 Next::Ended(Ok(())) => {
                     if self.is_stopping {
@@ -130,6 +135,7 @@ impl<'s, T: Transport> Quick<'s, T> {
                     return std::mem::replace(ended, Ok(())).map(|()| Turn::Ended);
                 }
             };
+            self.head_due = None;
             let says_no_more = plain.is_last && self.said.is_empty();
             let goes_on = self.answer(plain, service.clone()).await?;
             if !goes_on {
@@ -143,25 +149,27 @@ impl<'s, T: Transport> Quick<'s, T> {
         }
     }
 
-    fn poll_next(&mut self, waits: &mut Waits, cx: &mut Poller<'_>) -> Poll<Next> {
+    /// What is next; it rests from `rests_at` on, where `None` is never.
+    fn poll_next(&mut self, rests_at: Option<Instant>, cx: &mut Poller<'_>) -> Poll<Next> {
         self.hear_of_stop(cx);
         if let Poll::Ready(next) = self.poll_head(cx) {
             return Poll::Ready(next);
         }
         if !self.said.is_empty() {
             self.io.reads_for(ReadFor::Rest);
-            let until = *waits.part_until.get_or_insert_with(|| Instant::now() + PART_TIME);
+            let head_time = self.requests.limits().head_time;
+            let due = *self.head_due.get_or_insert_with(|| wire::head_due(head_time));
             if !self.is_stopping {
-                ready!(self.alarm.as_mut().poll(until, cx));
+                ready!(self.alarm.as_mut().poll(due, cx));
             }
-            return Poll::Ready(Next::Other); // hyper's socket has the clock for heads
+            return Poll::Ready(Next::Other); // hyper's socket says that it is late
         }
         if self.is_stopping {
             return Poll::Ready(Next::Ended(Ok(())));
         }
         self.io.reads_for(ReadFor::Message);
         self.io.rests(true);
-        let Some(rests_at) = waits.rests_at else { return Poll::Pending };
+        let Some(rests_at) = rests_at else { return Poll::Pending };
         ready!(self.alarm.as_mut().poll(rests_at, cx));
         Poll::Ready(Next::Rests)
     }
