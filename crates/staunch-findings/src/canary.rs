@@ -17,10 +17,10 @@ const PACE: u64 = 100;
 /// The canaries of a look, of which there were so many before.
 pub(crate) fn groups(looks: u64) -> [EntryGroup; 3] {
     let canary = |line, overdue, orphans, count| EntryGroup {
-        kind: "other".to_owned(),
+        kind: "other".into(),
         birth: Frame { function: "".into(), file: FILE.into(), line },
         state: None,
-        obligation: "ends with its parent".to_owned(),
+        obligation: "ends with its parent".into(),
         count,
         overdue,
         orphans,
@@ -34,8 +34,8 @@ pub(crate) fn groups(looks: u64) -> [EntryGroup; 3] {
 pub(crate) fn held(looks: u64) -> Held {
     let still = looks.saturating_mul(PACE);
     Held {
-        route: "canary".to_owned(),
-        kind: "other".to_owned(),
+        route: "canary".into(),
+        kind: "other".into(),
         birth: Frame { function: "".into(), file: FILE.into(), line: 4 },
         count: still,
         still,

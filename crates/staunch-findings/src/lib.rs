@@ -15,6 +15,7 @@
 mod brief;
 mod canary;
 mod look;
+mod names;
 mod registry;
 mod report;
 mod watch;

@@ -1,18 +1,18 @@
 //! Looks at a ledger again and again, and remembers what it saw.
 
-use std::{cmp::Reverse, panic::Location};
+use std::{cmp::Reverse, collections::HashMap, panic::Location};
 
 use staunch_diagnosis::{EntryGroup, Finding, Frame, Held, History, Options, Snapshot, diagnose};
 use staunch_ledger::{Detector, Group, Holding, Ledger, Snapshot as LedgerSnapshot, Stamp};
 
-use crate::{canary, report::Report};
+use crate::{canary, names::Names, report::Report};
 
 /// Looks that are remembered. When there are more, every other one of the older half is forgotten:
 /// rules see the last looks, and as much of those before as growth needs to be told from noise.
 pub const LOOKS_MAX: usize = 64;
 
-/// Birth lines (by kind and state) that are remembered of a look: those with something overdue
-/// first, then the largest. A program has hundreds.
+/// Birth lines (by kind) that are remembered of a look: those with something overdue first, then the
+/// largest. A program has hundreds.
 pub const GROUPS_MAX: usize = 1000;
 
 /// The rules ask for so many looks before they believe that something grows.
@@ -41,6 +41,7 @@ pub(crate) const LOOKS_OF_GROWTH: usize = 5;
 pub struct Lookout {
     ledger: Ledger,
     history: History,
+    names: Names,
     begun: Stamp,
     looks: u64,
 }
@@ -48,7 +49,13 @@ pub struct Lookout {
 impl Lookout {
     /// One that has not looked yet.
     pub fn new(ledger: Ledger) -> Lookout {
-        Lookout { ledger, history: History::new(), begun: ledger.now(), looks: 0 }
+        Lookout {
+            ledger,
+            history: History::new(),
+            names: Names::default(),
+            begun: ledger.now(),
+            looks: 0,
+        }
     }
 
     /// Looks, and says what the rules find in all that it has seen.
@@ -58,11 +65,12 @@ impl Lookout {
     pub fn look(&mut self) -> Report {
         let seen = self.ledger.snapshot();
         self.looks += 1;
-        let entries = Some(groups(&seen, self.looks));
-        let held = Some(held(&seen, self.looks));
+        let entries = Some(groups(&seen, self.looks, &mut self.names));
+        let held = Some(held(&seen, self.looks, &mut self.names));
         let at = seen.taken().since(self.begun);
         self.history.add(at, Snapshot { entries, held, ..Snapshot::default() });
         self.history.thin(LOOKS_MAX);
+        self.names.forget_unused();
         let (findings, is_awake) = self.diagnose();
         let is_awake = is_awake && seen.overdue().1 == Detector::Awake;
         Report {
@@ -84,22 +92,46 @@ impl Lookout {
 }
 
 /// What rules know of a ledger, with the canaries of this look.
-fn groups(seen: &LedgerSnapshot, looks: u64) -> Vec<EntryGroup> {
-    let mut groups = seen.groups();
-    groups.sort_by_key(|group| Reverse((group.overdue, group.count)));
-    groups.truncate(GROUPS_MAX);
-    canary::groups(looks).into_iter().chain(groups.iter().map(entry_group)).collect()
+fn groups(seen: &LedgerSnapshot, looks: u64, names: &mut Names) -> Vec<EntryGroup> {
+    let mut lines = by_line(seen.groups());
+    lines.sort_by_key(|group| Reverse((group.overdue, group.count)));
+    lines.truncate(GROUPS_MAX);
+    let groups = lines.iter().map(|group| entry_group(group, names));
+    canary::groups(looks).into_iter().chain(groups).collect()
+}
+
+/// Those of one birth line and kind together, whatever they are doing: no rule tells them apart. What
+/// they have promised is what those that are overdue have.
+fn by_line(groups: Vec<Group>) -> Vec<Group> {
+    let mut places = HashMap::new();
+    let mut lines: Vec<Group> = Vec::new();
+    for group in groups {
+        let place = *places.entry((group.kind, group.born_at)).or_insert(lines.len());
+        let Some(line) = lines.get_mut(place) else {
+            lines.push(group);
+            continue;
+        };
+        if line.overdue == 0 && group.overdue > 0 {
+            line.obligation = group.obligation;
+        }
+        line.count += group.count;
+        line.overdue += group.overdue;
+        line.orphans += group.orphans;
+        line.bytes += group.bytes;
+        line.oldest = line.oldest.max(group.oldest);
+    }
+    lines
 }
 
 /// What is held for routes, with the canary of this look.
-fn held(seen: &LedgerSnapshot, looks: u64) -> Vec<Held> {
+fn held(seen: &LedgerSnapshot, looks: u64, names: &mut Names) -> Vec<Held> {
     let mut holdings = seen.holdings();
     holdings.sort_by_key(|holding| Reverse((holding.still, holding.count)));
     holdings.truncate(GROUPS_MAX);
     let held = holdings.iter().map(|holding: &Holding| Held {
-        route: holding.route.to_string(),
-        kind: holding.kind.name().to_owned(),
-        birth: birth(holding.born_at),
+        route: names.of(&holding.route),
+        kind: names.of(holding.kind.name()),
+        birth: birth(holding.born_at, names),
         count: holding.count,
         still: holding.still,
         text: holding.to_string(),
@@ -108,16 +140,16 @@ fn held(seen: &LedgerSnapshot, looks: u64) -> Vec<Held> {
 }
 
 /// A ledger knows no functions.
-fn birth(born_at: &Location<'_>) -> Frame {
-    Frame { function: "".into(), file: born_at.file().into(), line: born_at.line() }
+fn birth(born_at: &Location<'_>, names: &mut Names) -> Frame {
+    Frame { function: names.of(""), file: names.of(born_at.file()), line: born_at.line() }
 }
 
-fn entry_group(group: &Group) -> EntryGroup {
+fn entry_group(group: &Group, names: &mut Names) -> EntryGroup {
     EntryGroup {
-        kind: group.kind.name().to_owned(),
-        birth: birth(group.born_at),
-        state: Some(group.state.name().to_owned()),
-        obligation: group.obligation.to_string(),
+        kind: names.of(group.kind.name()),
+        birth: birth(group.born_at, names),
+        state: None,
+        obligation: names.of(&group.obligation.to_string()),
         count: group.count,
         overdue: group.overdue,
         orphans: group.orphans,

@@ -59,10 +59,9 @@ pub(super) fn find(history: &History) -> Vec<Finding> {
 /// For which routes they are, if they are for routes.
 fn with_routes(mut finding: Finding, (kind, file, number): Line<'_>, history: &History) -> Finding {
     let held = history.last().and_then(|instant| instant.snapshot.held.as_ref());
-    let its = held
-        .into_iter()
-        .flatten()
-        .filter(|held| held.kind == kind && &*held.birth.file == file && held.birth.line == number);
+    let its = held.into_iter().flatten().filter(|held| {
+        &*held.kind == kind && &*held.birth.file == file && held.birth.line == number
+    });
     finding.evidence.extend(its.take(ROUTES_MAX).map(|held| held.text.clone()));
     finding
 }

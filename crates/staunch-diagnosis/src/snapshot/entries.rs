@@ -1,6 +1,6 @@
 //! Entries of a Staunch ledger.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::Frame;
 
@@ -8,13 +8,13 @@ use super::Frame;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryGroup {
     /// What they are: `connection`, `task`, `lease`, ...
-    pub kind: String,
+    pub kind: Arc<str>,
     /// The line on which they were born.
     pub birth: Frame,
     /// What they are doing, where they all do the same.
-    pub state: Option<String>,
+    pub state: Option<Arc<str>>,
     /// What they were born with: `ends with its parent`, `deadline 5s`, ...
-    pub obligation: String,
+    pub obligation: Arc<str>,
     /// How many there are.
     pub count: u64,
     /// How many have broken their obligation.
@@ -31,9 +31,9 @@ pub struct EntryGroup {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
     /// The route.
-    pub route: String,
+    pub route: Arc<str>,
     /// What they are: `request`, `stream`.
-    pub kind: String,
+    pub kind: Arc<str>,
     /// The line on which they were born.
     pub birth: Frame,
     /// How many there are.

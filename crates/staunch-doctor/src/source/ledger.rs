@@ -77,9 +77,9 @@ pub fn read_ledger(document: &[u8]) -> Result<Snapshot, LedgerSourceError> {
     }
     let groups = read.groups.into_iter().map(|group| EntryGroup {
         birth: line(&group.born_at),
-        kind: group.kind,
-        state: Some(group.state),
-        obligation: group.obligation,
+        kind: group.kind.into(),
+        state: Some(group.state.into()),
+        obligation: group.obligation.into(),
         count: group.count,
         overdue: group.overdue,
         orphans: group.orphans,
@@ -104,8 +104,8 @@ pub fn read_ledger(document: &[u8]) -> Result<Snapshot, LedgerSourceError> {
 fn held(it: Holding) -> Held {
     Held {
         birth: line(&it.born_at),
-        route: it.route,
-        kind: it.kind,
+        route: it.route.into(),
+        kind: it.kind.into(),
         count: it.count,
         still: it.still,
         text: it.text,
@@ -136,7 +136,7 @@ mod tests {
         let [group] = &groups[..] else { panic!("{groups:?}") };
         assert_eq!((&*group.birth.file, group.birth.line), ("src/bank.rs", 42));
         assert_eq!((group.count, group.overdue, group.orphans), (3, 2, 1));
-        assert_eq!(group.obligation, "ends by 5s");
+        assert_eq!(&*group.obligation, "ends by 5s");
         assert_eq!(group.oldest, Duration::from_millis(61_500));
     }
 
