@@ -9,8 +9,17 @@ use crate::{args, outcome::Outcome, print};
 pub(crate) fn check(args: &args::Check) -> ExitCode {
     match Config::load(&args.config) {
         Ok(config) => {
-            let (file, count) = (args.config.display(), config.listeners.len());
-            print::line(format_args!("{file}: ok, {count} listeners"));
+            let count = |count: usize, what: &str| match count {
+                1 => format!("1 {what}"),
+                count => format!("{count} {what}s"),
+            };
+            print::line(format_args!(
+                "{}: ok, {}, {}, {}",
+                args.config.display(),
+                count(config.listeners.len(), "listener"),
+                count(config.routes.len(), "route"),
+                count(config.services.len(), "service"),
+            ));
             ExitCode::SUCCESS
         }
         Err(errors) => {

@@ -17,7 +17,7 @@ use crate::reader::{self, Section};
 use crate::route::{Placed, Route};
 use crate::service::Service;
 use crate::size::ByteSize;
-use crate::together;
+use crate::together::{self, Read};
 use crate::traces::Traces;
 
 /// What `staunch run` runs on.
@@ -170,16 +170,25 @@ impl Config {
             Policy::read(policy).map(|policy| (policy, span))
         });
         let routes = section.tables_if_written("route", |route| {
-            let [name, service, policies] =
-                ["name", "service", "policies"].map(|it| route.place(it));
-            Route::read(route).map(|route| Placed { route, name, service, policies })
+            let [name, policies] = ["name", "policies"].map(|it| route.place(it));
+            let path = route.path("").trim_end_matches('.').to_owned();
+            Route::read(route).map(|route| Placed { route, path, name, policies })
         });
-        let listeners = listeners.into_iter().collect::<Option<Vec<_>>>()?;
-        let services = services.into_iter().collect::<Option<Vec<_>>>()?;
-        let routes = routes.into_iter().collect::<Option<Vec<_>>>()?;
-        let policies = policies.into_iter().collect::<Option<Vec<_>>>()?;
-        together::check(section, &listeners, &routes, &services);
-        together::check_policies(section, &listeners, &routes, &policies);
+        let (listeners, all_listeners) = those_read(listeners);
+        let (routes, all_routes) = those_read(routes);
+        let (services, all_services) = those_read(services);
+        let (policies, all_policies) = those_read(policies);
+        let read = Read {
+            listeners: &listeners,
+            routes: &routes,
+            services: &services,
+            policies: &policies,
+            are_all: all_listeners && all_routes,
+        };
+        together::check(section, &read);
+        if !(all_listeners && all_routes && all_services && all_policies) {
+            return None;
+        }
         let listeners = listeners.into_iter().map(|(listener, _)| listener).collect();
         let routes = routes.into_iter().map(|placed| placed.route).collect();
         let services = services.into_iter().map(|(service, _)| service).collect();
@@ -205,6 +214,14 @@ impl Config {
         }
         Some(config)
     }
+}
+
+/// Those that could be read, and whether that is all.
+fn those_read<T>(entries: Vec<Option<T>>) -> (Vec<T>, bool) {
+    let all = entries.len();
+    let read: Vec<T> = entries.into_iter().flatten().collect();
+    let are_all = read.len() == all;
+    (read, are_all)
 }
 
 fn folder_of(path: &Path) -> &Path {

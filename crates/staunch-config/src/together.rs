@@ -2,39 +2,88 @@
 
 use crate::listener::{Listener, StreamProtocol};
 use crate::policy::{Policy, RateBy};
-use crate::reader::{Section, Span, nearest};
+use crate::reader::{Section, Span, Text, nearest};
 use crate::route::{Placed, Route, report_clashes};
 use crate::service::Service;
 
-/// Reports names that nothing has, what nobody uses, and routes between which nobody can choose.
-pub(crate) fn check(
-    root: &Section<'_>,
-    listeners: &[(Listener, Span)],
-    routes: &[Placed],
-    services: &[(Service, Span)],
-) {
-    let names: Vec<&str> = services.iter().map(|(service, _)| service.name.as_str()).collect();
-    for Placed { route, service, .. } in routes {
-        check_service(root, &names, &route.service, &format!("route \"{}\"", route.name), service);
+/// What could be read of them.
+pub(crate) struct Read<'r> {
+    pub(crate) listeners: &'r [(Listener, Span)],
+    pub(crate) routes: &'r [Placed],
+    pub(crate) services: &'r [(Service, Span)],
+    pub(crate) policies: &'r [(Policy, Span)],
+    /// All of the listeners and routes that are written.
+    pub(crate) are_all: bool,
+}
+
+/// Reports names that nothing has, what nobody uses, routes between which nobody can choose, and
+/// what does not go together. Names are looked up as they are written, so that one mistake hides no
+/// other.
+pub(crate) fn check(root: &Section<'_>, read: &Read<'_>) {
+    check_services(root);
+    check_policies(root);
+    report_clashes(read.routes, root);
+    check_joined(root, read);
+    if read.are_all {
+        check_proxy_protocol(root, read);
+        check_certificates(root, read);
+        check_listeners(root, read.listeners, read.routes);
     }
-    for (listener, place) in listeners {
-        if let Some(service) = listener.service() {
-            let user = format!("listener \"{}\"", listener.name());
-            check_service(root, &names, service, &user, place);
-        }
-    }
-    for (service, span) in services {
-        let by_route = routes.iter().any(|placed| placed.route.service == service.name);
-        let by_listener =
-            listeners.iter().any(|(listener, _)| listener.service() == Some(service.name.as_str()));
-        if !by_route && !by_listener {
+}
+
+fn check_services(root: &Section<'_>) {
+    let services = root.texts("service", "name");
+    let names: Vec<&str> = services.iter().map(|service| service.text.as_str()).collect();
+    let (routes, listeners) = (root.texts("route", "service"), root.texts("listener", "service"));
+    for (what, users) in [("route", &routes), ("listener", &listeners)] {
+        for Text { entry, text, span } in users.iter().filter(|it| !names.contains(&&*it.text)) {
+            let hint = hint(text, &names, "service");
             let message = format!(
-                "service \"{}\" is not used: write a [[route]] or a listener with service = \"{0}\"",
-                service.name
+                "{what} \"{entry}\" goes to service \"{text}\", which there is not: {hint}"
             );
             root.report(span, "service", message);
         }
-        let not_by_tcp = by_route || listeners.iter().any(|it| is_by_datagram(it, &service.name));
+    }
+    for Text { text: name, span, .. } in &services {
+        if !routes.iter().chain(&listeners).any(|user| user.text == *name) {
+            let message = format!(
+                "service \"{name}\" is not used: write a [[route]] or a listener with service = \"{name}\"",
+            );
+            root.report(span, "service", message);
+        }
+    }
+}
+
+fn check_policies(root: &Section<'_>) {
+    let (policies, users) = (root.texts("policy", "name"), root.texts("route", "policies"));
+    let names: Vec<&str> = policies.iter().map(|policy| policy.text.as_str()).collect();
+    for Text { entry, text, span } in users.iter().filter(|it| !names.contains(&&*it.text)) {
+        let hint = hint(text, &names, "policy");
+        let message =
+            format!("route \"{entry}\" has policy \"{text}\", which there is not: {hint}");
+        root.report(span, "route.policies", message);
+    }
+    for Text { text: name, span, .. } in &policies {
+        if !users.iter().any(|user| user.text == *name) {
+            let message = format!(
+                "policy \"{name}\" is not used: write policies = [\"{name}\"] in a [[route]]",
+            );
+            root.report(span, "policy", message);
+        }
+    }
+}
+
+/// What was meant by a name that nothing has.
+fn hint(written: &str, names: &[&str], table: &str) -> String {
+    nearest(written, names)
+        .map_or_else(|| format!("write a [[{table}]]"), |name| format!("did you mean `{name}`?"))
+}
+
+fn check_proxy_protocol(root: &Section<'_>, read: &Read<'_>) {
+    for (service, span) in read.services {
+        let by_route = read.routes.iter().any(|placed| placed.route.service == service.name);
+        let not_by_tcp =
+            by_route || read.listeners.iter().any(|it| is_by_datagram(it, &service.name));
         if service.proxy_protocol.is_some() && not_by_tcp {
             let message = format!(
                 "service \"{}\" has `proxy_protocol`, which says for whom a whole connection is: only `tcp` \
@@ -44,52 +93,23 @@ pub(crate) fn check(
             root.report(span, "service.proxy_protocol", message);
         }
     }
-    check_listeners(root, listeners, routes);
-    report_clashes(routes, root);
 }
 
 fn is_by_datagram((listener, _): &(Listener, Span), service: &str) -> bool {
     matches!(listener, Listener::Datagram(_)) && listener.service() == Some(service)
 }
 
-/// Reports policies that nothing has or nobody uses, and those of one route that do not go
-/// together.
-pub(crate) fn check_policies(
-    root: &Section<'_>,
-    listeners: &[(Listener, Span)],
-    routes: &[Placed],
-    policies: &[(Policy, Span)],
-) {
-    let names: Vec<&str> = policies.iter().map(|(policy, _)| policy.name.as_str()).collect();
-    for Placed { route, policies: span, .. } in routes {
-        let of_route = |name: &String| policies.iter().find(|(policy, _)| policy.name == *name);
-        for name in route.policies.iter().filter(|name| of_route(name).is_none()) {
-            let hint = nearest(name, &names).map_or_else(
-                || "write a [[policy]]".to_owned(),
-                |name| format!("did you mean `{name}`?"),
-            );
-            let message = format!(
-                "route \"{}\" has policy \"{name}\", which there is not: {hint}",
-                route.name
-            );
-            root.report(span, "route.policies", message);
-        }
-        let its: Vec<&Policy> =
-            route.policies.iter().filter_map(of_route).map(|(policy, _)| policy).collect();
-        if let Some(why) = contradiction(&its) {
+/// The policies of a route.
+fn its<'r>(read: &Read<'r>, route: &Route) -> Vec<&'r Policy> {
+    let of = |name: &String| read.policies.iter().find(|(policy, _)| policy.name == *name);
+    route.policies.iter().filter_map(of).map(|(policy, _)| policy).collect()
+}
+
+/// Reports policies of one route that do not go together.
+fn check_joined(root: &Section<'_>, read: &Read<'_>) {
+    for Placed { route, policies: span, .. } in read.routes {
+        if let Some(why) = contradiction(&its(read, route)) {
             root.report(span, "route.policies", format!("route \"{}\" {why}", route.name));
-        }
-        if its.iter().any(|policy| policy.certificate.is_some()) {
-            check_certificates(root, listeners, route, span);
-        }
-    }
-    for (policy, span) in policies {
-        if !routes.iter().any(|placed| placed.route.policies.contains(&policy.name)) {
-            let message = format!(
-                "policy \"{0}\" is not used: write policies = [\"{0}\"] in a [[route]]",
-                policy.name
-            );
-            root.report(span, "policy", message);
         }
     }
 }
@@ -106,12 +126,15 @@ fn told_twice(policy: &Policy) -> Option<&str> {
 }
 
 /// Where a route asks for a certificate, its listeners do.
-fn check_certificates(
-    root: &Section<'_>,
-    listeners: &[(Listener, Span)],
-    route: &Route,
-    span: &Span,
-) {
+fn check_certificates(root: &Section<'_>, read: &Read<'_>) {
+    for Placed { route, policies: span, .. } in read.routes {
+        if its(read, route).iter().any(|policy| policy.certificate.is_some()) {
+            check_asks(root, read.listeners, route, span);
+        }
+    }
+}
+
+fn check_asks(root: &Section<'_>, listeners: &[(Listener, Span)], route: &Route, span: &Span) {
     for (listener, _) in listeners {
         let Listener::Stream(stream) = listener else { continue };
         let is_on = route.listeners.is_empty() || route.listeners.contains(&stream.name);
@@ -154,16 +177,6 @@ fn contradiction(policies: &[&Policy]) -> Option<String> {
         );
     }
     None
-}
-
-fn check_service(root: &Section<'_>, names: &[&str], used: &str, user: &str, span: &Span) {
-    if names.contains(&used) {
-        return;
-    }
-    let hint = nearest(used, names)
-        .map_or_else(|| "write a [[service]]".to_owned(), |name| format!("did you mean `{name}`?"));
-    let message = format!("{user} goes to service \"{used}\", which there is not: {hint}");
-    root.report(span, "service", message);
 }
 
 /// Each route is on `http` listeners only, and each of those has one.

@@ -331,7 +331,7 @@ fn all_mistakes_are_named_at_once() {
 fn check_says_that_a_configuration_is_right() {
     let ended = staunch(&["check", "--config", "staunch.toml"], &[("staunch.toml", SERVED)]);
     assert_eq!(ended.code, Some(0), "{ended:#?}");
-    assert_eq!(ended.stdout, "staunch.toml: ok, 4 listeners\n");
+    assert_eq!(ended.stdout, "staunch.toml: ok, 4 listeners, 0 routes, 0 services\n");
     assert_eq!(ended.stderr, "");
 }
 

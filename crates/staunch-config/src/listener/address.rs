@@ -1,7 +1,7 @@
 //! Where a listener listens.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use toml::de::DeValue;
@@ -41,7 +41,26 @@ impl fmt::Display for StreamAddress {
 
 /// The kind `"127.0.0.1:9000"`.
 pub(crate) fn socket_address(value: &DeValue<'_>) -> Parsed<SocketAddr> {
-    text(value, EXAMPLE)?.parse().map_err(|_| format!("must be {EXAMPLE}"))
+    let written = text(value, EXAMPLE)?;
+    written.parse().map_err(|_| format!("must be {EXAMPLE}{}", why_no_address(written)))
+}
+
+/// What is wrong with an address, if that is easily told.
+fn why_no_address(written: &str) -> &'static str {
+    if written.parse::<IpAddr>().is_ok() {
+        return " (it has no port)";
+    }
+    let Some((host, port)) = written.rsplit_once(':') else { return "" };
+    let is_ip = host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+    if !port.bytes().all(|byte| byte.is_ascii_digit()) || port.parse::<u16>().is_err() {
+        " (ports are 0 to 65535)"
+    } else if host.is_empty() || host == "*" {
+        " (for all addresses write 0.0.0.0 or [::])"
+    } else if is_ip {
+        ""
+    } else {
+        " (a name can have many addresses: write the one to listen on)"
+    }
 }
 
 /// The kind `"127.0.0.1:9000"` or `"unix:/run/staunch.sock"`.

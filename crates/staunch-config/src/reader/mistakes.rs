@@ -58,6 +58,12 @@ impl<'t> Mistakes<'t> {
         self.push(|source| ConfigError::about_file(source.name.to_owned(), message));
     }
 
+    /// Whether one of them is about something in the table at `path`.
+    pub(crate) fn any_in(&self, path: &str) -> bool {
+        let is_in = |key: &str| key.strip_prefix(path).is_some_and(|key| key.starts_with('.'));
+        self.found.borrow().iter().any(|error| is_in(&error.key))
+    }
+
     pub(crate) fn mark_partial(&self) {
         self.partial.set(true);
     }

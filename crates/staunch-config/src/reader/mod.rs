@@ -26,6 +26,7 @@ mod source;
 mod suggest;
 mod syntax;
 mod tables;
+mod texts;
 mod title;
 
 use std::path::Path;
@@ -34,6 +35,7 @@ use self::mistakes::Mistakes;
 pub(crate) use self::section::Section;
 pub(crate) use self::source::Source;
 pub(crate) use self::suggest::nearest;
+pub(crate) use self::texts::Text;
 use crate::error::ConfigErrors;
 
 /// A range of bytes in the text.

@@ -6,18 +6,21 @@ use crate::reader::{Section, Span};
 /// A route, and where it is written.
 pub(crate) struct Placed {
     pub(crate) route: Route,
+    /// What its keys begin with: `route[0]`.
+    pub(crate) path: String,
     /// Its name.
     pub(crate) name: Span,
-    /// The name of its service.
-    pub(crate) service: Span,
     /// Its policies.
     pub(crate) policies: Span,
 }
 
 /// Reports each route that some request fits as well as one written above it.
 pub(crate) fn report_clashes(routes: &[Placed], root: &Section<'_>) {
-    for (index, Placed { route, name, .. }) in routes.iter().enumerate() {
-        let earlier = &routes[..index];
+    // Of one with a mistake nobody knows what it is for.
+    let whole: Vec<&Placed> =
+        routes.iter().filter(|placed| !root.has_mistakes_in(&placed.path)).collect();
+    for (index, Placed { route, name, .. }) in whole.iter().enumerate() {
+        let earlier = &whole[..index];
         let Some(first) = earlier.iter().find(|earlier| clash(&earlier.route, route)) else {
             continue;
         };

@@ -42,7 +42,7 @@ pub enum ParsePathError {
     #[error("must begin with `/`")]
     Relative,
     /// There is `*` before the end.
-    #[error("must have `*` alone between two slashes, at the end")]
+    #[error("must have `*` alone, after the last slash, as in `/files/*`")]
     Star,
     /// A brace that is not around a whole segment.
     #[error("must have braces around a whole segment, as in `/users/{{id}}`")]

@@ -32,9 +32,9 @@ pub enum EndpointAddress {
 /// What is written is no server.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "must be a server such as `10.0.0.7:8080`, `files.internal:80 weight=2`, `unix:/run/files.sock`"
+    "{0}: must be a server such as `10.0.0.7:8080`, `files.internal:80 weight=2`, `unix:/run/files.sock`"
 )]
-pub struct ParseEndpointError;
+pub struct ParseEndpointError(&'static str);
 
 impl Endpoint {
     /// The most servers that a service may have. Each has a pool of connections on each core; what has
@@ -60,7 +60,7 @@ impl Endpoint {
     /// assert!(Endpoint::parse("10.0.0.7", Path::new("/")).is_err());
     /// ```
     pub fn parse(written: &str, folder: &Path) -> Result<Self, ParseEndpointError> {
-        read(written, folder).ok_or(ParseEndpointError)
+        read(written, folder).map_err(ParseEndpointError)
     }
 }
 
@@ -80,8 +80,10 @@ pub(super) fn endpoints<'s>(
         let mut endpoints: Vec<Endpoint> = Vec::with_capacity(entries.len());
         for entry in entries {
             let written = entry.get_ref().as_str().ok_or_else(|| format!("must be {EXPECTED}"))?;
-            let endpoint = Endpoint::parse(written, source.folder())
-                .map_err(|_| format!("must be {EXPECTED}; `{written}` is no server"))?;
+            let endpoint =
+                Endpoint::parse(written, source.folder()).map_err(|ParseEndpointError(why)| {
+                    format!("must be {EXPECTED}; `{written}` is no server: {why}")
+                })?;
             if endpoints.iter().any(|earlier| earlier.address == endpoint.address) {
                 return Err(format!("must name each server once; `{written}` is there twice"));
             }
@@ -91,30 +93,42 @@ pub(super) fn endpoints<'s>(
     }
 }
 
-fn read(written: &str, folder: &Path) -> Option<Endpoint> {
+/// The server, or what is wrong.
+fn read(written: &str, folder: &Path) -> Result<Endpoint, &'static str> {
     let (address, weight) = match written.split_once(" weight=") {
-        Some((address, weight)) => {
-            let weight = weight.parse::<NonZeroU32>().ok()?;
-            (address, Some(weight).filter(|weight| weight.get() <= Endpoint::WEIGHT_MAX)?)
-        }
+        Some((address, weight)) => (address, self::weight(weight)?),
         None => (written, WEIGHT),
     };
     let address = match address.strip_prefix("unix:") {
-        Some("") => return None,
+        Some("") => return Err("there is no path after `unix:`"),
         Some(path) => EndpointAddress::Unix(folder.join(path)),
         None => {
-            host_and_port(address)?;
+            parts(address)?;
             EndpointAddress::Tcp(address.to_owned())
         }
     };
-    Some(Endpoint { address, weight })
+    Ok(Endpoint { address, weight })
+}
+
+fn weight(written: &str) -> Result<NonZeroU32, &'static str> {
+    let weight = written.parse::<NonZeroU32>().ok();
+    weight.filter(|weight| weight.get() <= Endpoint::WEIGHT_MAX).ok_or("weights are 1 to 1000")
+}
+
+/// The parts of `host:port`, where the port is not 0; or what is wrong.
+fn parts(address: &str) -> Result<(&str, u16), &'static str> {
+    if address.contains("://") {
+        return Err("it is a URL: write its host and port alone");
+    }
+    let (host, port) = address.rsplit_once(':').ok_or("it has no port")?;
+    let port = port.parse().ok().filter(|port| *port != 0).ok_or("ports are 1 to 65535")?;
+    let is_host = matches!(host.parse(), Ok(HostPattern::Exact(_)));
+    if is_host { Ok((host, port)) } else { Err("what is before the port is no host") }
 }
 
 /// The parts of `host:port`, where the port is not 0.
 pub(super) fn host_and_port(address: &str) -> Option<(&str, u16)> {
-    let (host, port) = address.rsplit_once(':')?;
-    let port = port.parse().ok().filter(|port| *port != 0)?;
-    matches!(host.parse(), Ok(HostPattern::Exact(_))).then_some((host, port))
+    parts(address).ok()
 }
 
 impl fmt::Display for EndpointAddress {

@@ -99,6 +99,32 @@ fn names_must_be_there() {
     check(&demo, &["route \"r\" is on no listener"]);
 }
 
+/// Nobody mends one mistake to be told of the next.
+#[test]
+fn names_are_looked_up_beside_other_mistakes() {
+    check(
+        &route("policies = ['p']").replace("service = 's'", "service = 'S'").replace("a:1", "a"),
+        &[
+            "service \"s\" is not used",
+            "is no server: it has no port",
+            "route \"r\" goes to service \"S\", which there is not: did you mean `s`?",
+            "route \"r\" has policy \"p\", which there is not: write a [[policy]]",
+        ],
+    );
+}
+
+#[test]
+fn of_a_route_with_a_mistake_nobody_knows_what_it_is_for() {
+    let one = |name, keys| format!("[[route]]\nname = '{name}'\nservice = 's'\n{keys}\n");
+    for (keys, mistake) in [
+        ("path = '/api*'", "after the last slash, as in `/files/*`"),
+        ("pth = '/api/*'", "unknown key `pth`"),
+        ("hosts = ['a b']", "`hosts` in [[route]]"),
+    ] {
+        check(&format!("{WEB}{SERVICE}{}{}", one("a", ""), one("b", keys)), &[mistake]);
+    }
+}
+
 #[test]
 fn two_routes_for_the_same_requests_are_a_mistake() {
     let two = |a: &str, b: &str| {

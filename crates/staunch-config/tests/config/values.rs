@@ -106,12 +106,18 @@ fn bad_values() {
 #[test]
 fn bad_addresses_and_names() {
     let listen = |address: &str| LISTENER.trim_start().replace("127.0.0.1:9000", address);
-    for address in ["localhost:9000", ":9000", "127.0.0.1", "127.0.0.1:99999", "[::1:80"] {
+    for (address, why) in [
+        ("localhost:9000", " (a name can have many addresses: write the one to listen on)"),
+        (":9000", " (for all addresses write 0.0.0.0 or [::])"),
+        ("127.0.0.1", " (it has no port)"),
+        ("127.0.0.1:99999", " (ports are 0 to 65535)"),
+        ("[::1:80", ""),
+    ] {
         check(
             &listen(address),
             &[&format!(
                 "4:10: `listen` in [[listener]] \"a\" is \"{address}\": must be an IP address \
-                 and port such as \"127.0.0.1:9000\", or \"unix:/path\""
+                 and port such as \"127.0.0.1:9000\"{why}, or \"unix:/path\""
             )],
         );
     }
