@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use staunch_config::{Config, Listener, StreamListener, StreamProtocol};
+use staunch_config::{Config, ConfigErrors, Listener, StreamListener, StreamProtocol};
 use staunch_gateway::Control;
 use staunch_scope::{Context, Scope, sleep};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -22,6 +22,9 @@ use crate::{service::bind_added, turn::Turns};
 
 /// How often the file is looked at: a look costs a system call, and nobody waits long.
 const EVERY: Duration = Duration::from_secs(2);
+
+/// Mistakes of a file that are logged.
+const MISTAKES_TOLD: usize = 10;
 
 /// What is needed to take up a configuration.
 pub(crate) struct Reload {
@@ -77,7 +80,8 @@ impl Reload {
             match load.join().await {
                 Ok(Ok(config)) => self.take_up(&scope, config, why).await,
                 Ok(Err(errors)) => {
-                    tracing::error!("{why}, but it cannot be taken up: nothing changes\n{errors}");
+                    self.control.note_reload(false);
+                    tell(why, &errors);
                 }
                 Err(_asked_to_stop) => return,
             }
@@ -87,6 +91,7 @@ impl Reload {
     async fn take_up(&mut self, scope: &Scope<Infallible>, config: Config, why: &str) {
         let fixed = fixed(&self.running, &config);
         if !fixed.is_empty() {
+            self.control.note_reload(false);
             tracing::error!(
                 "{why}, but this cannot change in a process that serves: {}; nothing changes; \
                  `staunch upgrade {}` takes it up",
@@ -102,13 +107,27 @@ impl Reload {
         match reloaded.join().await {
             Ok(Ok(config)) => {
                 self.running = config;
+                self.control.note_reload(true);
                 tracing::info!(routes, services, "{why}: taken up");
             }
             Ok(Err(error)) => {
-                tracing::error!("{why}, but it cannot be taken up: nothing changes\n{error:#}");
+                self.control.note_reload(false);
+                tracing::error!("{why}, but it cannot be taken up: nothing changes: {error:#}");
             }
             Err(_asked_to_stop) => {}
         }
+    }
+}
+
+/// Says what is wrong with a file, a line for each mistake.
+fn tell(why: &str, errors: &ConfigErrors) {
+    let mistakes = errors.iter().len() + errors.left_out();
+    tracing::error!(mistakes, "{why}, but it cannot be taken up: nothing changes");
+    for error in errors.iter().take(MISTAKES_TOLD) {
+        tracing::error!("{error}");
+    }
+    if mistakes > MISTAKES_TOLD {
+        tracing::error!("and more: `staunch check` shows them all");
     }
 }
 

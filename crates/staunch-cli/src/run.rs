@@ -129,7 +129,7 @@ Staunch serves, until you press Ctrl-C:
 Try, from another terminal:
   curl -s http://127.0.0.1:8080/v2/accounts -H 'content-type: application/json' -d '{\"balance\":{\"amount\":\"100.00\",\"currency\":\"EUR\"}}'
   curl -sN http://127.0.0.1:8080/sse
-  curl -s http://127.0.0.1:6060/debug/ledger?kind=connection
+  curl -s 'http://127.0.0.1:6060/debug/ledger?kind=connection'
 A file of your own: staunch config default > staunch.toml; staunch run --config staunch.toml
 ";
 

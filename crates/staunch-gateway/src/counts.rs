@@ -1,12 +1,14 @@
 //! What routes and servers have done, for `/metrics`.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::Duration,
 };
 
 use hyper::StatusCode;
 use staunch_policy::Reason;
+
+use crate::forward::{Failure, REASONS, REASONS_OF_SERVERS};
 
 /// Upper bounds of the buckets of durations, in milliseconds.
 pub(crate) const BUCKETS: [u64; 12] = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 5_000, 30_000];
@@ -21,6 +23,8 @@ pub(crate) struct RouteCounts {
     retries: AtomicU64,
     /// What was not handed on, by [`Reason`].
     refused: [AtomicU64; Reason::ALL.len()],
+    /// What no server has answered, by [`REASONS`].
+    failed: [AtomicU64; REASONS.len()],
     /// By how long the head of the answer took; the last one: longer.
     durations: [AtomicU64; BUCKETS.len() + 1],
     micros: AtomicU64,
@@ -30,7 +34,8 @@ pub(crate) struct RouteCounts {
 #[derive(Debug, Default)]
 pub(crate) struct EndpointCounts {
     answers: AtomicU64,
-    failures: AtomicU64,
+    /// By [`REASONS`].
+    failures: [AtomicU64; REASONS_OF_SERVERS],
     ejections: AtomicU64,
 }
 
@@ -64,6 +69,18 @@ impl RouteCounts {
         Reason::ALL.iter().map(|reason| reason.name()).zip(self.refused.iter().map(get))
     }
 
+    /// No server has answered, and the client was told so.
+    pub(crate) fn failed(&self, failure: Failure) {
+        if let Some(counter) = self.failed.get(failure.place()) {
+            add(counter);
+        }
+    }
+
+    /// What no server has answered, and why.
+    pub(crate) fn failures(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        REASONS.into_iter().zip(self.failed.iter().map(get))
+    }
+
     /// Now.
     pub(crate) fn read(&self) -> RouteNumbers {
         RouteNumbers {
@@ -81,17 +98,56 @@ impl EndpointCounts {
         add(&self.answers);
     }
 
-    pub(crate) fn failed(&self) {
-        add(&self.failures);
+    pub(crate) fn failed(&self, failure: Failure) {
+        if let Some(counter) = self.failures.get(failure.place()) {
+            add(counter);
+        }
+    }
+
+    /// What it has not answered, and why.
+    pub(crate) fn failures(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        REASONS.into_iter().zip(self.failures.iter().map(get))
     }
 
     pub(crate) fn ejected(&self) {
         add(&self.ejections);
     }
 
-    /// Answers, failures, ejections.
-    pub(crate) fn read(&self) -> [u64; 3] {
-        [&self.answers, &self.failures, &self.ejections].map(get)
+    /// Answers, ejections.
+    pub(crate) fn read(&self) -> [u64; 2] {
+        [&self.answers, &self.ejections].map(get)
+    }
+}
+
+/// Changed configurations.
+#[derive(Debug, Default)]
+pub(crate) struct Reloads {
+    taken_up: AtomicU64,
+    failed: AtomicU64,
+    is_bad: AtomicBool,
+}
+
+/// What has become of changed configurations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ReloadNumbers {
+    pub(crate) taken_up: u64,
+    pub(crate) failed: u64,
+    /// The last one was taken up, or there was none.
+    pub(crate) is_well: bool,
+}
+
+impl Reloads {
+    pub(crate) fn note(&self, is_taken_up: bool) {
+        add(if is_taken_up { &self.taken_up } else { &self.failed });
+        self.is_bad.store(!is_taken_up, Ordering::Relaxed);
+    }
+
+    pub(crate) fn read(&self) -> ReloadNumbers {
+        ReloadNumbers {
+            taken_up: get(&self.taken_up),
+            failed: get(&self.failed),
+            is_well: !self.is_bad.load(Ordering::Relaxed),
+        }
     }
 }
 

@@ -22,6 +22,7 @@ use crate::{
     access::AccessLogError,
     checks,
     core::{self, CoreState, Job, Shared},
+    counts::{ReloadNumbers, Reloads},
     discovery::{self, Discoveries},
     listeners::{Listeners, Listening},
     plan::{Plan, PlanError},
@@ -92,6 +93,7 @@ pub struct Control {
     reports: Reports,
     /// Locked while it changes which listeners there are, and never for long.
     stage: Arc<Mutex<Stage>>,
+    reloads: Arc<Reloads>,
 }
 
 /// Where a gateway is in its life.
@@ -148,7 +150,8 @@ impl Gateway {
         let reports = Reports::open(config, cores.get())?;
         let plans = watch::channel(Arc::new(plan)).0;
         let stage = Arc::new(Mutex::new(Stage::Begins));
-        let control = Control { cores, plans, discoveries, reports: reports.clone(), stage };
+        let (reports_of, reloads) = (reports.clone(), Arc::default());
+        let control = Control { cores, plans, discoveries, reports: reports_of, stage, reloads };
         let (listeners, datagrams) = (control.no_listeners(), Vec::new());
         Ok(Gateway { grace, listeners, datagrams, control, reports })
     }
@@ -380,6 +383,15 @@ impl Control {
             }
         }
         Ok(sockets)
+    }
+
+    /// A changed configuration was taken up, or could not be: for `/metrics`.
+    pub fn note_reload(&self, is_taken_up: bool) {
+        self.reloads.note(is_taken_up);
+    }
+
+    pub(crate) fn reloads(&self) -> ReloadNumbers {
+        self.reloads.read()
     }
 
     /// Has all cores work by `config`'s routes, services and policies from now on, and accept from

@@ -38,6 +38,7 @@ mod remote;
 mod reports;
 mod route;
 mod scratch;
+mod seldom;
 mod serving;
 mod tcp;
 mod traces;

@@ -13,7 +13,7 @@ use staunch_registry::Known;
 use tokio::time::Instant;
 
 use crate::{
-    counts::{BUCKETS, RouteNumbers},
+    counts::{BUCKETS, ReloadNumbers, RouteNumbers},
     gateway::Control,
     plan::{Plan, RoutePlan, ServerPlan, ServicePlan},
 };
@@ -25,10 +25,12 @@ impl Collector for Control {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let plan = self.plan();
         requests(&plan, &mut encoder)?;
+        failures(&plan, &mut encoder)?;
         policies(&plan, &mut encoder)?;
         durations(&plan, &mut encoder)?;
         servers(&plan, &mut encoder)?;
         discoveries(self, &mut encoder)?;
+        reloads(self, &mut encoder)?;
         reports(self, &mut encoder)
     }
 }
@@ -58,6 +60,22 @@ fn requests(plan: &Plan, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
         for (route, numbers) in routes(plan) {
             counter(&mut metric, &[("route", route)], count(&numbers))?;
+        }
+    }
+    Ok(())
+}
+
+/// What no server has answered.
+fn failures(plan: &Plan, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let mut metric = encoder.encode_descriptor(
+        "staunch_requests_failed",
+        "Requests that got no answer of a server, by route and reason",
+        None,
+        MetricType::Counter,
+    )?;
+    for route in &plan.routes {
+        for (reason, count) in route.counts.failures() {
+            counter(&mut metric, &[("route", &route.route.name), ("reason", reason)], count)?;
         }
     }
     Ok(())
@@ -113,15 +131,26 @@ fn durations(plan: &Plan, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
 }
 
 fn servers(plan: &Plan, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    let of_all: [(&str, &str, usize); 3] = [
+    let of_all: [(&str, &str, usize); 2] = [
         ("staunch_upstream_answers", "Answers of a server", 0),
-        ("staunch_upstream_failures", "Requests that a server did not answer", 1),
-        ("staunch_upstream_ejections", "How often a server was left out for a while", 2),
+        ("staunch_upstream_ejections", "How often a server was left out for a while", 1),
     ];
     for (name, help, place) in of_all {
         let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
         for (service, server) in all_servers(plan) {
             counter(&mut metric, &labels(service, server), server.counts.read()[place])?;
+        }
+    }
+    let mut metric = encoder.encode_descriptor(
+        "staunch_upstream_failures",
+        "Requests that a server did not answer, by reason",
+        None,
+        MetricType::Counter,
+    )?;
+    for (service, server) in all_servers(plan) {
+        for (reason, count) in server.counts.failures() {
+            let [service, server] = labels(service, server);
+            counter(&mut metric, &[service, server, ("reason", reason)], count)?;
         }
     }
     let mut metric = encoder.encode_descriptor(
@@ -176,6 +205,17 @@ fn discoveries(control: &Control, encoder: &mut DescriptorEncoder<'_>) -> fmt::R
         }
     }
     Ok(())
+}
+
+fn reloads(control: &Control, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let ReloadNumbers { taken_up, failed, is_well } = control.reloads();
+    let help = "Changed configurations that were taken up";
+    total(encoder, "staunch_reloads", help, taken_up)?;
+    let help = "Changed configurations that could not be taken up";
+    total(encoder, "staunch_reloads_failed", help, failed)?;
+    let help = "Whether what runs is what the file says, as far as it was read";
+    let metric = encoder.encode_descriptor("staunch_reload_ok", help, None, MetricType::Gauge)?;
+    ConstGauge::new(i64::from(is_well)).encode(metric)
 }
 
 fn reports(control: &Control, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

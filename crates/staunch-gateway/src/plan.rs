@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -16,11 +17,12 @@ use crate::{
     balance::{EjectionLimits, Health},
     counts::{EndpointCounts, RouteCounts},
     discovery::Found,
-    forward::Budget,
+    forward::{Budget, Failure},
     link::LinkTls,
     listeners::Listening,
     remote::TokenKeys,
     route::Table,
+    seldom::Seldom,
 };
 
 /// A configuration cannot be worked by.
@@ -74,12 +76,12 @@ pub(crate) struct ServicePlan {
     pub(crate) tls: Option<Arc<LinkTls>>,
     /// For as long as the process lives, since pools are called so.
     pub(crate) name: &'static str,
-    /// What the pools of the fast path are called.
-    pub(crate) direct_name: &'static str,
     pub(crate) servers: Vec<Arc<ServerPlan>>,
     pub(crate) ejection: EjectionLimits,
     pub(crate) budget: Budget,
     ejecting: Mutex<()>,
+    /// A request that nobody can have.
+    without_server: Seldom,
 }
 
 /// A server, as all cores know it.
@@ -89,6 +91,8 @@ pub(crate) struct ServerPlan {
     pub(crate) name: String,
     pub(crate) health: Health,
     pub(crate) counts: EndpointCounts,
+    /// A request that it has not answered.
+    unanswered: Seldom,
 }
 
 impl Plan {
@@ -213,13 +217,43 @@ impl ServicePlan {
         });
         ServicePlan {
             name: interned(&service.name),
-            direct_name: interned(&format!("{}-direct", service.name)),
             servers: servers.collect(),
             ejection,
             budget: Budget::new(service.retry.budget),
             ejecting: Mutex::new(()),
+            without_server: Seldom::default(),
             service,
             tls,
+        }
+    }
+
+    /// One of its servers has not answered, for `why`, and that speaks against it.
+    pub(crate) fn unanswered(
+        &self,
+        server: &ServerPlan,
+        failure: Failure,
+        why: &dyn fmt::Display,
+        now: Instant,
+    ) {
+        server.counts.failed(failure);
+        let (service, name, reason) = (self.name, server.name.as_str(), failure.name());
+        if let Some(times) = server.unanswered.happened(now) {
+            tracing::warn!(service, server = name, reason, times, "no answer: {why}");
+        }
+        self.failed(server, now);
+    }
+
+    /// One of its servers has answered well.
+    pub(crate) fn succeeded(&self, server: &ServerPlan, now: Instant) {
+        if server.health.succeeded(now) {
+            tracing::info!(service = self.name, server = server.name, "is back: it answers");
+        }
+    }
+
+    /// A request is for it, and no server is well.
+    pub(crate) fn has_nobody(&self, now: Instant) {
+        if let Some(times) = self.without_server.happened(now) {
+            tracing::warn!(service = self.name, times, "no server of it is well");
         }
     }
 
@@ -253,7 +287,12 @@ impl ServerPlan {
         if is_new {
             health.begins(now);
         }
-        ServerPlan { name, health, counts: EndpointCounts::default() }
+        ServerPlan {
+            name,
+            health,
+            counts: EndpointCounts::default(),
+            unanswered: Seldom::default(),
+        }
     }
 }
 

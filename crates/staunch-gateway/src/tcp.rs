@@ -15,6 +15,7 @@ use crate::{
     accounts,
     balance::InFlight,
     core::View,
+    forward::Failure,
     link::{Carries, Link},
     relay::relay,
     upstream::Upstream,
@@ -87,8 +88,12 @@ async fn connect(
     let mut tried = Vec::new();
     let peer = ends.map(|(client, _)| client.ip());
     loop {
-        let (index, server) =
-            upstream.pick(&tried, peer, Instant::now()).ok_or(TcpError::NoServer)?;
+        let Some((index, server)) = upstream.pick(&tried, peer, Instant::now()) else {
+            if let Some(entry) = &mut entry {
+                entry.failed(Failure::NoServer);
+            }
+            return Err(TcpError::NoServer);
+        };
         let in_flight = server.begin(Instant::now());
         if let Some(entry) = &mut entry {
             entry.asks(index);
@@ -96,9 +101,10 @@ async fn connect(
         account.set_upstream(&server.plan.name);
         let error = match upstream.dial(server, Carries::Bytes(ends)).await {
             Ok(connection) => {
-                in_flight.answered(Instant::now());
+                let now = Instant::now();
+                in_flight.answered(now);
                 server.plan.counts.answered();
-                server.plan.health.succeeded();
+                plan.succeeded(&server.plan, now);
                 return Ok((connection, in_flight));
             }
             Err(error) => error,
@@ -106,9 +112,11 @@ async fn connect(
         if matches!(error, DialError::Cancelled(_)) {
             return Err(error.into());
         }
-        tracing::debug!(service = plan.name, server = server.plan.name, "no connection: {error}");
-        server.plan.counts.failed();
-        plan.failed(&server.plan, Instant::now());
+        let failure = Failure::of_dial(&error);
+        plan.unanswered(&server.plan, failure, &error, Instant::now());
+        if let Some(entry) = &mut entry {
+            entry.failed(failure);
+        }
         tried.push(index);
         if tried.len() >= plan.service.retry.tries.get() || !plan.budget.withdraw() {
             return Err(error.into());

@@ -28,7 +28,8 @@ use crate::{
     accounts,
     balance::InFlight,
     forward::{
-        AnswerBody, Failure, Forward, Origin, of_answer, of_request, speaks_against, version,
+        AnswerBody, Failure, Forward, Origin, gives_up, of_answer, of_request, speaks_against,
+        version,
     },
     link::{Carries, Link},
     plan::RoutePlan,
@@ -77,10 +78,10 @@ pub(crate) async fn open(
 ) -> Response<AnswerBody> {
     let client = staunch_http::peer().map(|peer| peer.ip());
     let Some((index, server)) = upstream.pick(&[], client, Instant::now()) else {
-        return Failure::NoServer.answer();
+        return gives_up(route, request.extensions().get(), Failure::NoServer);
     };
     let Some(mut asked) = head(forward, route, server, uri, &mut request, client) else {
-        return Failure::Circle.answer();
+        return gives_up(route, request.extensions().get(), Failure::Circle);
     };
     if let Some(pass) = pass {
         pass.request(&mut |edit| edit.apply(asked.headers_mut()));
@@ -102,16 +103,15 @@ pub(crate) async fn open(
             if speaks_against(answer.answer.status()) {
                 upstream.plan.failed(&server.plan, Instant::now());
             } else {
-                server.plan.health.succeeded();
+                upstream.plan.succeeded(&server.plan, Instant::now());
             }
             speak(&mut request, answer, (in_flight, permit), slot, account)
         }
-        Err(failure) => {
+        Err((failure, why)) => {
             if failure.is_servers() {
-                server.plan.counts.failed();
-                upstream.plan.failed(&server.plan, Instant::now());
+                upstream.plan.unanswered(&server.plan, failure, &why, Instant::now());
             }
-            failure.answer()
+            gives_up(route, slot.as_ref(), failure)
         }
     }
 }
@@ -181,16 +181,13 @@ async fn ask(
     server: &Server,
     asked: Request<Empty>,
     limit: Duration,
-) -> Result<Answer, Failure> {
-    let connection = upstream.dial(server, Carries::Http).await.map_err(|error| {
-        tracing::debug!(server = server.plan.name, "no connection: {error}");
-        Failure::of_dial(&error)
-    })?;
-    let answer = timeout(limit, exchange(connection, asked)).await;
-    answer.map_err(|_| Failure::Late)?.map_err(|error| {
-        tracing::debug!(server = server.plan.name, "no answer: {error}");
-        Failure::Server
-    })
+) -> Result<Answer, (Failure, String)> {
+    let dialled = upstream.dial(server, Carries::Http).await;
+    let connection = dialled.map_err(|error| (Failure::of_dial(&error), error.to_string()))?;
+    match timeout(limit, exchange(connection, asked)).await {
+        Ok(answered) => answered.map_err(|error| (Failure::of_hyper(&error), error.to_string())),
+        Err(_) => Err((Failure::Late, format!("nothing came within {limit:?}"))),
+    }
 }
 
 async fn exchange(connection: Link, asked: Request<Empty>) -> hyper::Result<Answer> {

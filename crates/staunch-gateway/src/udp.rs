@@ -2,7 +2,7 @@
 //! something goes either way.
 
 use std::{
-    io,
+    fmt, io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -19,6 +19,7 @@ use tokio::{
 use crate::{
     accounts,
     core::Shared,
+    forward::Failure,
     plan::{ServerPlan, ServicePlan},
     upstream::Upstream,
 };
@@ -44,9 +45,9 @@ struct Chosen {
 }
 
 impl Chosen {
-    fn failed(&self) {
-        self.server.counts.failed();
-        self.service.failed(&self.server, Instant::now());
+    fn failed(&self, why: &dyn fmt::Display) {
+        let now = Instant::now();
+        self.service.unanswered(&self.server, Failure::Unreachable, why, now);
     }
 }
 
@@ -95,7 +96,7 @@ pub(crate) async fn serve(
         match answered {
             // Nobody listens there (ICMP, udp(7)): whoever comes next begins with another server.
             Err(UdpError::Datagram(DatagramError::Io(error))) if is_refused(&error) => {
-                chosen.failed();
+                chosen.failed(&error);
             }
             other => other?,
         }
@@ -124,7 +125,7 @@ async fn dial(
             Ok((socket, chosen))
         }
         Err(error) => {
-            chosen.failed();
+            chosen.failed(&error);
             Err(error.into())
         }
     }

@@ -1,6 +1,6 @@
 //! A service as one core uses it: a pool for each of its servers, and who is next.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use hyper::StatusCode;
 use staunch_config::{Endpoint, EndpointAddress, Service, UpstreamProtocol};
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::{
     balance::{Balancer, Candidate, InFlight, Load},
     fast::Dials,
-    forward::speaks_against,
+    forward::{Failure, speaks_against},
     link::{Carries, Link, LinkTls},
     plan::{ServerPlan, ServicePlan},
 };
@@ -52,8 +52,7 @@ impl Upstream {
         (core, cores): (usize, usize),
     ) -> Result<Upstream, PoolOptionsError> {
         let service = &plan.service;
-        let [options, direct_options] =
-            [plan.name, plan.direct_name].map(|name| pool_options(name, service, cores));
+        let options = pool_options(plan.name, service, cores);
         let is_same = |before: &&Upstream| {
             uses_same_pools(&before.plan.service, service) && before.plan.tls == plan.tls
         };
@@ -74,7 +73,7 @@ impl Upstream {
                 let http = http(scope, service, endpoint, tls.as_deref());
                 let dials = Dials::new(Arc::clone(&dialer), endpoint.address.clone(), tls);
                 let pool = Pool::new(scope, http, options.clone())?;
-                (pool, Pool::new(scope, dials, direct_options.clone())?, Arc::default())
+                (pool, Pool::new(scope, dials, options.clone())?, Arc::default())
             };
             Ok(Server {
                 plan: Arc::clone(shared),
@@ -103,7 +102,11 @@ impl Upstream {
         client: Option<IpAddr>,
         now: Instant,
     ) -> Option<(usize, &Server)> {
-        let index = self.balancer.pick(&self.servers, tried, client, now)?;
+        let index = self.balancer.pick(&self.servers, tried, client, now);
+        let Some(index) = index else {
+            self.plan.has_nobody(now);
+            return None;
+        };
         Some((index, self.servers.get(index)?))
     }
 
@@ -125,16 +128,21 @@ impl Upstream {
         if speaks_against(status) {
             self.plan.failed(&server.plan, now);
         } else {
-            server.plan.health.succeeded();
+            self.plan.succeeded(&server.plan, now);
         }
     }
 
-    /// A server has not answered, and that speaks against it.
-    pub(crate) fn failed(&self, server: &Server, in_flight: &InFlight) {
+    /// A server has not answered, for `why`, and that speaks against it.
+    pub(crate) fn failed(
+        &self,
+        server: &Server,
+        in_flight: &InFlight,
+        failure: Failure,
+        why: &dyn fmt::Display,
+    ) {
         let now = Instant::now();
         in_flight.answered(now);
-        server.plan.counts.failed();
-        self.plan.failed(&server.plan, now);
+        self.plan.unanswered(&server.plan, failure, why, now);
     }
 
     /// A connection of its own to a server.

@@ -178,8 +178,10 @@ impl Rate {
         let same = before.filter(|before| before.config == *config);
         let new = || Known { table: Table::new(config.entries.get()), hasher: RandomState::new() };
         let known = same.map_or_else(|| Arc::new(new()), |before| Arc::clone(&before.known));
-        // Seconds are whole there, and a window is not a shorter time than the one that is meant.
-        let window = config.per.as_secs() + u64::from(config.per.subsec_nanos() > 0);
+        // What a client can rely on in each window: all that may come at once, and the time after
+        // which as much may come again. Seconds are whole there.
+        let refilled = config.per.as_nanos() * config.burst.get() as u128;
+        let window = refilled.div_ceil(config.requests.get() as u128 * 1_000_000_000);
         let said = format!("\"{policy}\";q={};w={window}", config.burst);
         Some(Rate {
             gcra,

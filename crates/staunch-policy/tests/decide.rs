@@ -77,6 +77,25 @@ fn who_asks_nothing_has_no_policy() {
     assert!(policy_after("[[policy]]\nname = 'p'\n", None).is_none());
 }
 
+/// A client that keeps to what it is told is never refused.
+#[test]
+fn a_window_is_as_long_as_it_takes_until_as_much_may_come_again() {
+    for (rate, window) in [
+        ("requests = 10\nper = '1s'\nburst = 20", "\"p\";q=20;w=2"),
+        ("requests = 3\nper = '1s'\nburst = 10", "\"p\";q=10;w=4"),
+        ("requests = 100\nper = '1s'\nburst = 5", "\"p\";q=5;w=1"),
+        ("requests = 1\nper = '1h'\nburst = 1", "\"p\";q=1;w=3600"),
+    ] {
+        let policy = policy(&format!("[policy.rate]\n{rate}"));
+        let ask = |at| asking(ME, &[], |asked| policy.decide(asked, at));
+        let refusal = (0..100).find_map(|_| match ask(at(0)) {
+            Verdict::Refuse(refusal) => Some(refusal),
+            _ => None,
+        });
+        assert_eq!(refusal.unwrap().headers["ratelimit-policy"], window, "{rate}");
+    }
+}
+
 #[test]
 fn each_client_has_its_rate_and_is_told_when_it_may_again() {
     let tables = "[policy.rate]\nrequests = 2\nper = '10s'\n[policy.headers]\nsecurity = true";

@@ -320,6 +320,16 @@ pub fn current_task() -> Option<EntryId> {
     piece.ok().flatten().or_else(|| with_current(|frame| frame.account.id()))
 }
 
+/// Whether the running task had its grace and is being forced: true in destructors that run because
+/// of that, so that they can say why what they close has ended.
+///
+/// ```
+/// assert!(!staunch_scope::is_forced());
+/// ```
+pub fn is_forced() -> bool {
+    with_current(|frame| frame.signal() == Signal::Forced).unwrap_or(false)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -69,7 +69,7 @@ pub use crate::{
     context::{Cancelled, Canceller, Context},
     detach::{Detached, detach, detached},
     error::{BoxError, Failure, FailureCause, JoinChildError, MAX_FAILURES, ScopeError, TaskPanic},
-    frame::{current_task, with_current_account},
+    frame::{current_task, is_forced, with_current_account},
     log::{LogFields, log_fields, serve_subject},
     members::Forced,
     patrol::patrol,

@@ -4,9 +4,11 @@ use std::{
     fs,
     io::{Read, Write},
     net::{Shutdown, TcpStream},
+    process::Command,
 };
 
 use serde_json::Value;
+use staunch_harness::free_port;
 use tokio_tungstenite::tungstenite::{self, Message};
 
 use crate::{
@@ -146,6 +148,89 @@ fn how_it_ended_is_said() {
     assert!(line["received"].as_u64() > Some(10) && line["sent"].as_u64() > Some(6), "{line}");
     cut.asked();
     gateway.terminate().assert_clean();
+    behind.terminate().assert_clean();
+}
+
+/// Who has a 502 can be told whether it was the server's own, and if not, why; by line and by number.
+#[test]
+fn why_no_server_has_answered_is_said() {
+    const VERSIONS: [&str; 2] = ["--http1.1", "--http2-prior-knowledge"];
+    let twice = |answer: &'static [u8]| Scripted::start(vec![answer; VERSIONS.len()]);
+    let (closed, malformed) = (twice(b""), twice(b"HELLO\r\n\r\n"));
+    let own = twice(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n");
+    let nobody = free_port().unwrap();
+    let mut rest = LOG.to_owned();
+    for (name, port) in [
+        ("closed", closed.address.port()),
+        ("malformed", malformed.address.port()),
+        ("unreachable", nobody),
+        ("own", own.address.port()),
+    ] {
+        rest += &format!(
+            "[[route]]\nname = '{name}'\npath = '/{name}'\nservice = '{name}'\n[[service]]\n\
+             name = '{name}'\nendpoints = ['127.0.0.1:{port}']\nretry = {{ tries = 1 }}\n{SOON}\n",
+        );
+    }
+    let gateway = gateway(&rest);
+    let web = gateway.tcp("web");
+    let mut count = 0;
+    for reason in ["closed", "malformed", "unreachable", "own"] {
+        for version in VERSIONS {
+            assert_eq!(curl(web, &format!("/{reason}"), &[version]).1, 502, "{reason} {version}");
+            count += 1;
+            let line = &lines(&gateway, count)[count - 1];
+            let failure = (reason != "own").then(|| Value::from(reason));
+            assert_eq!(line.get("failure"), failure.as_ref(), "{line}");
+        }
+    }
+    let (_, metrics, _) = gateway.get("/metrics");
+    for reason in ["closed", "malformed", "unreachable"] {
+        let line =
+            format!("staunch_requests_failed_total{{route=\"{reason}\",reason=\"{reason}\"}} 2\n");
+        assert!(metrics.contains(&line), "{line}: {metrics}");
+        let line = format!(",reason=\"{reason}\"}} 2\n");
+        let of_servers = metrics.lines().filter(|it| it.starts_with("staunch_upstream_failures_"));
+        let found = of_servers.filter(|it| format!("{it}\n").ends_with(&line)).count();
+        assert_eq!(found, 1, "{line}: {metrics}");
+    }
+    assert!(metrics.contains("_failed_total{route=\"own\",reason=\"closed\"} 0\n"), "{metrics}");
+    for scripted in [closed, malformed, own] {
+        scripted.asked();
+    }
+    let ended = gateway.terminate();
+    let said = ended.stderr.matches("no answer: ").count();
+    assert_eq!(said, 3, "once for each server: {}", ended.stderr);
+    assert!(ended.stderr.contains("refused"), "{}", ended.stderr);
+    ended.assert_clean();
+}
+
+/// Whose answer does not come within the grace is cut by us, which no client is to blame for.
+#[test]
+fn what_a_drain_cuts_says_so() {
+    let behind = Server::start(BEHIND);
+    let rest = format!("[drain]\ngrace = '200ms'\n{LOG}{}", service(behind.tcp("demo"), ""));
+    let mut gateway = gateway(&rest);
+    let web = gateway.tcp("web");
+    let mut clients: Vec<_> = ["--http1.1", "--http2-prior-knowledge"]
+        .map(|version| {
+            let url = format!("http://{web}/slow?ms=20000");
+            Command::new("curl").args(["-s", version, &url]).spawn().unwrap()
+        })
+        .into();
+    eventually("both are begun", || {
+        let ledger = behind.admin_json("/debug/ledger?kind=request").body.to_string();
+        if ledger.matches("GET /slow").count() >= 2 { Ok(()) } else { Err(ledger) }
+    });
+    let copy = tempfile::tempdir().unwrap();
+    let link = copy.path().join("log");
+    fs::hard_link(gateway.process().path("access.log"), &link).unwrap();
+    gateway.signal(rustix::process::Signal::TERM);
+    gateway.ended();
+    for client in &mut clients {
+        client.wait().unwrap();
+    }
+    let log = fs::read_to_string(link).unwrap();
+    assert_eq!(log.matches("\"end\":\"drain\"").count(), 2, "{log}");
     behind.terminate().assert_clean();
 }
 

@@ -6,12 +6,13 @@ use std::{
     time::Duration,
 };
 
-use staunch_scope::TraceId;
+use staunch_scope::{TraceId, is_forced};
 use tokio::time::Instant;
 
 use super::Source;
 use crate::{
     core::CoreState,
+    forward::Failure,
     traces::{Begun, Part},
 };
 
@@ -42,6 +43,8 @@ pub(crate) struct Entry {
     pub(crate) received: u64,
     pub(crate) sent: u64,
     end: End,
+    /// Why no server has answered.
+    failure: Option<Failure>,
     is_others: bool,
 }
 
@@ -62,6 +65,8 @@ pub(crate) enum End {
     Server,
     /// Its client took too long over the body.
     Slow,
+    /// The gateway has cut it, since a drain was over.
+    Drain,
 }
 
 /// What a request asks for, as far as it is told.
@@ -135,6 +140,7 @@ impl Entry {
             received: 0,
             sent: 0,
             end: End::Client,
+            failure: None,
             is_others: false,
         }
     }
@@ -153,6 +159,7 @@ impl Entry {
     pub(crate) fn asks(&mut self, server: usize) {
         self.server = Some(server);
         self.tries += 1;
+        self.failure = None;
     }
 
     /// The head of its answer is there.
@@ -164,6 +171,11 @@ impl Entry {
     /// So many bytes have come from its client by now, and gone there.
     pub(crate) fn moved(&mut self, received: u64, sent: u64) {
         (self.received, self.sent) = (received, sent);
+    }
+
+    /// No server has answered.
+    pub(crate) fn failed(&mut self, failure: Failure) {
+        self.failure = Some(failure);
     }
 
     pub(crate) fn ends(&mut self, end: End) {
@@ -202,6 +214,11 @@ impl Entry {
 
     pub(crate) fn tries(&self) -> u32 {
         self.tries
+    }
+
+    /// Why no server has answered.
+    pub(crate) fn failure(&self) -> Option<&'static str> {
+        self.failure.map(Failure::name)
     }
 
     pub(crate) fn end(&self) -> End {
@@ -264,6 +281,10 @@ impl Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         if !self.is_others {
+            // It has not told its end, and did not come to its own.
+            if self.end == End::Client && is_forced() {
+                self.end = End::Drain;
+            }
             self.source.take(self);
         }
     }
@@ -276,6 +297,7 @@ impl End {
             End::Client => "client",
             End::Server => "server",
             End::Slow => "slow",
+            End::Drain => "drain",
         }
     }
 }

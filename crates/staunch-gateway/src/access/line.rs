@@ -83,6 +83,9 @@ fn json(out: &mut Vec<u8>, entry: &Entry, now: &Now) {
         }
     }
     put(out, format_args!(",\"tries\":{},\"end\":\"{}\"", entry.tries(), entry.end().name()));
+    if let Some(failure) = entry.failure() {
+        put(out, format_args!(",\"failure\":\"{failure}\""));
+    }
     if let Some(trace) = entry.trace {
         put(out, format_args!(",\"trace\":\"{trace}\""));
     }
@@ -140,6 +143,9 @@ fn text(out: &mut Vec<u8>, entry: &Entry, now: &Now) {
         }
     }
     put(out, format_args!(" tries={} end={}", entry.tries(), entry.end().name()));
+    if let Some(failure) = entry.failure() {
+        put(out, format_args!(" failure={failure}"));
+    }
     if let Some(trace) = entry.trace {
         put(out, format_args!(" trace={trace}"));
     }

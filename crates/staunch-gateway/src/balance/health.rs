@@ -27,6 +27,8 @@ pub(crate) struct Health {
     back_since: AtomicU64,
     /// How often it was left out, without a pause as long as the longest ejection.
     times: Mutex<u32>,
+    /// It was left out, and has answered nothing since.
+    was_left_out: AtomicBool,
 }
 
 /// How failures are answered.
@@ -52,6 +54,7 @@ impl Health {
             ejected_until: AtomicU64::new(0),
             back_since: AtomicU64::new(0),
             times: Mutex::new(0),
+            was_left_out: AtomicBool::new(false),
         }
     }
 
@@ -92,11 +95,16 @@ impl Health {
         was_down != is_down
     }
 
-    /// A request to it succeeded.
-    pub(crate) fn succeeded(&self) {
+    /// A request to it succeeded; whether that is the first since it was left out.
+    pub(crate) fn succeeded(&self, now: Instant) -> bool {
         if self.failures.load(Ordering::Relaxed) != 0 {
             self.failures.store(0, Ordering::Relaxed);
         }
+        let was_left_out = &self.was_left_out;
+        // What had begun before it was left out may succeed meanwhile.
+        was_left_out.load(Ordering::Relaxed)
+            && !self.is_ejected(now)
+            && was_left_out.swap(false, Ordering::Relaxed)
     }
 
     /// A request to it failed. If that was one too many, and `may_eject` says so, it is left out for
@@ -123,6 +131,7 @@ impl Health {
         self.back_since.store(until, Ordering::Relaxed);
         self.ejected_until.store(until, Ordering::Relaxed);
         self.failures.store(0, Ordering::Relaxed);
+        self.was_left_out.store(true, Ordering::Relaxed);
         Some(ejection)
     }
 }
@@ -149,10 +158,12 @@ mod tests {
         assert!(health.is_well(start));
         assert!(health.share(start, LIMITS.slow_start) >= 1.0, "it is not new to anybody");
         assert_eq!(fail(&health, start, 2), None);
-        health.succeeded();
+        assert!(!health.succeeded(start));
         assert_eq!(fail(&health, start, 2), None, "a success between");
         assert_eq!(fail(&health, start, 1), Some(Duration::from_secs(10)));
         assert!(!health.is_well(at(9)) && health.is_well(at(10)));
+        assert!(!health.succeeded(at(9)), "it had begun before");
+        assert!(health.succeeded(at(11)) && !health.succeeded(at(11)), "it is back once");
         assert!(health.share(at(11), LIMITS.slow_start) < 0.2);
         assert!(health.share(at(20), LIMITS.slow_start) >= 1.0);
         assert_eq!(fail(&health, at(11), 3), Some(Duration::from_secs(20)));

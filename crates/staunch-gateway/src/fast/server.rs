@@ -36,6 +36,14 @@ pub(crate) struct ServerConnection {
     has_been_used: bool,
 }
 
+/// There is no connection.
+#[derive(Debug)]
+pub(crate) struct Unleased {
+    pub(crate) failure: Failure,
+    /// For our own log.
+    pub(crate) why: String,
+}
+
 /// The right to use one.
 pub(crate) type Leased = OwnedInUse<Dials>;
 
@@ -97,10 +105,15 @@ impl ServerConnection {
 ///
 /// # Cancel safety
 /// Cancel safe.
-pub(crate) async fn lease(pool: &Pool<Dials>) -> Result<(Leased, bool), Failure> {
+pub(crate) async fn lease(pool: &Pool<Dials>) -> Result<(Leased, bool), Unleased> {
     loop {
-        let lease = pool.acquire().await.map_err(|error| Failure::of_acquire(&error))?;
-        let mut leased = lease.into_use().map_err(|_| Failure::Server)?;
+        let lease = pool.acquire().await.map_err(|error| Unleased {
+            failure: Failure::of_acquire(&error),
+            why: error.to_string(),
+        })?;
+        let mut leased = lease
+            .into_use()
+            .map_err(|error| Unleased { failure: Failure::Closed, why: error.to_string() })?;
         let is_good = !leased.has_been_used || leased.is_quiet();
         let has_been_used = leased.begin();
         if is_good {

@@ -1,6 +1,7 @@
 //! The tries of a plain request, each at another server if there is one.
 
 use std::{
+    fmt,
     future::{Future, poll_fn},
     pin::pin,
     task::{Poll, ready},
@@ -14,7 +15,7 @@ use super::{
     asked::Asked,
     client::Client,
     exchange::{Answered, Broken, Exchange, Telling},
-    server::{self, Leased},
+    server::{self, Leased, Unleased},
     stopping::Stopping,
     times::{Late, Times},
     upload::UploadLimits,
@@ -38,16 +39,29 @@ pub(crate) enum Unanswered {
     Failed(Failure),
 }
 
+impl Unanswered {
+    /// Why no server has answered, if that is what its client is told.
+    pub(crate) fn failure(self) -> Option<Failure> {
+        match self {
+            Unanswered::Gone | Unanswered::Slow => None,
+            Unanswered::Late => Some(Failure::Late),
+            Unanswered::Failed(failure) => Some(failure),
+        }
+    }
+}
+
 /// How a try failed.
 struct Failed {
     why: Unanswered,
     /// It is safe to try again.
     again: bool,
+    /// For our own log, if more is known than what kind of failure it was.
+    text: Option<String>,
 }
 
 impl Failed {
     fn for_good(why: Unanswered) -> Failed {
-        Failed { why, again: false }
+        Failed { why, again: false, text: None }
     }
 }
 
@@ -105,10 +119,9 @@ impl Tries<'_> {
             };
             let Unanswered::Failed(failure) = failed.why else { return Err(failed.why) };
             if failure.is_servers() {
-                self.upstream.failed(server, &in_flight);
+                let why: &dyn fmt::Display = failed.text.as_ref().map_or(&failure, |text| text);
+                self.upstream.failed(server, &in_flight, failure, why);
             }
-            let (route, name) = (self.route.route.name.as_str(), server.plan.name.as_str());
-            tracing::debug!(route, server = name, ?failure, "no answer");
             tried.push(index);
             let may_again = failed.again
                 && failure != Failure::Ours
@@ -163,7 +176,11 @@ impl Tries<'_> {
         let last = times.total.map(|total| times.begun + total);
         poll_fn(|cx| {
             if let Poll::Ready(leased) = leasing.as_mut().poll(cx) {
-                let unsent = |failure| Failed { why: Unanswered::Failed(failure), again: true };
+                let unsent = |Unleased { failure, why }| Failed {
+                    why: Unanswered::Failed(failure),
+                    again: true,
+                    text: Some(why),
+                };
                 return Poll::Ready(leased.map_err(unsent));
             }
             if client.poll_leaving(cx).is_ready() {
@@ -207,15 +224,18 @@ impl Tries<'_> {
             Why::Late(Late::Body) => Failed::for_good(Unanswered::Slow),
             Why::Late(Late::Total) => Failed::for_good(Unanswered::Late),
             Why::Late(Late::Answer) => Failed::for_good(Unanswered::Failed(Failure::Late)),
-            Why::Broken(Broken::Nonsense) => Failed::for_good(Unanswered::Failed(Failure::Server)),
+            Why::Broken(Broken::Nonsense) => {
+                Failed::for_good(Unanswered::Failed(Failure::Malformed))
+            }
             // A connection that had been used may have ended just before it was used again.
             Why::Broken(Broken::Server { is_unanswered }) => Failed {
                 why: Unanswered::Failed(if was_used && *is_unanswered {
                     Failure::Stale
                 } else {
-                    Failure::Server
+                    Failure::Closed
                 }),
                 again: *is_unanswered && self.asked.is_idempotent && !exchange.upload.has_begun(),
+                text: None,
             },
         }
     }

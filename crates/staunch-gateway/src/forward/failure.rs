@@ -1,6 +1,6 @@
 //! Why a server gave no answer, and what its client is told.
 
-use std::error::Error;
+use std::{error::Error, fmt};
 
 use hyper::{Response, StatusCode};
 use staunch_net::DialError;
@@ -11,8 +11,12 @@ use super::answer::{AnswerBody, own, unavailable};
 /// What a failed try says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// The server cannot be reached, or broke off.
-    Server,
+    /// The server cannot be reached.
+    Unreachable,
+    /// It broke off before it had answered.
+    Closed,
+    /// What it said is no answer.
+    Malformed,
     /// A connection that had been idle broke off, as it may: that says nothing of the server.
     Stale,
     /// It took too long.
@@ -28,6 +32,22 @@ pub(crate) enum Failure {
     /// The client's body broke off or was too large.
     Client,
 }
+
+/// What [`Failure::name`] can be.
+pub(crate) const REASONS: [&str; 9] = [
+    "unreachable",
+    "closed",
+    "malformed",
+    "timeout",
+    "busy",
+    "stopping",
+    "no_server",
+    "circle",
+    "client",
+];
+
+/// Those of [`REASONS`] that speak against a server.
+pub(crate) const REASONS_OF_SERVERS: usize = 4;
 
 /// What the dialer said, if it is that why there is no connection.
 fn dialled<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e DialError> {
@@ -48,21 +68,27 @@ impl Failure {
             {
                 Failure::Client
             }
+            HttpError::AcquireKeyed(_) => Failure::Unreachable,
+            HttpError::Failed { source, .. } => Failure::of_hyper(source),
             HttpError::Unsupported { .. } => Failure::Ours,
-            _ => Failure::Server,
+            _ => Failure::Closed,
         }
+    }
+
+    pub(crate) fn of_hyper(error: &hyper::Error) -> Failure {
+        if error.is_parse() { Failure::Malformed } else { Failure::Closed }
     }
 
     pub(crate) fn of_acquire<E: Error + 'static>(error: &AcquireError<E>) -> Failure {
         match error {
             // The dialer has the same time as the pool, and either may notice first.
             AcquireError::Connect { source, .. } => {
-                dialled(source).map_or(Failure::Server, Failure::of_dial)
+                dialled(source).map_or(Failure::Unreachable, Failure::of_dial)
             }
             AcquireError::Exhausted(_) | AcquireError::TooManyWaiters { .. } => Failure::Busy,
             AcquireError::ConnectTimedOut { .. } | AcquireError::Late { .. } => Failure::Late,
             AcquireError::Closed { .. } | AcquireError::Cancelled(_) => Failure::Ours,
-            _ => Failure::Server,
+            _ => Failure::Unreachable,
         }
     }
 
@@ -70,20 +96,41 @@ impl Failure {
         match error {
             DialError::TimedOut { .. } => Failure::Late,
             DialError::Cancelled(_) => Failure::Ours,
-            _ => Failure::Server,
+            _ => Failure::Unreachable,
         }
     }
 
     /// Whether it speaks against the server.
     pub(crate) fn is_servers(self) -> bool {
-        matches!(self, Failure::Server | Failure::Late)
+        use Failure::{Closed, Late, Malformed, Unreachable};
+        matches!(self, Unreachable | Closed | Malformed | Late)
+    }
+
+    /// What it is called in metrics and in the access log.
+    pub(crate) fn name(self) -> &'static str {
+        REASONS.get(self.place()).copied().unwrap_or_default()
+    }
+
+    /// Its place in [`REASONS`].
+    pub(crate) fn place(self) -> usize {
+        match self {
+            Failure::Unreachable => 0,
+            Failure::Closed | Failure::Stale => 1,
+            Failure::Malformed => 2,
+            Failure::Late => 3,
+            Failure::Busy => 4,
+            Failure::Ours => 5,
+            Failure::NoServer => 6,
+            Failure::Circle => 7,
+            Failure::Client => 8,
+        }
     }
 
     /// What the client is told: a status, a line, and when to try again. It need not know more:
     /// addresses are nobody else's.
     pub(crate) fn says(self) -> (StatusCode, &'static str, Option<u16>) {
         match self {
-            Failure::Server | Failure::Stale => {
+            Failure::Unreachable | Failure::Closed | Failure::Malformed | Failure::Stale => {
                 (StatusCode::BAD_GATEWAY, "The server behind this gateway gave no answer", None)
             }
             Failure::Late => {
@@ -111,6 +158,40 @@ impl Failure {
         match again {
             Some(seconds) => unavailable(text, seconds),
             None => own(status, text),
+        }
+    }
+}
+
+/// For our own log, if nobody knows better why.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Failure::Unreachable => "it cannot be reached",
+            Failure::Closed | Failure::Stale => "it closed the connection before it had answered",
+            Failure::Malformed => "what it said is no HTTP answer",
+            Failure::Late => "it took too long",
+            Failure::Busy => "too many requests are there already",
+            Failure::Ours => "the gateway is about to stop",
+            Failure::NoServer => "no server of the service is well",
+            Failure::Circle => "the request is going in circles",
+            Failure::Client => "the body of the request broke off",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_reasons_are_those_that_speak_against_a_server() {
+        use Failure::*;
+        let all =
+            [Unreachable, Closed, Malformed, Stale, Late, Busy, Ours, NoServer, Circle, Client];
+        for failure in all {
+            let is_first = failure != Stale && failure.place() < REASONS_OF_SERVERS;
+            assert_eq!(failure.is_servers(), is_first, "{failure:?}");
+            assert!(!failure.name().is_empty(), "{failure:?}");
         }
     }
 }

@@ -23,6 +23,7 @@ pub(crate) use self::{
     answer::{AnswerBody, allowed},
     budget::Budget,
     failure::Failure,
+    failure::{REASONS, REASONS_OF_SERVERS},
     headers::{HOPS_MAX, Origin, of_answer, of_request},
     target::{host_of, rewritten},
     tries::speaks_against,
@@ -195,7 +196,7 @@ impl Forward {
         let version = version(request.version());
         let origin = Origin { client, host: host.as_ref(), is_secure: self.is_secure };
         if of_request(request.headers_mut(), version, &origin).is_err() {
-            return Failure::Circle.answer();
+            return gives_up(route, request.extensions().get(), Failure::Circle);
         }
         if let Some(pass) = pass {
             pass.request(&mut |edit| edit.apply(request.headers_mut()));
@@ -217,6 +218,19 @@ impl Forward {
         let answer = tries.answer(Request::from_parts(head, body)).await;
         progress.and_then(|progress| progress.answer()).unwrap_or(answer)
     }
+}
+
+/// The answer to a request that no server has answered.
+pub(crate) fn gives_up(
+    route: &RoutePlan,
+    slot: Option<&Slot>,
+    failure: Failure,
+) -> Response<AnswerBody> {
+    route.counts.failed(failure);
+    if let Some(slot) = slot {
+        slot.note(|entry| entry.failed(failure));
+    }
+    failure.answer()
 }
 
 /// The route of a request; of a browser that asks before it asks, that of what it asks for, if

@@ -1,7 +1,6 @@
 //! A request and its tries, each at another server if there is one.
 
 use std::{
-    fmt::Display,
     future::{Future, poll_fn},
     net::IpAddr,
     pin::{Pin, pin},
@@ -14,7 +13,7 @@ use staunch_ledger::Account;
 use staunch_pool::{PooledBody, RequestBody};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{answer::AnswerBody, body::Progress, failure::Failure, headers::of_answer};
+use super::{answer::AnswerBody, body::Progress, failure::Failure, gives_up, headers::of_answer};
 use crate::{
     access::Slot,
     balance::InFlight,
@@ -55,7 +54,7 @@ impl Tries<'_> {
         loop {
             let Some((index, server)) = self.upstream.pick(&tried, self.client, Instant::now())
             else {
-                return Failure::NoServer.answer();
+                return self.gives_up(Failure::NoServer);
             };
             let in_flight = server.begin(Instant::now());
             if let Some(slot) = self.slot {
@@ -63,18 +62,16 @@ impl Tries<'_> {
             }
             self.account.set_upstream(&server.plan.name);
             let sent = server.pool.try_send(request);
-            let (failure, again) = match self.in_time(begun, timer.as_mut(), sent).await {
+            let (failure, again, why) = match self.in_time(begun, timer.as_mut(), sent).await {
                 Ok(Ok(answered)) => return self.answered(server, in_flight, answered),
                 Ok(Err(failed)) => {
-                    self.note(server, &failed.error);
-                    (Failure::of(&failed.error), failed.request)
+                    let failure = Failure::of(&failed.error);
+                    (failure, failed.request, failed.error.to_string())
                 }
-                Err(TooLate { is_last }) => {
-                    self.note(server, &"it took too long");
-                    if is_last {
-                        return Failure::Late.answer();
-                    }
-                    (Failure::Late, None)
+                Err(TooLate { is_last: true }) => return self.gives_up(Failure::Late),
+                Err(TooLate { is_last: false }) => {
+                    let limit = service.service.timeouts.first_byte;
+                    (Failure::Late, None, format!("nothing came within {limit:?} (`first_byte`)"))
                 }
             };
             let failure = match self.progress {
@@ -82,7 +79,7 @@ impl Tries<'_> {
                 _ => failure,
             };
             if failure.is_servers() {
-                self.upstream.failed(server, &in_flight);
+                self.upstream.failed(server, &in_flight, failure, &why);
             }
             tried.push(index);
             let may_again =
@@ -93,14 +90,13 @@ impl Tries<'_> {
                     self.route.counts.retried();
                     request = again;
                 }
-                _ => return failure.answer(),
+                _ => return self.gives_up(failure),
             }
         }
     }
 
-    fn note(&self, server: &Server, why: &dyn Display) {
-        let (route, server) = (self.route.route.name.as_str(), server.plan.name.as_str());
-        tracing::debug!(route, server, "no answer: {why}");
+    fn gives_up(&self, failure: Failure) -> Response<AnswerBody> {
+        gives_up(self.route, self.slot, failure)
     }
 
     /// Waits for the head of an answer: as long as the service has for a try, and the route for all
