@@ -165,10 +165,12 @@ impl Config {
             let span = service.place("name");
             Service::read(service).map(|service| (service, span))
         });
+        let mistakes = section.mistakes();
         let policies = section.tables_if_written("policy", |policy| {
             let span = policy.place("name");
             Policy::read(policy).map(|policy| (policy, span))
         });
+        let policies_are_whole = section.mistakes() == mistakes;
         let routes = section.tables_if_written("route", |route| {
             let [name, policies] = ["name", "policies"].map(|it| route.place(it));
             let path = route.path("").trim_end_matches('.').to_owned();
@@ -184,6 +186,7 @@ impl Config {
             services: &services,
             policies: &policies,
             are_all: all_listeners && all_routes,
+            policies_are_whole,
         };
         together::check(section, &read);
         if !(all_listeners && all_routes && all_services && all_policies) {

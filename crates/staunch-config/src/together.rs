@@ -1,8 +1,12 @@
 //! What listeners, routes and services say of each other.
 
+use std::collections::HashSet;
+
+use toml::de::DeTable;
+
 use crate::listener::{Listener, StreamProtocol};
 use crate::policy::{Policy, RateBy};
-use crate::reader::{Section, Span, Text, nearest};
+use crate::reader::{NameKey, Section, Span, Text, Texts, nearest, shown};
 use crate::route::{Placed, Route, report_clashes};
 use crate::service::Service;
 
@@ -14,6 +18,8 @@ pub(crate) struct Read<'r> {
     pub(crate) policies: &'r [(Policy, Span)],
     /// All of the listeners and routes that are written.
     pub(crate) are_all: bool,
+    /// All of the policies, and nothing about them is wrong.
+    pub(crate) policies_are_whole: bool,
 }
 
 /// Reports names that nothing has, what nobody uses, routes between which nobody can choose, and
@@ -23,7 +29,9 @@ pub(crate) fn check(root: &Section<'_>, read: &Read<'_>) {
     check_services(root);
     check_policies(root);
     report_clashes(read.routes, root);
-    check_joined(root, read);
+    if read.policies_are_whole {
+        check_joined(root, read);
+    }
     if read.are_all {
         check_proxy_protocol(root, read);
         check_certificates(root, read);
@@ -31,21 +39,41 @@ pub(crate) fn check(root: &Section<'_>, read: &Read<'_>) {
     }
 }
 
+const SERVICES: NameKey = NameKey { array: "service", key: "name", is_for: |_| true };
+const POLICIES: NameKey = NameKey { array: "policy", key: "name", is_for: |_| true };
+const OF_ROUTES: NameKey = NameKey { array: "route", key: "service", is_for: |_| true };
+const OF_LISTENERS: NameKey =
+    NameKey { array: "listener", key: "service", is_for: |listener| hands_on(listener) };
+const OF_POLICIES: NameKey =
+    NameKey { array: "route", key: "policies", is_for: |route| route.contains_key("policies") };
+
+/// Whether a listener says itself where what comes goes.
+fn hands_on(listener: &DeTable<'_>) -> bool {
+    let protocol = listener.get("protocol").and_then(|it| it.get_ref().as_str());
+    matches!(protocol, Some("tcp" | "udp"))
+}
+
+/// Names that are reported one by one.
+const UNKNOWN_MAX: usize = 100;
+
 fn check_services(root: &Section<'_>) {
-    let services = root.texts("service", "name");
-    let names: Vec<&str> = services.iter().map(|service| service.text.as_str()).collect();
-    let (routes, listeners) = (root.texts("route", "service"), root.texts("listener", "service"));
+    let services = root.texts(&SERVICES);
+    let (routes, listeners) = (root.texts(&OF_ROUTES), root.texts(&OF_LISTENERS));
+    let names = names(&services);
     for (what, users) in [("route", &routes), ("listener", &listeners)] {
-        for Text { entry, text, span } in users.iter().filter(|it| !names.contains(&&*it.text)) {
-            let hint = hint(text, &names, "service");
+        for Text { entry, text, span } in unknown(users, &services, &names) {
+            let (hint, text) = (hint(text, &names, "service"), shown(text));
             let message = format!(
                 "{what} \"{entry}\" goes to service \"{text}\", which there is not: {hint}"
             );
             root.report(span, "service", message);
         }
     }
-    for Text { text: name, span, .. } in &services {
-        if !routes.iter().chain(&listeners).any(|user| user.text == *name) {
+    let users = routes.found.iter().chain(&listeners.found).map(|user| user.text.as_str());
+    let used: HashSet<&str> = users.collect();
+    for Text { text: name, span, .. } in &services.found {
+        if routes.are_all && listeners.are_all && !used.contains(name.as_str()) {
+            let name = shown(name);
             let message = format!(
                 "service \"{name}\" is not used: write a [[route]] or a listener with service = \"{name}\"",
             );
@@ -55,22 +83,35 @@ fn check_services(root: &Section<'_>) {
 }
 
 fn check_policies(root: &Section<'_>) {
-    let (policies, users) = (root.texts("policy", "name"), root.texts("route", "policies"));
-    let names: Vec<&str> = policies.iter().map(|policy| policy.text.as_str()).collect();
-    for Text { entry, text, span } in users.iter().filter(|it| !names.contains(&&*it.text)) {
-        let hint = hint(text, &names, "policy");
+    let (policies, users) = (root.texts(&POLICIES), root.texts(&OF_POLICIES));
+    let names = names(&policies);
+    for Text { entry, text, span } in unknown(&users, &policies, &names) {
+        let (hint, text) = (hint(text, &names, "policy"), shown(text));
         let message =
             format!("route \"{entry}\" has policy \"{text}\", which there is not: {hint}");
         root.report(span, "route.policies", message);
     }
-    for Text { text: name, span, .. } in &policies {
-        if !users.iter().any(|user| user.text == *name) {
+    let used: HashSet<&str> = users.found.iter().map(|user| user.text.as_str()).collect();
+    for Text { text: name, span, .. } in &policies.found {
+        if users.are_all && !used.contains(name.as_str()) {
+            let name = shown(name);
             let message = format!(
                 "policy \"{name}\" is not used: write policies = [\"{name}\"] in a [[route]]",
             );
             root.report(span, "policy", message);
         }
     }
+}
+
+fn names(of: &Texts) -> Vec<&str> {
+    of.found.iter().map(|it| it.text.as_str()).collect()
+}
+
+/// Those of `users` whose name nobody has, if it is known who has one.
+fn unknown<'t>(users: &'t Texts, of: &Texts, names: &[&str]) -> Vec<&'t Text> {
+    let names: HashSet<&str> = names.iter().copied().collect();
+    let users = users.found.iter().filter(|_| of.are_all);
+    users.filter(|user| !names.contains(user.text.as_str())).take(UNKNOWN_MAX).collect()
 }
 
 /// What was meant by a name that nothing has.

@@ -54,15 +54,15 @@ where
         let (place, upstream) = state.upstream(service).ok_or(TcpError::NoServer)?;
         if let Some(entry) = &mut entry {
             entry.leads_to(&state, place);
-            entry.ends(End::Server);
         }
         // What was accepted is handed on, also by one that is about to stop.
-        shield(connect(upstream, ends, entry.as_mut(), &account)).await?
+        let connected = shield(connect(upstream, ends, entry.as_mut(), &account)).await;
+        if let (Err(_), Some(entry)) = (&connected, &mut entry) {
+            entry.ends(End::Server);
+        }
+        connected?
     };
     drop(core);
-    if let Some(entry) = &mut entry {
-        entry.ends(End::Client);
-    }
     let moved = |received, sent| {
         account.touch();
         if let Some(entry) = &mut entry {

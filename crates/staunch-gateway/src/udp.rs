@@ -45,9 +45,10 @@ struct Chosen {
 }
 
 impl Chosen {
-    fn failed(&self, why: &dyn fmt::Display) {
-        let now = Instant::now();
-        self.service.unanswered(&self.server, Failure::Unreachable, why, now);
+    fn failed(&self, failure: Failure, why: &dyn fmt::Display) {
+        if failure.is_servers() {
+            self.service.unanswered(&self.server, failure, why, Instant::now());
+        }
     }
 }
 
@@ -96,7 +97,7 @@ pub(crate) async fn serve(
         match answered {
             // Nobody listens there (ICMP, udp(7)): whoever comes next begins with another server.
             Err(UdpError::Datagram(DatagramError::Io(error))) if is_refused(&error) => {
-                chosen.failed(&error);
+                chosen.failed(Failure::Unreachable, &error);
             }
             other => other?,
         }
@@ -125,7 +126,7 @@ async fn dial(
             Ok((socket, chosen))
         }
         Err(error) => {
-            chosen.failed(&error);
+            chosen.failed(Failure::of_dial(&error), &error);
             Err(error.into())
         }
     }

@@ -166,7 +166,7 @@ fn find(name: &str, path: &str) -> anyhow::Result<PathBuf> {
 }
 
 /// HTTP servers that are attacked.
-pub(super) const ABUSED: &[Recipe] = &[STAUNCH_HTTP];
+pub(super) const ABUSED: &[Recipe] = &[STAUNCH_HTTP, hello("hyper"), NGINX];
 
 const STAUNCH_HTTP: Recipe = Recipe {
     name: "staunch",

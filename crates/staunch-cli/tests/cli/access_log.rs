@@ -3,8 +3,8 @@
 use std::{
     fs,
     io::{Read, Write},
-    net::{Shutdown, TcpStream},
-    process::Command,
+    net::{Shutdown, TcpListener, TcpStream},
+    process::{Command, Stdio},
 };
 
 use serde_json::Value;
@@ -159,24 +159,30 @@ fn why_no_server_has_answered_is_said() {
     let (closed, malformed) = (twice(b""), twice(b"HELLO\r\n\r\n"));
     let own = twice(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n");
     let nobody = free_port().unwrap();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap(); // connections wait there
     let mut rest = LOG.to_owned();
     for (name, port) in [
         ("closed", closed.address.port()),
         ("malformed", malformed.address.port()),
         ("unreachable", nobody),
         ("own", own.address.port()),
+        ("timeout", silent.local_addr().unwrap().port()),
     ] {
         rest += &format!(
             "[[route]]\nname = '{name}'\npath = '/{name}'\nservice = '{name}'\n[[service]]\n\
-             name = '{name}'\nendpoints = ['127.0.0.1:{port}']\nretry = {{ tries = 1 }}\n{SOON}\n",
-        );
+             name = '{name}'\nendpoints = ['127.0.0.1:{port}']\nretry = {{ tries = 1 }}\n\
+             timeouts = {{ first_byte = '300ms' }}\n{SOON}\n",
+        )
+        .replacen("path", "timeout = '300ms'\npath", 1);
     }
     let gateway = gateway(&rest);
     let web = gateway.tcp("web");
     let mut count = 0;
-    for reason in ["closed", "malformed", "unreachable", "own"] {
+    for reason in ["closed", "malformed", "unreachable", "own", "timeout"] {
+        let status = if reason == "timeout" { 504 } else { 502 };
         for version in VERSIONS {
-            assert_eq!(curl(web, &format!("/{reason}"), &[version]).1, 502, "{reason} {version}");
+            let (_, got) = curl(web, &format!("/{reason}"), &[version]);
+            assert_eq!(got, status, "{reason} {version}");
             count += 1;
             let line = &lines(&gateway, count)[count - 1];
             let failure = (reason != "own").then(|| Value::from(reason));
@@ -184,7 +190,7 @@ fn why_no_server_has_answered_is_said() {
         }
     }
     let (_, metrics, _) = gateway.get("/metrics");
-    for reason in ["closed", "malformed", "unreachable"] {
+    for reason in ["closed", "malformed", "unreachable", "timeout"] {
         let line =
             format!("staunch_requests_failed_total{{route=\"{reason}\",reason=\"{reason}\"}} 2\n");
         assert!(metrics.contains(&line), "{line}: {metrics}");
@@ -199,7 +205,7 @@ fn why_no_server_has_answered_is_said() {
     }
     let ended = gateway.terminate();
     let said = ended.stderr.matches("no answer: ").count();
-    assert_eq!(said, 3, "once for each server: {}", ended.stderr);
+    assert_eq!(said, 4, "once for each server: {}", ended.stderr);
     assert!(ended.stderr.contains("refused"), "{}", ended.stderr);
     ended.assert_clean();
 }
@@ -217,9 +223,14 @@ fn what_a_drain_cuts_says_so() {
             Command::new("curl").args(["-s", version, &url]).spawn().unwrap()
         })
         .into();
-    eventually("both are begun", || {
+    let upload = format!("http://{web}/upload");
+    let mut uploads = Command::new("curl");
+    uploads.args(["-s", "--http2-prior-knowledge", "-T", "-", &upload]).stdin(Stdio::piped());
+    clients.push(uploads.spawn().unwrap()); // it goes on until we end its input, which is later
+    eventually("all are begun", || {
         let ledger = behind.admin_json("/debug/ledger?kind=request").body.to_string();
-        if ledger.matches("GET /slow").count() >= 2 { Ok(()) } else { Err(ledger) }
+        let begun = ["GET /slow", "PUT /upload"].map(|what| ledger.matches(what).count());
+        if begun >= [2, 1] && begun[1] > 0 { Ok(()) } else { Err(ledger) }
     });
     let copy = tempfile::tempdir().unwrap();
     let link = copy.path().join("log");
@@ -230,7 +241,7 @@ fn what_a_drain_cuts_says_so() {
         client.wait().unwrap();
     }
     let log = fs::read_to_string(link).unwrap();
-    assert_eq!(log.matches("\"end\":\"drain\"").count(), 2, "{log}");
+    assert_eq!(log.matches("\"end\":\"drain\"").count(), 3, "{log}");
     behind.terminate().assert_clean();
 }
 

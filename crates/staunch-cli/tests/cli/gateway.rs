@@ -574,7 +574,10 @@ fn nginx_is_reached_again_and_again_by_few_connections() {
     for line in [
         "staunch_requests_total{route=\"all\",status=\"5xx\"} 0\n".to_owned(),
         "staunch_request_seconds_bucket{le=\"+Inf\",route=\"all\"} ".to_owned(),
+        format!("staunch_upstream_failures_total{{{server},reason=\"unreachable\"}} 0\n"),
         format!("staunch_upstream_failures_total{{{server},reason=\"closed\"}} 0\n"),
+        format!("staunch_upstream_failures_total{{{server},reason=\"malformed\"}} 0\n"),
+        format!("staunch_upstream_failures_total{{{server},reason=\"timeout\"}} 0\n"),
         format!("staunch_upstream_up{{{server}}} 1\n"),
     ] {
         assert!(metrics.contains(&line), "{line}: {metrics}");

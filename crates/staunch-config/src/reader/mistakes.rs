@@ -68,6 +68,15 @@ impl<'t> Mistakes<'t> {
         self.partial.set(true);
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.found.borrow().len() + self.left_out.get()
+    }
+
+    /// Whether a part of the text was left out.
+    pub(crate) fn are_partial(&self) -> bool {
+        self.partial.get()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.found.borrow().is_empty()
     }

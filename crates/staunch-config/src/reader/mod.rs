@@ -34,8 +34,8 @@ use std::path::Path;
 use self::mistakes::Mistakes;
 pub(crate) use self::section::Section;
 pub(crate) use self::source::Source;
-pub(crate) use self::suggest::nearest;
-pub(crate) use self::texts::Text;
+pub(crate) use self::suggest::{nearest, shown};
+pub(crate) use self::texts::{NameKey, Text, Texts};
 use crate::error::ConfigErrors;
 
 /// A range of bytes in the text.

@@ -155,6 +155,11 @@ impl<'a> Section<'a> {
         self.title.key(key)
     }
 
+    /// How many mistakes there are so far, in all of the file.
+    pub(crate) fn mistakes(&self) -> usize {
+        self.mistakes.count()
+    }
+
     /// The file this table stands in.
     pub(crate) fn source(&self) -> &'a Source<'a> {
         self.mistakes.source()

@@ -10,7 +10,7 @@ use super::suggest::shown;
 use super::title::Title;
 
 /// How many tables an array of tables may hold.
-const ENTRIES_MAX: usize = 1_000;
+pub(super) const ENTRIES_MAX: usize = 1_000;
 
 impl<'a> Section<'a> {
     /// Reads the table `key`; an absent one like an empty one.

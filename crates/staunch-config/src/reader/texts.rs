@@ -3,7 +3,14 @@
 
 use toml::de::{DeTable, DeValue};
 
-use super::{Span, section::Section};
+use super::{Span, section::Section, suggest::shown, tables::ENTRIES_MAX};
+
+/// The texts under a key of an array of tables.
+pub(crate) struct Texts {
+    pub(crate) found: Vec<Text>,
+    /// Each entry says it in a way that can be read: what is not among them is nowhere.
+    pub(crate) are_all: bool,
+}
 
 /// A text in an entry of an array of tables.
 pub(crate) struct Text {
@@ -14,12 +21,34 @@ pub(crate) struct Text {
     pub(crate) span: Span,
 }
 
+/// A key that names something, or others by their name.
+pub(crate) struct NameKey {
+    pub(crate) array: &'static str,
+    pub(crate) key: &'static str,
+    /// Whether an entry has it.
+    pub(crate) is_for: fn(&DeTable<'_>) -> bool,
+}
+
 impl Section<'_> {
-    /// The texts under `key` in the entries of the array of tables `array`, or in the lists there.
-    pub(crate) fn texts(&self, array: &str, key: &str) -> Vec<Text> {
-        let entries = self.table.and_then(|table| table.get(array)?.get_ref().as_array());
-        let tables = entries.into_iter().flatten().filter_map(|entry| entry.get_ref().as_table());
-        tables.flat_map(|table| in_entry(table, key)).collect()
+    /// The texts of a key, or in the lists there.
+    pub(crate) fn texts(&self, of: &NameKey) -> Texts {
+        let written = self.table.and_then(|table| Some(table.get(of.array)?.get_ref()));
+        let tables: Vec<&DeTable<'_>> = match written {
+            Some(DeValue::Array(entries)) if entries.len() <= ENTRIES_MAX => {
+                entries.iter().filter_map(|entry| entry.get_ref().as_table()).collect()
+            }
+            Some(DeValue::Table(table)) => vec![table], // a pair of brackets was forgotten
+            Some(_) => return Texts { found: Vec::new(), are_all: false },
+            None => Vec::new(),
+        };
+        let mut texts = Texts { found: Vec::new(), are_all: !self.mistakes.are_partial() };
+        for table in tables.into_iter().filter(|table| (of.is_for)(table)) {
+            match in_entry(table, of.key) {
+                Some(found) => texts.found.extend(found),
+                None => texts.are_all = false,
+            }
+        }
+        texts
     }
 
     /// Whether something in the table at `path`, such as `route[0]`, is wrong.
@@ -28,19 +57,16 @@ impl Section<'_> {
     }
 }
 
-fn in_entry(table: &DeTable<'_>, key: &str) -> Vec<Text> {
+/// The text of an entry, or those of its list; `None` if that cannot be read.
+fn in_entry(table: &DeTable<'_>, key: &str) -> Option<Vec<Text>> {
     let name = table.get("name").and_then(|name| name.get_ref().as_str()).unwrap_or_default();
-    let Some(value) = table.get(key) else { return Vec::new() };
-    let text = |value: &DeValue<'_>| {
-        let text = value.as_str()?.to_owned();
-        Some(Text { entry: name.to_owned(), text, span: value_span(table, key) })
+    let value = table.get(key)?;
+    let text = |item: &DeValue<'_>| {
+        let text = item.as_str()?.to_owned();
+        Some(Text { entry: shown(name), text, span: value.span() })
     };
     match value.get_ref() {
-        DeValue::Array(list) => list.iter().filter_map(|item| text(item.get_ref())).collect(),
-        single => text(single).into_iter().collect(),
+        DeValue::Array(list) => list.iter().map(|item| text(item.get_ref())).collect(),
+        single => text(single).map(|text| vec![text]),
     }
-}
-
-fn value_span(table: &DeTable<'_>, key: &str) -> Span {
-    table.get(key).map_or(0..0, toml::Spanned::span)
 }

@@ -113,6 +113,23 @@ fn names_are_looked_up_beside_other_mistakes() {
     );
 }
 
+/// Who has a name that cannot be read may be the one that is looked for.
+#[test]
+fn a_name_that_cannot_be_read_is_one_mistake() {
+    let whole = route("");
+    let with = |from: &str, to: &str| {
+        assert!(whole.contains(from), "{from}: {whole}");
+        whole.replacen(from, to, 1)
+    };
+    check(&with("[[service]]\nname = 's'", "[[service]]\nname = s"), &["a text needs quotes"]);
+    check(&with("[[service]]\nname = 's'", "[[service]]\nnme = 's'"), &["did you mean `name`?"]);
+    check(&with("service = 's'", "sevice = 's'"), &["did you mean `service`?"]);
+    check(&with("[[service]]", "[service]"), &["must be an array of tables"]);
+    check(&with("[[route]]", "[route]"), &["must be an array of tables"]);
+    let refused = with("'http'", "'http'\nservice = 'other'");
+    check(&refused, &["is said by a [[route]]"]);
+}
+
 #[test]
 fn of_a_route_with_a_mistake_nobody_knows_what_it_is_for() {
     let one = |name, keys| format!("[[route]]\nname = '{name}'\nservice = 's'\n{keys}\n");

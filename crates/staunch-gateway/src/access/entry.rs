@@ -83,6 +83,16 @@ pub(crate) struct Asking<'r> {
 #[derive(Clone, Debug)]
 pub(crate) struct Slot(Arc<Mutex<Entry>>);
 
+/// The part of an entry that is with the answer.
+#[derive(Debug)]
+pub(super) struct Answering(pub(super) Slot);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.note(Entry::may_be_cut);
+    }
+}
+
 /// Bytes of a word: what is longer is cut.
 const WORD_MAX: usize = 4 << 10;
 
@@ -182,6 +192,14 @@ impl Entry {
         self.end = end;
     }
 
+    /// Whoever has it is being dropped: if that is by force, it has not told its end, and did not
+    /// come to its own.
+    fn may_be_cut(&mut self) {
+        if self.end == End::Client && is_forced() {
+            self.end = End::Drain;
+        }
+    }
+
     /// Somebody else writes the line.
     pub(crate) fn forgo(mut self) {
         self.is_others = true;
@@ -217,8 +235,8 @@ impl Entry {
     }
 
     /// Why no server has answered.
-    pub(crate) fn failure(&self) -> Option<&'static str> {
-        self.failure.map(Failure::name)
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        self.failure
     }
 
     pub(crate) fn end(&self) -> End {
@@ -281,10 +299,7 @@ impl Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         if !self.is_others {
-            // It has not told its end, and did not come to its own.
-            if self.end == End::Client && is_forced() {
-                self.end = End::Drain;
-            }
+            self.may_be_cut();
             self.source.take(self);
         }
     }
@@ -305,6 +320,12 @@ impl End {
 impl Slot {
     pub(super) fn new(entry: Entry) -> Slot {
         Slot(Arc::new(Mutex::new(entry)))
+    }
+
+    /// For whoever answers: others may keep their part of it for longer, where it is not known that
+    /// the answer was cut.
+    pub(super) fn answering(self) -> Answering {
+        Answering(self)
     }
 
     pub(crate) fn note(&self, note: impl FnOnce(&mut Entry)) {

@@ -8,6 +8,7 @@ use staunch_config::{AccessLog as AccessLogConfig, AccessLogFormat};
 use time::OffsetDateTime;
 
 use super::Entry;
+use crate::forward::Failure;
 
 /// Adds the line of `entry`.
 pub(super) fn write(out: &mut Vec<u8>, entry: &Entry, config: &AccessLogConfig) {
@@ -83,7 +84,7 @@ fn json(out: &mut Vec<u8>, entry: &Entry, now: &Now) {
         }
     }
     put(out, format_args!(",\"tries\":{},\"end\":\"{}\"", entry.tries(), entry.end().name()));
-    if let Some(failure) = entry.failure() {
+    if let Some(failure) = entry.failure().map(Failure::name) {
         put(out, format_args!(",\"failure\":\"{failure}\""));
     }
     if let Some(trace) = entry.trace {
@@ -143,7 +144,7 @@ fn text(out: &mut Vec<u8>, entry: &Entry, now: &Now) {
         }
     }
     put(out, format_args!(" tries={} end={}", entry.tries(), entry.end().name()));
-    if let Some(failure) = entry.failure() {
+    if let Some(failure) = entry.failure().map(Failure::name) {
         put(out, format_args!(" failure={failure}"));
     }
     if let Some(trace) = entry.trace {

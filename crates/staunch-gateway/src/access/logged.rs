@@ -19,7 +19,7 @@ use staunch_http::RequestBody;
 use staunch_scope::{Context, TraceId};
 use tower_service::Service;
 
-use super::{Asking, End, Entry, Slot, Source};
+use super::{Asking, End, Entry, Slot, Source, entry::Answering};
 use crate::{
     forward::{host_of, version},
     grpc::Meant,
@@ -61,6 +61,7 @@ where
             request.extensions_mut().insert(slot.clone());
         }
         let is_head = request.method() == Method::HEAD;
+        let slot = slot.map(Slot::answering);
         Logging { answering: self.inner.call(request), slot, is_head }
     }
 }
@@ -90,7 +91,7 @@ pin_project! {
     pub(crate) struct Logging<F> {
         #[pin]
         answering: F,
-        slot: Option<Slot>,
+        slot: Option<Answering>,
         is_head: bool,
     }
 }
@@ -118,17 +119,17 @@ pin_project! {
     pub(crate) struct LoggedBody<B> {
         #[pin]
         body: B,
-        slot: Option<Slot>,
+        slot: Option<Answering>,
         // Bytes that are still to come, if that is known.
         left: Option<u64>,
     }
 }
 
 impl<B: Body<Data = Bytes>> LoggedBody<B> {
-    fn new(body: B, slot: Option<Slot>, status: StatusCode, has_none: bool) -> LoggedBody<B> {
+    fn new(body: B, slot: Option<Answering>, status: StatusCode, has_none: bool) -> LoggedBody<B> {
         let is_over = has_none || body.is_end_stream();
         let left = body.size_hint().exact();
-        if let Some(slot) = &slot {
+        if let Some(Answering(slot)) = &slot {
             slot.note(|entry| {
                 entry.answered(status.as_u16());
                 // What follows in another protocol has an end of its own.
@@ -151,7 +152,7 @@ impl<B: Body<Data = Bytes>> Body for LoggedBody<B> {
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let mut this = self.project();
         let frame = ready!(this.body.as_mut().poll_frame(cx));
-        let Some(slot) = this.slot else { return Poll::Ready(frame) };
+        let Some(Answering(slot)) = this.slot else { return Poll::Ready(frame) };
         let count = match &frame {
             Some(Ok(frame)) => frame.data_ref().map_or(0, |data| data.len() as u64),
             _ => 0,

@@ -87,6 +87,9 @@ enum Routed<'s> {
 /// What an HTTP/2 client says first (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// So many bytes are of no method of HTTP/1.
+const PREFACE_TOLD: usize = "PRI ".len();
+
 /// A request may take so much longer than its limits before it counts as overdue: whoever ends it
 /// must be given the time to.
 const OVERDUE: Duration = Duration::from_secs(5);
@@ -96,7 +99,8 @@ impl<S> Fast<S> {
     /// what follows is kept.
     pub(super) fn judge<T: Transport>(&self, client: &mut Client<'_, T>, said: &[u8]) -> Judged {
         if PREFACE.starts_with(said) {
-            return Judged::Other; // of HTTP/2, or what may become it
+            // Of HTTP/2, unless it is a POST or the like so far.
+            return if said.len() < PREFACE_TOLD { Judged::Part } else { Judged::Other };
         }
         let mut room = plain::room();
         let plain = match Plain::read(said, &mut room, &self.limits) {

@@ -8,7 +8,7 @@ use std::{
 
 use staunch_http::{
     Resting, Transport,
-    wire::{self, Alarm},
+    wire::{self, Alarm, Looked},
 };
 use staunch_net::ReadFor;
 use tokio::time::Instant;
@@ -22,6 +22,8 @@ pub(crate) struct Client<'a, T> {
     pub(crate) io: T,
     /// What it has said and nobody has read.
     pub(crate) said: Vec<u8>,
+    /// How far it was looked at, if it is a part of a head.
+    pub(crate) looked: Looked,
     /// What it is told next, and what its server is.
     pub(crate) out: Vec<u8>,
     pub(crate) asking: Vec<u8>,
@@ -49,6 +51,7 @@ impl<'a, T: Transport> Client<'a, T> {
         Client {
             io,
             said: heard.to_vec(),
+            looked: Looked::default(),
             out: Vec::new(),
             asking: Vec::new(),
             alarm,

@@ -44,7 +44,7 @@ use hyper::{Request, Response, StatusCode, body::Body};
 use staunch_guard::Guard;
 use staunch_http::{
     Heard, HttpLimits, RequestBody, Resting, ServeHttpError, Server, Transport, take_turns,
-    wire::{self, Alarm},
+    wire::{self, Alarm, Looked},
 };
 use staunch_ledger::Obligation;
 use staunch_net::ReadFor;
@@ -80,6 +80,9 @@ pub(crate) struct Fast<S> {
     pub(crate) long: Server,
     pub(crate) service: S,
 }
+
+/// What is larger and not whole is left to hyper: it is copied each time that more of it comes.
+const PART_MAX: usize = 64 << 10;
 
 /// Why a connection has ended in the middle of something.
 #[derive(Debug, thiserror::Error)]
@@ -202,9 +205,11 @@ impl<S: Sync> Fast<S> {
             let mut filled = client.said.len();
             scratch[..filled].copy_from_slice(&client.said);
             loop {
-                if filled > 0 {
+                let most = self.limits.head_bytes.min(PART_MAX);
+                if filled > 0 && client.looked.is_due(&scratch[..filled], most) {
                     let judged = self.judge(client, &scratch[..filled]);
                     if !matches!(judged, Judged::Part) {
+                        client.looked = Looked::default();
                         if matches!(judged, Judged::Other) {
                             client.said = scratch[..filled].to_vec();
                         }
@@ -212,8 +217,9 @@ impl<S: Sync> Fast<S> {
                     }
                 }
                 let end = (filled + self.limits.head_bytes).min(scratch::LENGTH);
-                if end == filled {
-                    client.said = scratch.to_vec();
+                if end == filled || filled >= PART_MAX {
+                    client.said = scratch[..filled].to_vec();
+                    client.looked = Looked::default();
                     return Poll::Ready(Next::Judged(Judged::Other));
                 }
                 let mut buffer = ReadBuf::new(&mut scratch[filled..end]);

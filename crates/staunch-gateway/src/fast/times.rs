@@ -42,14 +42,19 @@ impl Times {
     pub(crate) fn late(&self, upload: &mut Upload, now: Instant) -> Option<Late> {
         match upload.over() {
             None => upload.is_late(&self.upload, now).then_some(Late::Body),
-            Some(over) if self.total_due(over).is_some_and(|due| now >= due) => Some(Late::Total),
-            Some(over) => (now >= self.answer_due(over)).then_some(Late::Answer),
+            // A server that had all of its time is to blame, whatever else is over then.
+            Some(over) if now >= self.try_due(over) => Some(Late::Answer),
+            Some(over) => (now >= self.answer_due(over)).then_some(Late::Total),
         }
     }
 
     fn answer_due(&self, over: Instant) -> Instant {
-        let of_try = self.tried.max(over) + self.first_byte;
+        let of_try = self.try_due(over);
         self.total_due(over).map_or(of_try, |due| of_try.min(due))
+    }
+
+    fn try_due(&self, over: Instant) -> Instant {
+        self.tried.max(over) + self.first_byte
     }
 
     fn total_due(&self, over: Instant) -> Option<Instant> {

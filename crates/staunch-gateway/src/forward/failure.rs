@@ -106,6 +106,11 @@ impl Failure {
         matches!(self, Unreachable | Closed | Malformed | Late)
     }
 
+    /// Whether it is the client's doing.
+    pub(crate) fn is_clients(self) -> bool {
+        matches!(self, Failure::Client | Failure::Circle)
+    }
+
     /// What it is called in metrics and in the access log.
     pub(crate) fn name(self) -> &'static str {
         REASONS.get(self.place()).copied().unwrap_or_default()

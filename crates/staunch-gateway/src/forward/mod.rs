@@ -16,6 +16,7 @@ use std::sync::Arc;
 use hyper::{Request, Response, StatusCode, Version, body::Body, header::HOST};
 use staunch_http::RequestBody;
 use staunch_policy::{Asked, Now, Pass, Policy, Verdict, preflight};
+use staunch_scope::is_forced;
 use tokio::time::Instant;
 
 use self::{answer::own, body::upload, target::Target, tries::Tries};
@@ -54,7 +55,7 @@ pub(crate) struct Cancelling<'r>(pub(crate) Option<&'r RoutePlan>);
 
 impl Drop for Cancelling<'_> {
     fn drop(&mut self) {
-        if let Some(route) = self.0 {
+        if let Some(route) = self.0.filter(|_| !is_forced()) {
             route.counts.cancelled();
         }
     }

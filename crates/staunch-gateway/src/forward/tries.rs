@@ -1,6 +1,7 @@
 //! A request and its tries, each at another server if there is one.
 
 use std::{
+    error::Error,
     future::{Future, poll_fn},
     net::IpAddr,
     pin::{Pin, pin},
@@ -50,23 +51,26 @@ impl Tries<'_> {
         service.budget.deposit();
         let mut tried = Vec::new();
         let begun = Instant::now();
+        let mut tried_at = begun; // exactly, or a server that has all of the time would not have its own
         let mut timer = pin!(sleep_until(begun));
         loop {
-            let Some((index, server)) = self.upstream.pick(&tried, self.client, Instant::now())
-            else {
+            let Some((index, server)) = self.upstream.pick(&tried, self.client, tried_at) else {
                 return self.gives_up(Failure::NoServer);
             };
-            let in_flight = server.begin(Instant::now());
+            let in_flight = server.begin(tried_at);
             if let Some(slot) = self.slot {
                 slot.note(|entry| entry.asks(index));
             }
             self.account.set_upstream(&server.plan.name);
             let sent = server.pool.try_send(request);
-            let (failure, again, why) = match self.in_time(begun, timer.as_mut(), sent).await {
+            let (failure, again, why) = match self
+                .in_time((begun, tried_at), timer.as_mut(), sent)
+                .await
+            {
                 Ok(Ok(answered)) => return self.answered(server, in_flight, answered),
                 Ok(Err(failed)) => {
                     let failure = Failure::of(&failed.error);
-                    (failure, failed.request, failed.error.to_string())
+                    (failure, failed.request, with_sources(&failed.error))
                 }
                 Err(TooLate { is_last: true }) => return self.gives_up(Failure::Late),
                 Err(TooLate { is_last: false }) => {
@@ -89,6 +93,7 @@ impl Tries<'_> {
                 Some(again) if may_again && service.budget.withdraw() => {
                     self.route.counts.retried();
                     request = again;
+                    tried_at = Instant::now();
                 }
                 _ => return self.gives_up(failure),
             }
@@ -96,7 +101,9 @@ impl Tries<'_> {
     }
 
     fn gives_up(&self, failure: Failure) -> Response<AnswerBody> {
-        gives_up(self.route, self.slot, failure)
+        // That the body was too large or too slow has an answer of its own.
+        let of_body = self.progress.and_then(Progress::answer);
+        of_body.unwrap_or_else(|| gives_up(self.route, self.slot, failure))
     }
 
     /// Waits for the head of an answer: as long as the service has for a try, and the route for all
@@ -104,12 +111,11 @@ impl Tries<'_> {
     /// its own. One timer for all of that.
     async fn in_time<T>(
         &self,
-        begun: Instant,
+        (begun, tried): (Instant, Instant),
         mut timer: Pin<&mut Sleep>,
         sent: impl Future<Output = T>,
     ) -> Result<T, TooLate> {
         let mut sent = pin!(sent);
-        let tried = Instant::now();
         let mut is_set = false;
         poll_fn(|cx| {
             if let Poll::Ready(answer) = sent.as_mut().poll(cx) {
@@ -162,6 +168,20 @@ impl Tries<'_> {
         of_answer(answer.headers_mut());
         answer
     }
+}
+
+/// What an error says, and those behind it.
+fn with_sources(error: &dyn Error) -> String {
+    let mut said = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let text = error.to_string();
+        if !said.contains(&text) {
+            said = format!("{said}: {text}");
+        }
+        source = error.source();
+    }
+    said
 }
 
 /// Whether a server that answers so had better be left out.

@@ -107,8 +107,8 @@ fn answered(entry: &Entry, attributes: &mut Vec<KeyValue>) {
 
 /// What went wrong, if something did that is not the client's request.
 fn error(entry: &Entry) -> Option<String> {
-    if let Some(failure) = entry.failure() {
-        return Some(failure.to_owned());
+    if let Some(failure) = entry.failure().filter(|failure| !failure.is_clients()) {
+        return Some(failure.name().to_owned());
     }
     match (entry.end(), entry.status()) {
         (End::Whole, Some(status)) if status >= 500 => Some(status.to_string()),

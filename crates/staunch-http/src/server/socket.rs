@@ -193,6 +193,7 @@ impl<T: Transport> Socket<T> {
         if !said.is_empty() {
             self.transport.rests(false);
             self.exchange.received();
+            self.head_due = None; // that of a head before it
             self.said = said;
         }
     }

@@ -30,6 +30,37 @@ const LINGER: (usize, Duration) = (256 << 10, Duration::from_secs(1));
 /// Bytes that are read at a time to be forgotten.
 const FORGOTTEN: usize = 8 << 10;
 
+/// How far a head was looked at that is not whole yet, so that one that comes byte by byte is not read
+/// anew for each of them.
+#[derive(Debug, Default)]
+pub struct Looked {
+    /// Bytes that were there.
+    seen: usize,
+    /// Bytes that were there when it was read last.
+    read: usize,
+}
+
+impl Looked {
+    /// Whether `said` is to be read: the first time, when its end may have come, when there is twice as
+    /// much as when it was read last, and when there is `most` of it.
+    pub fn is_due(&mut self, said: &[u8], most: usize) -> bool {
+        let new = said.get(self.seen.saturating_sub(2)..).unwrap_or_default();
+        let has_end = || memchr_iter(b'\n', new).any(|at| ends_head(&new[at + 1..]));
+        let is_due = said.len() >= most || said.len() >= 2 * self.read || has_end();
+        let is_new = said.len() != self.seen;
+        self.seen = said.len();
+        if is_due && is_new {
+            self.read = said.len();
+        }
+        is_due && is_new
+    }
+}
+
+/// Whether what follows an end of line is an empty line.
+fn ends_head(rest: &[u8]) -> bool {
+    rest.starts_with(b"\n") || rest.starts_with(b"\r\n")
+}
+
 /// Until when a head must be whole of which the first part is there now. A limit that no clock
 /// reaches is a day.
 pub fn head_due(head_time: Duration) -> Instant {
@@ -184,6 +215,25 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
+
+    /// Byte by byte a head is read a few times, and at the byte with which it is whole.
+    #[test]
+    fn a_head_that_comes_byte_by_byte_is_read_seldom() {
+        for (head, name) in [
+            (format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", "a".repeat(1000)), "CRLF"),
+            (format!("GET / HTTP/1.1\nHost: {}\n\n", "a".repeat(1000)), "LF"),
+        ] {
+            let mut looked = Looked::default();
+            let due = |count: &usize| looked.is_due(&head.as_bytes()[..*count], 10_000);
+            let read: Vec<usize> = (1..=head.len()).filter(due).collect();
+            assert!(read.len() < 15 && read[0] == 1, "{name}: {read:?}");
+            assert_eq!(read.last(), Some(&head.len()), "{name}");
+            assert!(!looked.is_due(head.as_bytes(), 10_000), "{name}: it is known");
+        }
+        let mut looked = Looked::default();
+        assert!(looked.is_due(&[b'a'; 60], 100) && !looked.is_due(&[b'a'; 99], 100));
+        assert!(looked.is_due(&[b'a'; 100], 100), "as much as there may be");
+    }
 
     #[test]
     fn rooms_go_from_hand_to_hand() {

@@ -27,6 +27,9 @@ use crate::{
 /// The most headers of a plain request; the limit of its listener may be lower.
 const HEADERS_MAX: usize = 64;
 
+/// So many bytes are of no method of HTTP/1.
+const PREFACE_TOLD: usize = "PRI ".len();
+
 /// What a client has said so far.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "it lives for a moment, and most are plain")]
@@ -48,7 +51,8 @@ pub(super) struct Plain {
 
 pub(super) fn read(bytes: &[u8], limits: &HttpLimits) -> Said {
     if PREFACE.starts_with(bytes) {
-        return Said::Other; // of HTTP/2, or what may become it
+        // Of HTTP/2, unless it is a POST or the like so far.
+        return if bytes.len() < PREFACE_TOLD { Said::Part } else { Said::Other };
     }
     let mut room = [const { MaybeUninit::uninit() }; HEADERS_MAX];
     let mut parsed = httparse::Request::new(&mut []);

@@ -39,7 +39,7 @@ use super::{
     request::Requests,
     resting::Resting,
     socket::Transport,
-    wire::{self, Alarm},
+    wire::{self, Alarm, Looked},
 };
 use crate::error::ServeHttpError;
 
@@ -51,6 +51,7 @@ pub(super) struct Quick<'s, T> {
     io: T,
     /// What its client has said and nobody has read.
     said: Vec<u8>,
+    looked: Looked,
     /// Until when the head must be whole of which that is a part.
     head_due: Option<Instant>,
     /// Requests that it has had.
@@ -98,6 +99,7 @@ impl<'s, T: Transport> Quick<'s, T> {
         Quick {
             io,
             said,
+            looked: Looked::default(),
             head_due,
             begun,
             requests,
@@ -188,8 +190,14 @@ impl<'s, T: Transport> Quick<'s, T> {
             let said = match filled {
                 0 => Said::Part,
                 ROOM => Said::Other,
+                _ if !self.looked.is_due(buffer.filled(), self.requests.limits().head_bytes) => {
+                    Said::Part
+                }
                 _ => head::read(buffer.filled(), self.requests.limits()),
             };
+            if !matches!(said, Said::Part) {
+                self.looked = Looked::default();
+            }
             match said {
                 Said::Part => {}
                 Said::Other => {
