@@ -6,7 +6,7 @@ use toml::de::DeTable;
 
 use crate::listener::{Listener, StreamProtocol};
 use crate::policy::{Policy, RateBy};
-use crate::reader::{NameKey, Section, Span, Text, Texts, nearest, shown};
+use crate::reader::{Mention, NameKey, Section, Span, Texts, nearest, shown};
 use crate::route::{Placed, Route, report_clashes};
 use crate::service::Service;
 
@@ -61,7 +61,7 @@ fn check_services(root: &Section<'_>) {
     let (routes, listeners) = (root.texts(&OF_ROUTES), root.texts(&OF_LISTENERS));
     let names = names(&services);
     for (what, users) in [("route", &routes), ("listener", &listeners)] {
-        for Text { entry, text, span } in unknown(users, &services, &names) {
+        for Mention { entry, text, span } in unknown(users, &services, &names) {
             let (hint, text) = (hint(text, &names, "service"), shown(text));
             let message = format!(
                 "{what} \"{entry}\" goes to service \"{text}\", which there is not: {hint}"
@@ -71,7 +71,7 @@ fn check_services(root: &Section<'_>) {
     }
     let users = routes.found.iter().chain(&listeners.found).map(|user| user.text.as_str());
     let used: HashSet<&str> = users.collect();
-    for Text { text: name, span, .. } in &services.found {
+    for Mention { text: name, span, .. } in &services.found {
         if routes.are_all && listeners.are_all && !used.contains(name.as_str()) {
             let name = shown(name);
             let message = format!(
@@ -85,14 +85,14 @@ fn check_services(root: &Section<'_>) {
 fn check_policies(root: &Section<'_>) {
     let (policies, users) = (root.texts(&POLICIES), root.texts(&OF_POLICIES));
     let names = names(&policies);
-    for Text { entry, text, span } in unknown(&users, &policies, &names) {
+    for Mention { entry, text, span } in unknown(&users, &policies, &names) {
         let (hint, text) = (hint(text, &names, "policy"), shown(text));
         let message =
             format!("route \"{entry}\" has policy \"{text}\", which there is not: {hint}");
         root.report(span, "route.policies", message);
     }
     let used: HashSet<&str> = users.found.iter().map(|user| user.text.as_str()).collect();
-    for Text { text: name, span, .. } in &policies.found {
+    for Mention { text: name, span, .. } in &policies.found {
         if users.are_all && !used.contains(name.as_str()) {
             let name = shown(name);
             let message = format!(
@@ -108,7 +108,7 @@ fn names(of: &Texts) -> Vec<&str> {
 }
 
 /// Those of `users` whose name nobody has, if it is known who has one.
-fn unknown<'t>(users: &'t Texts, of: &Texts, names: &[&str]) -> Vec<&'t Text> {
+fn unknown<'t>(users: &'t Texts, of: &Texts, names: &[&str]) -> Vec<&'t Mention> {
     let names: HashSet<&str> = names.iter().copied().collect();
     let users = users.found.iter().filter(|_| of.are_all);
     users.filter(|user| !names.contains(user.text.as_str())).take(UNKNOWN_MAX).collect()

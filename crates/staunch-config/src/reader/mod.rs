@@ -35,7 +35,7 @@ use self::mistakes::Mistakes;
 pub(crate) use self::section::Section;
 pub(crate) use self::source::Source;
 pub(crate) use self::suggest::{nearest, shown};
-pub(crate) use self::texts::{NameKey, Text, Texts};
+pub(crate) use self::texts::{Mention, NameKey, Texts};
 use crate::error::ConfigErrors;
 
 /// A range of bytes in the text.

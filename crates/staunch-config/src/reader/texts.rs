@@ -7,13 +7,13 @@ use super::{Span, section::Section, suggest::shown, tables::ENTRIES_MAX};
 
 /// The texts under a key of an array of tables.
 pub(crate) struct Texts {
-    pub(crate) found: Vec<Text>,
+    pub(crate) found: Vec<Mention>,
     /// Each entry says it in a way that can be read: what is not among them is nowhere.
     pub(crate) are_all: bool,
 }
 
 /// A text in an entry of an array of tables.
-pub(crate) struct Text {
+pub(crate) struct Mention {
     /// What the entry is called.
     pub(crate) entry: String,
     pub(crate) text: String,
@@ -58,12 +58,12 @@ impl Section<'_> {
 }
 
 /// The text of an entry, or those of its list; `None` if that cannot be read.
-fn in_entry(table: &DeTable<'_>, key: &str) -> Option<Vec<Text>> {
+fn in_entry(table: &DeTable<'_>, key: &str) -> Option<Vec<Mention>> {
     let name = table.get("name").and_then(|name| name.get_ref().as_str()).unwrap_or_default();
     let value = table.get(key)?;
     let text = |item: &DeValue<'_>| {
         let text = item.as_str()?.to_owned();
-        Some(Text { entry: shown(name), text, span: value.span() })
+        Some(Mention { entry: shown(name), text, span: value.span() })
     };
     match value.get_ref() {
         DeValue::Array(list) => list.iter().map(|item| text(item.get_ref())).collect(),

@@ -32,7 +32,7 @@ pub enum EndpointAddress {
 /// What is written is no server.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0}: must be a server such as `10.0.0.7:8080`, `files.internal:80 weight=2`, `unix:/run/files.sock`"
+    "must be a server such as `10.0.0.7:8080`, `files.internal:80 weight=2`, `unix:/run/files.sock` ({0})"
 )]
 pub struct ParseEndpointError(&'static str);
 
