@@ -180,8 +180,8 @@ impl Rate {
         let known = same.map_or_else(|| Arc::new(new()), |before| Arc::clone(&before.known));
         // What a client can rely on in each window: all that may come at once, and the time after
         // which as much may come again. Seconds are whole there.
-        let refilled = config.per.as_nanos() * config.burst.get() as u128;
-        let window = refilled.div_ceil(config.requests.get() as u128 * 1_000_000_000);
+        let refilled = config.per.as_nanos() * u128::from(config.burst.get());
+        let window = refilled.div_ceil(u128::from(config.requests.get()) * 1_000_000_000);
         let said = format!("\"{policy}\";q={};w={window}", config.burst);
         Some(Rate {
             gcra,
