@@ -122,7 +122,7 @@ mod tests {
             "a:1\nb",
             Err(
                 "/etc/s:2: `b` must be a server such as `10.0.0.7:8080`, `files.internal:80 weight=2`, \
-                 `unix:/run/files.sock`",
+                 `unix:/run/files.sock` (it has no port)",
             ),
         );
         check("a:1\n\na:1 weight=2", Err("/etc/s:3: `a:1 weight=2` is on line 1 already"));
