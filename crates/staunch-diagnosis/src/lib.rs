@@ -23,6 +23,7 @@
 mod catalogue;
 mod finding;
 mod history;
+mod names;
 mod options;
 mod rules;
 mod snapshot;
@@ -31,6 +32,7 @@ mod trend;
 
 pub use finding::{Cause, Confidence, Finding, Fix, Kind, Place, Severity, Wait};
 pub use history::{History, Instant};
+pub use names::Names;
 pub use options::Options;
 pub use rules::{diagnose, suspicions};
 pub use snapshot::{

@@ -15,7 +15,6 @@
 mod brief;
 mod canary;
 mod look;
-mod names;
 mod registry;
 mod report;
 mod watch;

@@ -2,10 +2,12 @@
 
 use std::{cmp::Reverse, collections::HashMap, panic::Location};
 
-use staunch_diagnosis::{EntryGroup, Finding, Frame, Held, History, Options, Snapshot, diagnose};
+use staunch_diagnosis::{
+    EntryGroup, Finding, Frame, Held, History, Names, Options, Snapshot, diagnose,
+};
 use staunch_ledger::{Detector, Group, Holding, Ledger, Snapshot as LedgerSnapshot, Stamp};
 
-use crate::{canary, names::Names, report::Report};
+use crate::{canary, report::Report};
 
 /// Looks that are remembered. When there are more, every other one of the older half is forgotten:
 /// rules see the last looks, and as much of those before as growth needs to be told from noise.

@@ -12,7 +12,6 @@ mod jcmd;
 mod machine;
 mod recording;
 mod samples;
-mod strings;
 mod threads;
 mod waiting;
 

@@ -12,9 +12,9 @@
 
 use std::{collections::HashMap, io::BufRead};
 
-use staunch_diagnosis::{Frame, Sampled};
+use staunch_diagnosis::{Frame, Names, Sampled};
 
-use super::{call, strings::Strings};
+use super::call;
 use crate::source::text::{LinePlace, Lines, TextError};
 
 /// Objects that were allocated while it recorded, and are live.
@@ -76,7 +76,7 @@ struct Event {
 /// What has been read so far.
 #[derive(Default)]
 struct Samples {
-    strings: Strings,
+    names: Names,
     event: Option<Event>,
     events: u64,
     /// Allocated and live, by class and stack.
@@ -131,7 +131,7 @@ impl Samples {
         let line = line.unwrap_or(0);
         let function = call::lasting_name(function.trim_end());
         let file = if line > 0 { file_of(&function) } else { String::new() };
-        Ok(Frame { file: self.strings.once(&file), function: self.strings.once(&function), line })
+        Ok(Frame { file: self.names.of(&file), function: self.names.of(&function), line })
     }
 
     fn push(&mut self, frame: Frame, place: LinePlace) -> Result<(), TextError> {

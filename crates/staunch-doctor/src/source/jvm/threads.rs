@@ -19,10 +19,10 @@ use std::{
 };
 
 use staunch_diagnosis::{
-    Frame, Member, Monitor, Pointer, Runtime, Snapshot, State, TaskGroup, Tasks, ThreadCount,
+    Frame, Member, Monitor, Names, Pointer, Runtime, Snapshot, State, TaskGroup, Tasks, ThreadCount,
 };
 
-use super::{call, strings::Strings, waiting};
+use super::{call, waiting};
 use crate::source::text::{LinePlace, Lines, TextError};
 
 /// What is read of one dump at most.
@@ -92,7 +92,7 @@ pub fn read_thread_dump(reader: impl BufRead) -> Result<ThreadDump, TextError> {
 /// What has been read so far.
 #[derive(Default)]
 struct Dump {
-    strings: Strings,
+    names: Names,
     record: Option<Record>,
     groups: HashMap<Key, Vec<Member>>,
     /// Groups in the order in which they were seen first.
@@ -150,7 +150,7 @@ impl Dump {
             return Err(place.too_large("threads", THREADS_MAX));
         }
         let lasting = without_digits(header.name);
-        let name = self.strings.once(&lasting);
+        let name = self.names.of(&lasting);
         *self.threads.entry(lasting).or_default() += 1;
         if let Some(id) = header.id {
             self.ids.insert(header.name.to_owned(), id);
@@ -163,7 +163,7 @@ impl Dump {
         if let Some(number) = text.strip_prefix("Mounted virtual thread #") {
             let id = number.parse().map_err(|_| place.malformed("expected a number", text))?;
             self.end_record();
-            let name = self.strings.once("virtual thread");
+            let name = self.names.of("virtual thread");
             self.record = Some(Record::new(Some(id), name));
             return Ok(());
         }
@@ -189,8 +189,8 @@ impl Dump {
     }
 
     fn frame(&mut self, call: &call::Call<'_>) -> Frame {
-        let function = self.strings.once(&call::lasting_name(call.function));
-        Frame { function, file: self.strings.once(call.file), line: call.line }
+        let function = self.names.of(&call::lasting_name(call.function));
+        Frame { function, file: self.names.of(call.file), line: call.line }
     }
 
     /// The thread at hand joins its group; those of the virtual machine have no stack, and no group.
@@ -199,7 +199,7 @@ impl Dump {
         else {
             return;
         };
-        let key = Key { name, state: self.strings.once(&state), frames: frames.into() };
+        let key = Key { name, state: self.names.of(&state), frames: frames.into() };
         let members = self.groups.entry(key.clone()).or_default();
         if members.is_empty() {
             self.order.push(key);

@@ -1,15 +1,24 @@
-//! Names that looks have in common.
+//! Names that come again and again, each kept once.
 
 use std::{collections::HashSet, sync::Arc};
 
-/// Each name once, for as long as a look that is remembered has it: the next look has nearly all of
-/// them again.
+/// Each name once: functions and files come again and again in a snapshot, and the next one has nearly all
+/// of them again. There is one for as long as this lives, or until [`Names::forget_unused`] finds that nobody
+/// has it any more: who goes on for ever asks for that.
+///
+/// # Examples
+/// ```
+/// use staunch_diagnosis::Names;
+/// use std::sync::Arc;
+/// let mut names = Names::default();
+/// assert!(Arc::ptr_eq(&names.of("main.serve"), &names.of("main.serve")));
+/// ```
 #[derive(Debug, Default)]
-pub(crate) struct Names(HashSet<Arc<str>>);
+pub struct Names(HashSet<Arc<str>>);
 
 impl Names {
-    /// The name `name`.
-    pub(crate) fn of(&mut self, name: &str) -> Arc<str> {
+    /// The name that is equal to `name`.
+    pub fn of(&mut self, name: &str) -> Arc<str> {
         if let Some(known) = self.0.get(name) {
             return Arc::clone(known);
         }
@@ -18,8 +27,8 @@ impl Names {
         new
     }
 
-    /// Forgets those that no look has any more.
-    pub(crate) fn forget_unused(&mut self) {
+    /// Forgets those that nobody else has any more.
+    pub fn forget_unused(&mut self) {
         self.0.retain(|name| Arc::strong_count(name) > 1);
     }
 }
