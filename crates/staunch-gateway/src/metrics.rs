@@ -67,34 +67,19 @@ fn requests(plan: &Plan, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
 
 /// What no server has answered.
 fn failures(plan: &Plan, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    let mut metric = encoder.encode_descriptor(
-        "staunch_requests_failed",
-        "Requests that got no answer of a server, by route and reason",
-        None,
-        MetricType::Counter,
-    )?;
-    for route in &plan.routes {
-        for (reason, count) in route.counts.failures() {
-            counter(&mut metric, &[("route", &route.route.name), ("reason", reason)], count)?;
-        }
-    }
-    Ok(())
+    let routes = plan.routes.iter();
+    let counts = routes.map(|it| ([("route", it.route.name.as_str())], it.counts.failures()));
+    let help = "Requests that got no answer of a server, by route and reason";
+    by_reason(encoder, "staunch_requests_failed", help, counts)
 }
 
 /// Of the routes that ask something of their requests.
 fn policies(plan: &Plan, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    let mut refused = encoder.encode_descriptor(
-        "staunch_requests_refused",
-        "Requests that a policy answered, by route and reason",
-        None,
-        MetricType::Counter,
-    )?;
     let with_policy = || plan.routes.iter().filter_map(|it| Some((&**it, it.policy.as_ref()?)));
-    for (route, _) in with_policy() {
-        for (reason, count) in route.counts.refusals() {
-            counter(&mut refused, &[("route", &route.route.name), ("reason", reason)], count)?;
-        }
-    }
+    let refused =
+        with_policy().map(|(it, _)| ([("route", it.route.name.as_str())], it.counts.refusals()));
+    let help = "Requests that a policy answered, by route and reason";
+    by_reason(encoder, "staunch_requests_refused", help, refused)?;
     let mut deprecated = encoder.encode_descriptor(
         "staunch_requests_deprecated",
         "Requests of a version that is deprecated, by route and by the name of their key",
@@ -141,18 +126,10 @@ fn servers(plan: &Plan, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
             counter(&mut metric, &labels(service, server), server.counts.read()[place])?;
         }
     }
-    let mut metric = encoder.encode_descriptor(
-        "staunch_upstream_failures",
-        "Requests that a server did not answer, by reason",
-        None,
-        MetricType::Counter,
-    )?;
-    for (service, server) in all_servers(plan) {
-        for (reason, count) in server.counts.failures() {
-            let [service, server] = labels(service, server);
-            counter(&mut metric, &[service, server, ("reason", reason)], count)?;
-        }
-    }
+    let failures =
+        all_servers(plan).map(|(service, it)| (labels(service, it), it.counts.failures()));
+    let help = "Requests that a server did not answer, by reason";
+    by_reason(encoder, "staunch_upstream_failures", help, failures)?;
     let mut metric = encoder.encode_descriptor(
         "staunch_upstream_up",
         "Whether requests go to a server",
@@ -230,6 +207,23 @@ fn reports(control: &Control, encoder: &mut DescriptorEncoder<'_>) -> fmt::Resul
         total(encoder, "staunch_traces_sent", "Spans that a collector has taken", sent)?;
         let help = "Spans that found no room, or that no collector has taken";
         total(encoder, "staunch_traces_lost", help, lost)?;
+    }
+    Ok(())
+}
+
+/// How often it was for which reason, of each thing that has these labels.
+fn by_reason<'p, const N: usize>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    counts: impl Iterator<Item = ([(&'p str, &'p str); N], impl Iterator<Item = (&'static str, u64)>)>,
+) -> fmt::Result {
+    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (labels, reasons) in counts {
+        for (reason, count) in reasons {
+            let labels: Vec<_> = labels.into_iter().chain([("reason", reason)]).collect();
+            counter(&mut metric, &labels, count)?;
+        }
     }
     Ok(())
 }
