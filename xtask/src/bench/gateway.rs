@@ -17,6 +17,8 @@ pub(super) const REQUESTS: Metric = Metric { name: "requests", unit: "" };
 pub(super) const FAILED: Metric = Metric { name: "failed", unit: "" };
 pub(super) const MEMORY: Metric = Metric { name: "rss", unit: "MB" };
 pub(super) const SLOPE: Metric = Metric { name: "rss_slope", unit: "KB/min" };
+pub(super) const SLOPE_LOW: Metric = Metric { name: "slope_from", unit: "KB/min" };
+pub(super) const SLOPE_HIGH: Metric = Metric { name: "slope_to", unit: "KB/min" };
 pub(super) const FILES: Metric = Metric { name: "more_files", unit: "" };
 pub(super) const ENTRIES: Metric = Metric { name: "more_entries", unit: "" };
 

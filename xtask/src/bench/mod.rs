@@ -46,7 +46,7 @@ pub(crate) struct Args {
     /// Measure only these subjects (repeat the option for several).
     #[arg(long)]
     subject: Vec<String>,
-    /// How long `soak` loads the gateway; 20 by default.
+    /// How long `soak` loads the gateway, 20 by default, or `reload` changes it, 1 by default.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     minutes: Option<u64>,
     /// Where `doctor` finds dumps with their truth; ../shared/corpus/goroutines by default.

@@ -15,14 +15,15 @@ use std::time::Duration;
 use anyhow::ensure;
 
 use super::Args;
-use super::gateway::{Addresses, ENTRIES, FAILED, FILES, Gateway, Load, MEMORY, REQUESTS, SLOPE};
+use super::gateway::{
+    Addresses, ENTRIES, FAILED, FILES, Gateway, Load, MEMORY, REQUESTS, SLOPE, SLOPE_HIGH,
+    SLOPE_LOW,
+};
 use super::record::{Metric, Record, Sample};
 use super::stats::Line;
 use crate::{cargo, procfs};
 
 const STREAMS: Metric = Metric { name: "streams", unit: "" };
-const SLOPE_LOW: Metric = Metric { name: "slope_from", unit: "KB/min" };
-const SLOPE_HIGH: Metric = Metric { name: "slope_to", unit: "KB/min" };
 const ANONYMOUS: Metric = Metric { name: "rss_anon", unit: "MB" };
 const ANONYMOUS_SLOPE: Metric = Metric { name: "rss_anon_slope", unit: "KB/min" };
 const ALLOCATED: Metric = Metric { name: "allocated", unit: "MB" };

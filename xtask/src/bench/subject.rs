@@ -166,7 +166,14 @@ fn find(name: &str, path: &str) -> anyhow::Result<PathBuf> {
 }
 
 /// HTTP servers that are attacked.
-pub(super) const ABUSED: &[Recipe] = &[STAUNCH_HTTP, hello("hyper"), NGINX];
+pub(super) const ABUSED: &[Recipe] = &[STAUNCH_HTTP, STAUNCH_HTTP_ALONE, hello("hyper"), NGINX];
+
+/// With one worker, as nginx has here: what attacks and the honest client have the other processor.
+const STAUNCH_HTTP_ALONE: Recipe = Recipe {
+    name: "staunch-1-worker",
+    build: |_| cargo::build_bin("staunch"),
+    arguments: Arguments::Config("demo", "\n[runtime]\nworkers = 1\n"),
+};
 
 const STAUNCH_HTTP: Recipe = Recipe {
     name: "staunch",
