@@ -70,6 +70,10 @@ pub(crate) struct Check {
     /// The configuration file.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: PathBuf,
+    /// Also look at the files that it names: certificates, keys, tokens and lists of servers are read, and the
+    /// access log can be written. Nothing is bound, made or asked.
+    #[arg(long)]
+    pub(crate) files: bool,
 }
 
 #[derive(Debug, clap::Args)]

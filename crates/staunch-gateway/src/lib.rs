@@ -24,6 +24,7 @@ mod core;
 mod counts;
 mod discovery;
 mod fast;
+mod files;
 mod forward;
 mod gateway;
 mod grpc;
@@ -53,6 +54,7 @@ pub use crate::fast::fuzzing;
 pub use crate::{
     access::AccessLogError,
     core::guarded,
+    files::{FileError, check_files},
     gateway::{Control, Done, Gateway, GatewayError, ReloadError, Setup},
     listeners::{ListenError, Listeners},
     plan::PlanError,

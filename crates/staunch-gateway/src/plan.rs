@@ -42,6 +42,12 @@ pub enum PlanError {
     },
 }
 
+impl PlanError {
+    pub(crate) fn of_tls(service: &Service, source: LoadTlsError) -> PlanError {
+        PlanError::Tls { service: service.name.clone(), source }
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) routes: Vec<Arc<RoutePlan>>,
@@ -102,8 +108,7 @@ impl Plan {
     /// Reads the files that policies and services name, and so blocks for a moment.
     pub(crate) fn new(config: &Config, found: &Found, before: &Plan) -> Result<Plan, PlanError> {
         let services = config.services.iter().map(|service| {
-            let tls = LinkTls::load(service)
-                .map_err(|source| PlanError::Tls { service: service.name.clone(), source })?;
+            let tls = LinkTls::load(service).map_err(|error| PlanError::of_tls(service, error))?;
             Ok(before.planned(service, found, tls))
         });
         let services = services.collect::<Result<Vec<_>, PlanError>>()?;
@@ -182,7 +187,7 @@ impl Plan {
 }
 
 /// What `route` asks of its requests; what is known of those that asked until now stays.
-fn policy(
+pub(crate) fn policy(
     config: &Config,
     route: &Route,
     before: Option<&Arc<RoutePlan>>,

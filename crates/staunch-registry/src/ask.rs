@@ -63,19 +63,27 @@ pub(crate) const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// whether it is still there.
 const STALL: Duration = Duration::from_mins(5);
 
+/// Whom a client for `servers` believes; `None` if it speaks no TLS. Reads files, and so blocks for a moment.
+pub(crate) fn trust(
+    servers: &[String],
+    ca: Option<&PathBuf>,
+) -> Result<Option<TlsTrust>, LoadTlsError> {
+    const SPOKEN: &[&str] = &["http/1.1"];
+    let is_secure = servers.iter().any(|server| server.starts_with("https://"));
+    match ca {
+        Some(ca) => TlsTrust::load(ca, SPOKEN).map(Some),
+        None if is_secure => TlsTrust::system(SPOKEN).map(Some),
+        None => Ok(None),
+    }
+}
+
 /// A client for `servers`. Whom to believe is read from files, and so it blocks for a moment.
 pub(crate) fn client(
     scope: &Scope<Infallible>,
     servers: &[String],
     ca: Option<&PathBuf>,
 ) -> Result<Client, AskError> {
-    const SPOKEN: &[&str] = &["http/1.1"];
-    let is_secure = servers.iter().any(|server| server.starts_with("https://"));
-    let trust = match ca {
-        Some(ca) => Some(TlsTrust::load(ca, SPOKEN)?),
-        None if is_secure => Some(TlsTrust::system(SPOKEN)?),
-        None => None,
-    };
+    let trust = trust(servers, ca)?;
     let per_key =
         PoolOptions { name: "registry", max_total: 4, max_idle: 2, ..PoolOptions::default() };
     let options = ClientOptions {

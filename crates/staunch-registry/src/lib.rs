@@ -24,7 +24,7 @@ mod reading;
 mod register;
 
 #[cfg(feature = "discover")]
-pub use crate::discover::{DiscoveryError, Known, Status, discover};
+pub use crate::discover::{DiscoveryError, Known, Status, check_files, discover};
 pub use crate::{
     ask::AskError,
     reading::ReadFileError,

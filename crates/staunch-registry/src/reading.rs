@@ -56,7 +56,16 @@ impl Secret {
         scope: &Scope<Infallible>,
         path: &Path,
     ) -> Result<Secret, ReadFileError> {
-        let text = read(scope, path, SECRET_MAX).await?;
+        Secret::of(path, &read(scope, path, SECRET_MAX).await?)
+    }
+
+    /// As [`Secret::read`]; blocks for a moment.
+    #[cfg(feature = "discover")]
+    pub(crate) fn read_now(path: &Path) -> Result<Secret, ReadFileError> {
+        Secret::of(path, &read_now(path, SECRET_MAX)?)
+    }
+
+    fn of(path: &Path, text: &str) -> Result<Secret, ReadFileError> {
         match text.lines().next().map(str::trim_end) {
             Some(line) if !line.is_empty() => Ok(Secret(line.to_owned())),
             _ => {
@@ -101,7 +110,8 @@ pub(crate) async fn read(
     }
 }
 
-fn read_now(path: &Path, limit: u64) -> Result<String, ReadFileError> {
+/// As [`read`]; blocks for a moment.
+pub(crate) fn read_now(path: &Path, limit: u64) -> Result<String, ReadFileError> {
     let path = || path.to_owned();
     let mut bytes = Vec::new();
     File::open(path())

@@ -83,6 +83,23 @@ pub(crate) fn bind_added(
     Ok(bound)
 }
 
+/// What is wrong with the files that the configuration names: the first mistake of each table, and of all
+/// tables, as [`bind_all`] would find it; a certificate that clients refuse is one. Binds nothing.
+pub(crate) fn file_problems(config: &Config) -> Vec<String> {
+    let listeners = config.listeners.iter().filter_map(|listener| {
+        let Configured::Stream(stream) = listener else { return None };
+        let problem = match load_tls(stream.tls.as_ref()?) {
+            Ok(tls) => tls.complaint()?,
+            Err(error) => error.to_string(),
+        };
+        Some(format!("{}: {problem}", stream.name))
+    });
+    let admin = config.admin.iter().filter_map(|admin| access(admin).err());
+    let admin = admin.map(|error| format!("admin: {error}"));
+    let gateway = staunch_gateway::check_files(config);
+    listeners.chain(admin).chain(gateway.iter().map(ToString::to_string)).collect()
+}
+
 /// Whether a listener is a server of a service.
 fn is_behind(config: &Config, listener: &Configured) -> bool {
     let address = match listener {
@@ -190,8 +207,7 @@ fn bind_admin(
     (readiness, gateway): (&Readiness, Control),
     sockets: &mut InheritedSockets,
 ) -> anyhow::Result<Protocol> {
-    let token = admin.token_file.as_deref().map(Secret::read).transpose()?;
-    let access = Access::new(admin.listen, token).map_err(|error| anyhow!(error))?;
+    let access = access(admin)?;
     let console = Console::new(ConsoleOptions { access, readiness: readiness.clone() });
     console.collect(Arc::new(gateway));
     let endpoint = Endpoint::Tcp(admin.listen);
@@ -199,6 +215,12 @@ fn bind_admin(
     let options = SocketOptions::default();
     let listener = Listener::bind_or_inherit(&endpoint, &options, limits, sockets)?;
     Ok(Protocol::Admin(listener, console))
+}
+
+/// Who may ask the admin endpoint.
+fn access(admin: &Admin) -> anyhow::Result<Access> {
+    let token = admin.token_file.as_deref().map(Secret::read).transpose()?;
+    Access::new(admin.listen, token).map_err(|error| anyhow!(error))
 }
 
 fn udp_limits(config: &Config, limits: &DatagramLimits) -> UdpLimits {

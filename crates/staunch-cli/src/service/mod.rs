@@ -20,7 +20,7 @@ use self::{bank::Bank, http::Http};
 use crate::outcome::Books;
 
 pub(crate) use self::{
-    bind::{bind_added, bind_all},
+    bind::{bind_added, bind_all, file_problems},
     guarding::options as guard_options,
 };
 

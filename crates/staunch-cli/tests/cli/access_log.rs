@@ -17,6 +17,7 @@ use crate::{
     process::{Process, folder},
     routes::curl,
     server::{Server, get},
+    tls_upstream::localhost,
 };
 
 pub(crate) const LOG: &str = "[access_log]\nto = 'access.log'\nheaders = ['user-agent']\n";
@@ -243,6 +244,31 @@ fn what_a_drain_cuts_says_so() {
     let log = fs::read_to_string(link).unwrap();
     assert_eq!(log.matches("\"end\":\"drain\"").count(), 3, "{log}");
     behind.terminate().assert_clean();
+}
+
+/// Nobody has spoken yet, client nor server: it is not the server that broke off.
+#[test]
+fn what_a_drain_cuts_before_it_is_connected_says_so() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap(); // which leaves TLS hanging
+    let listener = "[[listener]]\nname = 'tcp'\nprotocol = 'tcp'\nservice = 'silent'\n\
+                    listen = '127.0.0.1:0'\n";
+    let config = format!(
+        "[drain]\ngrace = '200ms'\n{LOG}{listener}[[service]]\nname = 'silent'\nendpoints = ['{}']\n\
+         {SOON}\n[service.tls]\nca = 'ca.pem'\nserver_name = 'localhost'\n",
+        silent.local_addr().unwrap(),
+    );
+    let [ca, _] = localhost();
+    let mut gateway = Server::start_with(&[("ca.pem", &ca)], &config);
+    let client = TcpStream::connect(gateway.tcp("tcp")).unwrap();
+    let (server, _) = silent.accept().unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    let link = copy.path().join("log");
+    fs::hard_link(gateway.process().path("access.log"), &link).unwrap();
+    gateway.signal(rustix::process::Signal::TERM);
+    gateway.ended();
+    drop((client, server));
+    let log = fs::read_to_string(link).unwrap();
+    assert!(log.contains("\"end\":\"drain\"") && !log.contains("failure"), "{log}");
 }
 
 /// The log outlives what it tells of, and takes nothing of the time of a drain.

@@ -8,6 +8,7 @@
 mod abuse;
 mod access_log;
 mod bodies;
+mod check_files;
 mod client;
 mod demo;
 mod discovery;

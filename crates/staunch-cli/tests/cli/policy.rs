@@ -198,7 +198,7 @@ const WEAK: &str = "eyJhbGciOiJIUzI1NiIsImtpZCI6IjEifQ.eyJpc3MiOiJodHRwczovL2lkL
                     LCJleHAiOjQxMDI0NDQ4MDAsInN1YiI6ImFubiIsInNjb3BlIjoibm9uZSJ9.qdE90MpoN47rtNxBQHDDo3AV\
                     exoePwwuUiaIQ1i1hM4";
 
-fn key_set() -> String {
+pub(crate) fn key_set() -> String {
     format!("{{\"keys\": [{{\"kty\": \"oct\", \"kid\": \"1\", \"k\": \"{SECRET}\"}}]}}")
 }
 

@@ -17,7 +17,7 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use crate::{eventually, policy::Authority, routes::curl, server::Server};
 
 /// A certificate for `localhost` that signs itself, and its key.
-fn localhost() -> [String; 2] {
+pub(crate) fn localhost() -> [String; 2] {
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     [cert.pem(), signing_key.serialize_pem()]

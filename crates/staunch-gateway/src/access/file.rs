@@ -5,12 +5,18 @@ use std::{
     io::{self, ErrorKind, Write},
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd},
-        unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
+        unix::{
+            ffi::OsStrExt,
+            fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
+        },
     },
     path::{Path, PathBuf},
 };
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::{Access, AtFlags},
+};
 use staunch_config::AccessLogTarget;
 use staunch_ledger::{Account, Kind, Ledger, Obligation};
 use staunch_scope::current_task;
@@ -51,6 +57,13 @@ impl Out {
         }
     }
 
+    /// Whether there is such a file to write to, or a folder to make it in. Opens none: to whoever reads a pipe
+    /// it would be the end.
+    pub(super) fn check(to: &AccessLogTarget) -> Result<(), AccessLogError> {
+        let AccessLogTarget::File(path) = to else { return Ok(()) };
+        may_be_written(path).map_err(|error| AccessLogError { path: path.clone(), error })
+    }
+
     /// Opens the file anew if its path leads to another one by now, or to none.
     pub(super) fn refresh(&mut self) -> io::Result<()> {
         if let Out::File { path, open } = self {
@@ -84,9 +97,7 @@ impl Open {
             .custom_flags(nonblocking)
             .open(path)?;
         let found = file.metadata()?;
-        if found.is_dir() || found.file_type().is_block_device() {
-            return Err(io::Error::new(ErrorKind::InvalidInput, "it is no file to write lines to"));
-        }
+        takes_lines(&found)?;
         let promise = Obligation::Perpetual("the access log");
         let account = Ledger::current().open_at(
             std::panic::Location::caller(),
@@ -98,6 +109,39 @@ impl Open {
         account.label(&path.to_string_lossy());
         Ok(Open { id: id(&found), is_pipe: !found.is_file(), file, _account: account })
     }
+}
+
+/// Whether lines can be written to what it is.
+fn takes_lines(found: &fs::Metadata) -> io::Result<()> {
+    if found.is_dir() || found.file_type().is_block_device() {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "it is no file to write lines to"));
+    }
+    Ok(())
+}
+
+fn may_be_written(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(found) => {
+            takes_lines(&found)?;
+            may(path, Access::WRITE_OK)
+        }
+        // A link that leads nowhere is there, and no file is made where it leads if there is no folder.
+        Err(error)
+            if error.kind() == ErrorKind::NotFound && fs::symlink_metadata(path).is_err() =>
+        {
+            if path.as_os_str().as_bytes().ends_with(b"/") {
+                return Err(ErrorKind::IsADirectory.into());
+            }
+            let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
+            may(folder.unwrap_or(Path::new(".")), Access::WRITE_OK | Access::EXEC_OK)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// As whom the process is, and not as who has started it.
+fn may(path: &Path, access: Access) -> io::Result<()> {
+    Ok(rustix::fs::accessat(rustix::fs::CWD, path, access, AtFlags::EACCESS)?)
 }
 
 fn id(found: &fs::Metadata) -> (u64, u64) {

@@ -85,6 +85,14 @@ impl AccessLog {
         Ok(AccessLog { config: config.clone(), lanes, out, written, lost })
     }
 
+    /// Whether its file can be written, as far as that is seen without opening it.
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub(crate) fn check(config: &AccessLogConfig) -> Result<(), AccessLogError> {
+        Out::check(&config.to)
+    }
+
     /// Lines that were written, and lines that were lost.
     pub(crate) fn counts(&self) -> (u64, u64) {
         (self.written.load(Ordering::Relaxed), self.lost.load(Ordering::Relaxed))

@@ -61,13 +61,15 @@ pub(crate) struct Traces {
 /// Spans that are sent at a time: as OpenTelemetry's own batches.
 const BATCH: usize = 512;
 
+/// By whoever takes spans.
+const SPOKEN: &[&str] = &["h2", "http/1.1"];
+
 impl Traces {
     /// For so many cores. Reads the files that `config` names, and so blocks for a moment.
     ///
     /// # Errors
     /// When one of them cannot be used.
     pub(crate) fn open(config: &TracesConfig, cores: usize) -> Result<Traces, TracesError> {
-        const SPOKEN: &[&str] = &["h2", "http/1.1"];
         let headers = config.headers_file.as_deref().map(headers::read).transpose()?;
         let trust = config.ca.as_ref().map(|ca| TlsTrust::load(ca, SPOKEN)).transpose()?;
         let [sent, lost] = [0; 2].map(AtomicU64::new);
@@ -81,6 +83,16 @@ impl Traces {
             sent,
             lost,
         })
+    }
+
+    /// Whether the files that it needs can be used: also the system's roots, which are read when the first
+    /// span is sent.
+    pub(crate) fn check(config: &TracesConfig) -> Result<(), TracesError> {
+        Traces::open(config, 1)?;
+        if config.ca.is_none() && config.to.starts_with("https://") {
+            TlsTrust::system(SPOKEN)?;
+        }
+        Ok(())
     }
 
     pub(crate) fn config(&self) -> &TracesConfig {

@@ -146,8 +146,8 @@ impl TlsConfig {
         Arc::clone(&self.current().server)
     }
 
-    /// What is wrong with the certificate's dates, if anything.
-    pub(crate) fn complaint(&self) -> Option<String> {
+    /// What is wrong with the certificate's dates, if anything: it is used all the same.
+    pub fn complaint(&self) -> Option<String> {
         let complaint = self.current().validity?.complaint(SystemTime::now())?;
         let certificates = self.files.paths.certificates.display();
         Some(format!("{certificates}: the certificate {complaint}; clients refuse it"))

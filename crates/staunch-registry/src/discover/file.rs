@@ -63,6 +63,12 @@ impl Source for FileSource {
     }
 }
 
+/// Whether its servers can be read now.
+pub(super) fn check(file: &FileDiscovery) -> Result<(), DiscoveryError> {
+    let text = reading::read_now(&file.path, BYTES_MAX)?;
+    parse(&file.path, &text).map(drop)
+}
+
 fn stamp(path: &PathBuf) -> Stamp {
     use std::os::unix::fs::MetadataExt;
     let file = fs::metadata(path).ok()?;

@@ -8,6 +8,7 @@ mod consul;
 mod dns;
 mod etcd;
 mod file;
+mod files;
 mod found;
 mod status;
 
@@ -17,9 +18,12 @@ use staunch_config::{Discovery, DiscoverySource, Endpoint, OnEmpty};
 use staunch_scope::{Context, ScopeBuilder, sleep};
 use tokio::time::Instant;
 
-pub use self::status::{Known, Status};
 use self::{
     consul::ConsulSource, dns::DnsSource, etcd::EtcdSource, file::FileSource, found::Found,
+};
+pub use self::{
+    files::check_files,
+    status::{Known, Status},
 };
 use crate::{ask::AskError, backoff::Backoff, reading::ReadFileError};
 
