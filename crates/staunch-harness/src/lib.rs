@@ -11,6 +11,7 @@ mod etcd;
 pub mod fixture;
 mod go;
 mod haproxy;
+mod heard;
 #[cfg(feature = "http")]
 mod http;
 mod nginx;
@@ -28,8 +29,8 @@ mod tinyproxy;
 pub use crate::http::{http1, http2};
 pub use crate::{
     consul::ConsulStandIn, dnsmasq::DnsmasqServer, etcd::EtcdServer, go::GoServer,
-    haproxy::HaproxyServer, nginx::NginxServer, port::free_port, postgres::PostgresServer,
-    redis::RedisServer, swallow::Swallow, tinyproxy::TinyproxyServer,
+    haproxy::HaproxyServer, heard::has_heard, nginx::NginxServer, port::free_port,
+    postgres::PostgresServer, redis::RedisServer, swallow::Swallow, tinyproxy::TinyproxyServer,
 };
 #[cfg(feature = "pool")]
 pub use crate::{

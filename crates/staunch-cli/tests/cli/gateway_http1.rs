@@ -8,6 +8,7 @@ use std::{
 };
 
 use socket2::SockRef;
+use staunch_harness::has_heard;
 
 use crate::{
     PATIENCE, eventually,
@@ -234,10 +235,15 @@ fn http2_is_known_however_its_first_words_come() {
     let baseline = before.baseline();
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
-    for cut in [1, 3, 14, 23, 24] {
-        let mut client = connect(before.tcp("web"));
+    for cut in [1, 2, 3, 4, 14, 23, 24] {
+        let web = before.tcp("web");
+        let mut client = connect(web);
         client.set_nodelay(true).unwrap();
         client.write_all(&preface[..cut]).unwrap();
+        eventually("they are read", || {
+            let heard = has_heard(web, client.local_addr().unwrap());
+            heard.then_some(()).ok_or_else(|| "not all".to_owned())
+        });
         client.write_all(&[&preface[cut..], &settings].concat()).unwrap();
         let mut frame = [0; 9];
         client.read_exact(&mut frame).unwrap();

@@ -17,11 +17,11 @@ pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(super) async fn version(socket: &mut Socket<impl Transport>) -> Version {
     loop {
         let said = socket.said();
+        if said.starts_with(PREFACE) {
+            return Version::Http2;
+        }
         if !PREFACE.starts_with(said) {
             return Version::Http1;
-        }
-        if said.len() == PREFACE.len() {
-            return Version::Http2;
         }
         let heard = poll_fn(|cx| socket.poll_hear(cx)).await;
         if !heard.is_ok_and(|count| count > 0) {

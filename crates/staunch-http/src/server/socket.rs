@@ -158,15 +158,15 @@ impl<T: Transport> Socket<T> {
         let (said, watch) = (Bytes::new(), Watch::Http1(Framing::default()));
         let mut socket =
             Socket { transport, exchange, head_time, head_due: None, said, watch, refusal: None };
-        let mut room = vec![0; heard.len() + SPOILED.len()];
-        let mut buffer = ReadBuf::new(&mut room);
-        buffer.put_slice(heard);
-        socket.received(&mut buffer, 0);
+        socket.transport.rests(false);
+        let begins = socket.exchange.received();
+        socket.said = if heard.starts_with(PREFACE) {
+            Bytes::copy_from_slice(heard) // frames follow, or nothing that hyper reads
+        } else {
+            socket.watch_heard(heard, 0, begins)
+        };
         // Not before: what is received begins a head with all of its time.
         socket.head_due = head_due.map(|due| Box::pin(sleep_until(due)));
-        let filled = buffer.filled().len();
-        room.truncate(filled);
-        socket.said = room.into();
         socket
     }
 
@@ -186,6 +186,19 @@ impl<T: Transport> Socket<T> {
         self.exchange.multiplex();
         let frames = Box::new(Frames::new(limits.control_frames));
         self.watch = Watch::Http2(frames, limits.head_bytes);
+        let said = std::mem::take(&mut self.said);
+        self.said = self.watch_heard(&said, PREFACE.len().min(said.len()), false);
+    }
+
+    /// Looks at what was heard, from `start` on; what of all of it is to be read.
+    fn watch_heard(&mut self, heard: &[u8], start: usize, begins: bool) -> Bytes {
+        let mut room = vec![0; heard.len() + SPOILED.len()];
+        let mut buffer = ReadBuf::new(&mut room);
+        buffer.put_slice(heard);
+        self.watch(&mut buffer, start, begins);
+        let filled = buffer.filled().len();
+        room.truncate(filled);
+        room.into()
     }
 
     /// What was read, but not understood, is to be read again.

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use staunch::Ledger;
+use staunch_harness::has_heard;
 use staunch_http::{HttpLimits, handler};
 use staunch_net::Limits;
 use tokio::{
@@ -14,6 +15,8 @@ use crate::support::{SOON, eventually, get, http2, read, text, with_server};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
 
 fn observed(rule: &str) -> u64 {
     let counts = Ledger::current().observation_counts();
@@ -43,6 +46,34 @@ async fn a_preface_that_does_not_end_is_cut() {
         wrong[20] = b'?';
         let (_, took) = until_closed(address, &wrong).await;
         assert!(took < SOON, "it is no HTTP of any version: {took:?}");
+    })
+    .await;
+}
+
+/// What comes with the end of the preface are frames, and counted: an answer to PING, or the end.
+#[staunch::test]
+async fn a_preface_may_come_in_parts_with_frames_after_it() {
+    let http = HttpLimits { control_frames: 10, ..HttpLimits::default() };
+    let hello = handler(|_| async { text("hello") });
+    with_server(http, Limits::default(), hello, async |address, _| {
+        let ping = [0, 0, 8, PING, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+        for (pings, answered) in [(1, PING), (30, GOAWAY)] {
+            for end in [1, 2, 3, 4, 14, 23, 24] {
+                let mut client = TcpStream::connect(address).await.unwrap();
+                client.set_nodelay(true).unwrap();
+                client.write_all(&PREFACE[..end]).await.unwrap();
+                let own = client.local_addr().unwrap();
+                eventually("it is read", || has_heard(address, own)).await;
+                let rest = [&PREFACE[end..], SETTINGS, &ping.repeat(pings)].concat();
+                client.write_all(&rest).await.unwrap();
+                let mut answer = Vec::new();
+                while !has_frame(&answer, answered) {
+                    let read = client.read_buf(&mut answer).await.unwrap();
+                    assert!(read > 0, "cut at {end}: {}", answer.escape_ascii());
+                }
+                assert!(pings > 1 || !has_frame(&answer, GOAWAY), "cut at {end}");
+            }
+        }
     })
     .await;
 }
@@ -92,7 +123,7 @@ async fn rapid_resets_end_the_connection() {
         }
         let (answer, took) = until_closed_while_writing(address, said).await;
         assert!(took < Duration::from_secs(5), "{took:?}");
-        assert!(has_goaway(&answer), "{} bytes, no GOAWAY", answer.len());
+        assert!(has_frame(&answer, GOAWAY), "{} bytes, no GOAWAY", answer.len());
         let mut honest = http2(address, scope).await;
         assert_eq!(read(honest.send_request(get("/")).await.unwrap()).await.0, 200);
     })
@@ -112,9 +143,9 @@ async fn until_closed_while_writing(
 }
 
 /// Whether one of the frames is a GOAWAY (type 7).
-fn has_goaway(mut frames: &[u8]) -> bool {
+fn has_frame(mut frames: &[u8], of: u8) -> bool {
     while let [a, b, c, kind, _, _, _, _, _, rest @ ..] = frames {
-        if *kind == 7 {
+        if *kind == of {
             return true;
         }
         let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
