@@ -1,6 +1,10 @@
 //! `staunch check --files`: what a configuration names beside itself.
 
-use std::process::{Command, Stdio};
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    process::{Command, Stdio},
+};
 
 use crate::{
     eventually,
@@ -85,6 +89,33 @@ fn check_says_what_is_wrong_with_the_files_that_are_named() {
     }
 }
 
+/// As `run` warns of them.
+#[test]
+fn check_says_that_a_list_of_servers_is_empty_or_that_a_link_leads_nowhere() {
+    let [cert, key] = localhost();
+    let applied = NAMES_FILES.replace("file = 'servers'", "file = 'servers'\non_empty = 'apply'");
+    let files = |config| {
+        let text = [("staunch.toml", config), ("servers", "# none yet\n")];
+        let rest = [("cert.pem", &*cert), ("key.pem", &key), ("ca.pem", &cert)];
+        let made = folder(&[&text[..], &rest].concat());
+        fs::write(made.path().join("token"), "0123456789abcdef0123456789abcdef\n").unwrap();
+        fs::write(made.path().join("headers"), "authorization: Bearer abc\n").unwrap();
+        fs::write(made.path().join("keys.json"), key_set()).unwrap();
+        made
+    };
+    let ended = Process::start(files(NAMES_FILES), &CHECK_FILES).ended();
+    assert_eq!(ended.code, Some(2), "{ended:#?}");
+    assert!(ended.stderr.contains("of \"found\": names no server ("), "{}", ended.stderr);
+    let ended = Process::start(files(&applied), &CHECK_FILES).ended();
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+
+    let made = files(&applied);
+    symlink("none/access.log", made.path().join("access.log")).unwrap();
+    let ended = Process::start(made, &CHECK_FILES).ended();
+    assert_eq!(ended.code, Some(2), "{ended:#?}");
+    assert!(ended.stderr.contains("access.log"), "{}", ended.stderr);
+}
+
 #[test]
 fn check_says_that_a_certificate_is_out_of_date() {
     let mut old = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
@@ -118,6 +149,15 @@ fn check_leaves_the_files_that_are_named_as_they_are() {
     let mut process = Process::start(folder(&files), &CHECK_FILES);
     assert_eq!(checked(&mut process), Some(0), "{}", process.stderr());
     assert!(!process.path("access.log").exists(), "a check makes no file");
+
+    let linked = folder(&files);
+    for (link, leads_to) in [("access.log", "logs/to"), ("logs/to", "access.1.log")] {
+        fs::create_dir_all(linked.path().join("logs")).unwrap();
+        symlink(leads_to, linked.path().join(link)).unwrap();
+    }
+    let mut process = Process::start(linked, &CHECK_FILES);
+    assert_eq!(checked(&mut process), Some(0), "`run` makes it there: {}", process.stderr());
+    assert!(!process.path("logs/access.1.log").exists(), "a check makes no file");
 
     let folder = folder(&files);
     let pipe = folder.path().join("access.log");

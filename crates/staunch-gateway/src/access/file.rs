@@ -125,17 +125,21 @@ fn may_be_written(path: &Path) -> io::Result<()> {
             takes_lines(&found)?;
             may(path, Access::WRITE_OK)
         }
-        // A link that leads nowhere is there, and no file is made where it leads if there is no folder.
-        Err(error)
-            if error.kind() == ErrorKind::NotFound && fs::symlink_metadata(path).is_err() =>
-        {
-            if path.as_os_str().as_bytes().ends_with(b"/") {
-                return Err(ErrorKind::IsADirectory.into());
-            }
-            let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
-            may(folder.unwrap_or(Path::new(".")), Access::WRITE_OK | Access::EXEC_OK)
-        }
+        Err(error) if error.kind() == ErrorKind::NotFound => may_be_made(path),
         Err(error) => Err(error),
+    }
+}
+
+/// What is not there is made, and that to which a link leads where that is.
+fn may_be_made(path: &Path) -> io::Result<()> {
+    if path.as_os_str().as_bytes().ends_with(b"/") {
+        return Err(ErrorKind::IsADirectory.into());
+    }
+    let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match fs::read_link(path) {
+        // Its end is near: `metadata` has not found a loop.
+        Ok(leads_to) => may_be_made(&folder.join(leads_to)),
+        Err(_) => may(folder, Access::WRITE_OK | Access::EXEC_OK),
     }
 }
 

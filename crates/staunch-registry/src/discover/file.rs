@@ -12,7 +12,7 @@ use std::{
     time::SystemTime,
 };
 
-use staunch_config::{Endpoint, FileDiscovery};
+use staunch_config::{Endpoint, FileDiscovery, OnEmpty};
 use staunch_scope::{Scope, sleep};
 
 use super::{DiscoveryError, Found, Source};
@@ -63,10 +63,14 @@ impl Source for FileSource {
     }
 }
 
-/// Whether its servers can be read now.
-pub(super) fn check(file: &FileDiscovery) -> Result<(), DiscoveryError> {
+/// Whether its servers can be read now, and taken.
+pub(super) fn check(file: &FileDiscovery, on_empty: OnEmpty) -> Result<(), DiscoveryError> {
     let text = reading::read_now(&file.path, BYTES_MAX)?;
-    parse(&file.path, &text).map(drop)
+    let (endpoints, _) = parse(&file.path, &text)?.judged()?;
+    if endpoints.is_empty() && on_empty == OnEmpty::Keep {
+        return Err(DiscoveryError::Empty);
+    }
+    Ok(())
 }
 
 fn stamp(path: &PathBuf) -> Stamp {

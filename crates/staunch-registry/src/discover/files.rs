@@ -25,7 +25,9 @@ use crate::{
 #[must_use]
 pub fn check_files(discovery: &Discovery) -> Vec<DiscoveryError> {
     match &discovery.source {
-        DiscoverySource::File(it) => file::check(it).err().into_iter().collect(),
+        DiscoverySource::File(it) => {
+            file::check(it, discovery.on_empty).err().into_iter().collect()
+        }
         DiscoverySource::Dns(_) => Vec::new(),
         DiscoverySource::Etcd(etcd) => {
             let password = etcd.login.as_ref().map(|login| &login.password_file);
