@@ -11,8 +11,9 @@ use staunch_diagnosis::{EntryGroup, Finding, Frame, Held};
 /// A path that no compiler ever writes.
 const FILE: &str = "staunch's canary: a leak on purpose";
 
-/// How many more there are of what grows, from look to look.
-const PACE: u64 = 100;
+/// How many more there are of what grows, from look to look: more than any traffic, beside whose growth that of
+/// other things is silent. Within the life of a process they can be counted.
+const PACE: u64 = 1 << 33;
 
 /// The canaries of a look, of which there were so many before.
 pub(crate) fn groups(looks: u64) -> [EntryGroup; 3] {

@@ -215,6 +215,24 @@ mod tests {
         }
     }
 
+    /// Beside traffic that grows, growth is silent; the canary's is not.
+    #[test]
+    fn a_look_is_awake_whatever_traffic_begins() {
+        let ledger = Ledger::new();
+        let mut lookout = Lookout::new(*ledger);
+        let mut clients: Vec<Account> = Vec::new();
+        for looks in 0..20 {
+            if looks % 7 == 3 {
+                let new =
+                    (0..5000).map(|_| ledger.open(Kind::CONNECTION, Obligation::EndsWithParent));
+                clients.extend(new);
+            }
+            ledger.advance_clock(SECOND);
+            let report = lookout.look();
+            assert_eq!((report.detector, report.findings.len()), (Detector::Awake, 0), "{looks}");
+        }
+    }
+
     #[test]
     fn a_look_that_misses_a_canary_is_blind() {
         let ledger = Ledger::new();
