@@ -70,6 +70,11 @@ impl Server {
         Ok(settled.unwrap_or(last))
     }
 
+    /// Resident bytes that are no file's.
+    pub(crate) fn anonymous(&self) -> anyhow::Result<u64> {
+        procfs::anonymous(self.child.id())
+    }
+
     /// Open descriptors, read when there are as many as `expected`, or after five seconds. Without
     /// an expectation, when there have been as many for a second: the connection that has found the
     /// server ready may still be about to close.

@@ -27,6 +27,8 @@ pub(super) const FIRST: u32 = 16;
 const RESERVE: u64 = 100;
 
 const MEMORY: Metric = Metric { name: "rss_per_connection", unit: "B" };
+/// Without pages of files: of code that many connections are the first to run, and which is no client's.
+const ANONYMOUS: Metric = Metric { name: "anon_per_connection", unit: "B" };
 
 /// How long a server may take to notice that a connection is idle: Staunch parks one after a
 /// second.
@@ -83,7 +85,8 @@ fn measure_all(
                 record.announce(sample, args.rounds);
                 let memory = measure(subject, &program, load, *connections, folder.path())
                     .with_context(|| format!("{case} to {}", subject.name))?;
-                record.add(sample, MEMORY, memory);
+                record.add(sample, MEMORY, memory[0]);
+                record.add(sample, ANONYMOUS, memory[1]);
             }
         }
     }
@@ -108,17 +111,18 @@ fn measure(
     load: Load,
     connections: u32,
     folder: &Path,
-) -> anyhow::Result<f64> {
+) -> anyhow::Result<[f64; 2]> {
     let server = subject.start_before(load.behind, folder, connections)?;
     release(hold(program, load, server.address(), FIRST)?)?;
     std::thread::sleep(load.grace);
-    let before = server.settled_resident()?;
+    let before = [server.settled_resident()?, server.anonymous()?];
     let held = hold(program, load, server.address(), connections)?;
     std::thread::sleep(load.grace);
-    let after = server.settled_resident()?;
+    let after = [server.settled_resident()?, server.anonymous()?];
     release(held)?;
     server.stop()?;
-    Ok((after as f64 - before as f64) / f64::from(connections))
+    let each = |which: usize| (after[which] as f64 - before[which] as f64) / f64::from(connections);
+    Ok([each(0), each(1)])
 }
 
 /// Starts the load and waits until it holds its connections. It does so until its standard input
