@@ -18,7 +18,7 @@ use staunch_gateway::Control;
 use staunch_scope::{Context, Scope, sleep};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::{service::bind_added, turn::Turns};
+use crate::{print, service::bind_added, turn::Turns};
 
 /// How often the file is looked at: a look costs a system call, and nobody waits long.
 const EVERY: Duration = Duration::from_secs(2);
@@ -112,7 +112,8 @@ impl Reload {
             }
             Ok(Err(error)) => {
                 self.control.note_reload(false);
-                tracing::error!("{why}, but it cannot be taken up: nothing changes: {error:#}");
+                let causes = print::causes(&error);
+                tracing::error!("{why}, but it cannot be taken up: nothing changes: {causes}");
             }
             Err(_asked_to_stop) => {}
         }

@@ -33,7 +33,7 @@ pub(crate) fn run(args: &args::Run) -> ExitCode {
     match start(args.config.as_deref(), &config) {
         Ok(outcome) => outcome.into(),
         Err(error) => {
-            print::complaint(format_args!("staunch: {error:#}"));
+            print::complaint(format_args!("staunch: {}", print::causes(&error)));
             Outcome::CannotStart.into()
         }
     }

@@ -51,7 +51,7 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     if error.is::<Stopped>() {
         print::line(format_args!("\nEnded; nothing is left running."));
     } else {
-        print::complaint(format_args!("staunch demo: {error:#}"));
+        print::complaint(format_args!("staunch demo: {}", print::causes(error)));
     }
     ExitCode::FAILURE
 }

@@ -17,6 +17,7 @@ use staunch_net::{
 };
 
 use super::{Bound, Protocol, Service, bank::Bank, bodies::Bodies, http::Http};
+use crate::print;
 
 /// Binds everything that the configuration names, or says of each that cannot be bound why.
 ///
@@ -32,7 +33,7 @@ pub(crate) fn bind_all(
     let mut service = |name: &str, bound: anyhow::Result<Option<Protocol>>| match bound {
         Ok(protocol) => protocol.map(|protocol| Service { name: name.to_owned(), protocol }),
         Err(error) => {
-            errors.push(format!("{name}: {error:#}"));
+            errors.push(format!("{name}: {}", print::causes(&error)));
             None
         }
     };
@@ -74,7 +75,7 @@ pub(crate) fn bind_added(
     let mut errors = Vec::new();
     for stream in added {
         if let Err(error) = bind_stream(config, stream, &bodies, &mut bound, sockets) {
-            errors.push(format!("{}: {error:#}", stream.name));
+            errors.push(format!("{}: {}", stream.name, print::causes(&error)));
         }
     }
     if !errors.is_empty() {

@@ -17,7 +17,7 @@ pub(crate) fn upgrade(pid: u32) -> ExitCode {
             Outcome::Done.into()
         }
         Err(error) => {
-            print::complaint(format_args!("staunch: {error:#}"));
+            print::complaint(format_args!("staunch: {}", print::causes(&error)));
             Outcome::CannotStart.into()
         }
     }

@@ -130,17 +130,24 @@ fn may_be_written(path: &Path) -> io::Result<()> {
     }
 }
 
+/// As many links as the kernel follows (`path_resolution(7)`).
+const LINKS_MAX: u32 = 40;
+
 /// What is not there is made, and that to which a link leads where that is.
 fn may_be_made(path: &Path) -> io::Result<()> {
-    if path.as_os_str().as_bytes().ends_with(b"/") {
-        return Err(ErrorKind::IsADirectory.into());
+    let mut path = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        if path.as_os_str().as_bytes().ends_with(b"/") {
+            return Err(ErrorKind::IsADirectory.into());
+        }
+        let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
+        let Ok(leads_to) = fs::read_link(&path) else {
+            return may(folder, Access::WRITE_OK | Access::EXEC_OK);
+        };
+        path = folder.join(leads_to);
     }
-    let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    match fs::read_link(path) {
-        // Its end is near: `metadata` has not found a loop.
-        Ok(leads_to) => may_be_made(&folder.join(leads_to)),
-        Err(_) => may(folder, Access::WRITE_OK | Access::EXEC_OK),
-    }
+    Err(io::Error::new(ErrorKind::InvalidInput, "more than 40 links lead to it"))
 }
 
 /// As whom the process is, and not as who has started it.

@@ -78,6 +78,30 @@ async fn a_preface_may_come_in_parts_with_frames_after_it() {
     .await;
 }
 
+/// Where no connection begins it is no preface, however much of it and of what follows comes at once.
+#[staunch::test]
+async fn a_preface_after_a_request_is_refused() {
+    let hello = handler(|_| async { text("hello") });
+    with_server(HttpLimits::default(), Limits::default(), hello, async |address, _| {
+        let get = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        for before in [&get[..], b"P", b""] {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            client.write_all(get).await.unwrap();
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"hello") {
+                assert!(client.read_buf(&mut answer).await.unwrap() > 0);
+            }
+            let said = [before, PREFACE, SETTINGS, get].concat();
+            client.write_all(&said).await.unwrap();
+            let mut rest = Vec::new();
+            let _ = client.read_to_end(&mut rest).await; // a reset is an end too
+            let answers = rest.windows(5).filter(|it| it == b"hello").count();
+            assert_eq!(answers, usize::from(before == get), "{}", rest.escape_ascii());
+        }
+    })
+    .await;
+}
+
 /// Between requests an HTTP/2 connection is idle, within one it is not.
 #[staunch::test]
 async fn an_idle_http2_connection_is_cut_and_a_busy_one_is_not() {
