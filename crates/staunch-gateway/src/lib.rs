@@ -39,7 +39,6 @@ mod remote;
 mod reports;
 mod route;
 mod scratch;
-mod seldom;
 mod serving;
 mod tcp;
 mod traces;

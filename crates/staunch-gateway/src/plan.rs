@@ -9,6 +9,7 @@ use std::{
 
 use hyper::header::HeaderValue;
 use staunch_config::{Config, Listener, Route, Service};
+use staunch_ledger::{Ledger, Seldom};
 use staunch_net::LoadTlsError;
 use staunch_policy::{Policy, PolicyError};
 use tokio::time::Instant;
@@ -17,12 +18,11 @@ use crate::{
     balance::{EjectionLimits, Health},
     counts::{EndpointCounts, RouteCounts},
     discovery::Found,
-    forward::{Budget, Failure},
+    forward::{Budget, Failure, REASONS_OF_SERVERS},
     link::LinkTls,
     listeners::Listening,
     remote::TokenKeys,
     route::Table,
-    seldom::Seldom,
 };
 
 /// A configuration cannot be worked by.
@@ -97,8 +97,8 @@ pub(crate) struct ServerPlan {
     pub(crate) name: String,
     pub(crate) health: Health,
     pub(crate) counts: EndpointCounts,
-    /// A request that it has not answered.
-    unanswered: Seldom,
+    /// A request that it has not answered, by reason.
+    unanswered: [Seldom; REASONS_OF_SERVERS],
 }
 
 impl Plan {
@@ -242,7 +242,8 @@ impl ServicePlan {
     ) {
         server.counts.failed(failure);
         let (service, name, reason) = (self.name, server.name.as_str(), failure.name());
-        if let Some(times) = server.unanswered.happened(now) {
+        let said = server.unanswered.get(failure.place());
+        if let Some(times) = said.and_then(|it| it.happened(Ledger::current().now())) {
             tracing::warn!(service, server = name, reason, times, "no answer: {why}");
         }
         self.failed(server, now);
@@ -256,8 +257,8 @@ impl ServicePlan {
     }
 
     /// A request is for it, and no server is well.
-    pub(crate) fn has_nobody(&self, now: Instant) {
-        if let Some(times) = self.without_server.happened(now) {
+    pub(crate) fn has_nobody(&self) {
+        if let Some(times) = self.without_server.happened(Ledger::current().now()) {
             tracing::warn!(service = self.name, times, "no server of it is well");
         }
     }
@@ -296,7 +297,7 @@ impl ServerPlan {
             name,
             health,
             counts: EndpointCounts::default(),
-            unanswered: Seldom::default(),
+            unanswered: Default::default(),
         }
     }
 }

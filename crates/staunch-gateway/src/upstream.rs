@@ -104,7 +104,7 @@ impl Upstream {
     ) -> Option<(usize, &Server)> {
         let index = self.balancer.pick(&self.servers, tried, client, now);
         let Some(index) = index else {
-            self.plan.has_nobody(now);
+            self.plan.has_nobody();
             return None;
         };
         Some((index, self.servers.get(index)?))

@@ -49,6 +49,7 @@ mod obligation;
 mod observation;
 mod patrol;
 mod reconcile;
+mod seldom;
 mod shard;
 mod site;
 mod slot;
@@ -67,6 +68,7 @@ pub use crate::{
     observation::{MAX_OBSERVATIONS, Observation},
     patrol::{Look, MAX_ESCALATED, Patrol, Suspicion},
     reconcile::{ReconcileError, Reconciliation, UnaccountedFd},
+    seldom::Seldom,
     site::{MAX_BACKTRACES_PER_SITE, Site, sites},
     snapshot::{Detector, Entry, Group, Snapshot},
     state::State,

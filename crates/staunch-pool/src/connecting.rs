@@ -148,8 +148,11 @@ impl<'s, M: Manager> Attempt<'s, M> {
 
     fn failed(mut self, why: String) {
         self.is_over = true;
-        tracing::warn!(pool = self.shared.options.name, "cannot connect: {why}");
-        self.shared.circuit().failed(self.of, self.shared.ledger.now(), why);
+        let now = self.shared.ledger.now();
+        if let Some(times) = self.shared.unconnected.happened(now) {
+            tracing::warn!(pool = self.shared.options.name, times, "no connection: {why}");
+        }
+        self.shared.circuit().failed(self.of, now, why);
     }
 }
 

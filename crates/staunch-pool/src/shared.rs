@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use staunch_ledger::{EntryId, Ledger, Stamp, State};
+use staunch_ledger::{EntryId, Ledger, Seldom, Stamp, State};
 use staunch_scope::Wait;
 use staunch_stock::{Given, Grant, Limits, Settled, Stock};
 use tokio::{sync::Notify, time::Instant};
@@ -45,6 +45,8 @@ pub(crate) struct Shared<M: Manager> {
     pub(crate) patience: Duration,
     pub(crate) circuit: Mutex<Circuit>,
     pub(crate) counters: Counters,
+    /// A connect has failed.
+    pub(crate) unconnected: Seldom,
     /// When it was last observed that the pool is exhausted: milliseconds of the ledger's clock.
     pub(crate) exhausted_at: AtomicU64,
     /// Somebody makes connections ahead of need.
@@ -105,6 +107,7 @@ impl<M: Manager> Shared<M> {
             patience: options.abandoned_timeout,
             circuit: Mutex::new(Circuit::new(options.backoff, options.backoff_max)),
             counters: Counters::default(),
+            unconnected: Seldom::default(),
             exhausted_at: AtomicU64::new(0),
             is_filling: AtomicBool::new(false),
             work: Notify::new(),
@@ -355,7 +358,7 @@ impl<M: Manager> Shared<M> {
             created: 0,
             destroyed: Destroyed::ALL.map(|why| (why, 0)),
             abandoned: Vec::new(),
-            is_down: self.circuit().is_open(),
+            is_down: self.circuit().is_shut(self.ledger.now()),
         };
         self.counters.fill(&mut status);
         status

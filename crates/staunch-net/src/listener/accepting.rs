@@ -14,7 +14,7 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
-use staunch_ledger::{Kind, State};
+use staunch_ledger::{Kind, Seldom, State};
 use staunch_scope::{
     Cancelled, Context, Isolate, Scope, ScopeBuilder, Wait, serve_subject, with_current_account,
 };
@@ -72,7 +72,7 @@ where
         .grace(listening.limits().drain)
         .max_children(max_handlers(listening.limits()))
         .run(async |scope| {
-            let mut accepting = Accepting { listener, pause: None, accepted: 0, refused: 0 };
+            let mut accepting = Accepting::new(listener);
             let work = async {
                 while let Ok((socket, peer)) = accepting.next().await {
                     let Some(admitted) = accepting.admit(peer) else {
@@ -163,6 +163,8 @@ struct Accepting {
     listener: Listener,
     /// The pause after the last failure; doubles while accepting fails.
     pause: Option<Duration>,
+    /// It cannot accept.
+    unaccepted: Seldom,
     accepted: u64,
     refused: u64,
 }
@@ -173,6 +175,11 @@ const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 impl Accepting {
+    fn new(listener: Listener) -> Accepting {
+        let unaccepted = Seldom::default();
+        Accepting { listener, pause: None, unaccepted, accepted: 0, refused: 0 }
+    }
+
     /// The next connection; an error once the task is asked to stop.
     async fn next(&mut self) -> Result<(Socket, Option<SocketAddr>), Cancelled> {
         let mut wait = Wait::new();
@@ -197,9 +204,10 @@ impl Accepting {
 
     async fn back_off(&mut self, wait: &mut Wait, error: &io::Error) -> Result<(), Cancelled> {
         if self.pause.is_none() {
-            let endpoint = &self.listener.endpoint;
-            tracing::error!(%endpoint, %error, "cannot accept: backing off; raise the limit of open files (ulimit -n) or lower `connections`");
-            let listener = &self.listener.account;
+            let (endpoint, listener) = (&self.listener.endpoint, &self.listener.account);
+            if let Some(times) = self.unaccepted.happened(listener.ledger().now()) {
+                tracing::error!(%endpoint, %error, times, "cannot accept: backing off; raise the limit of open files (ulimit -n) or lower `connections`");
+            }
             let text = format!("{error} on {endpoint}");
             observe(listener.ledger(), listener.id(), "cannot-accept", text);
         }

@@ -160,10 +160,9 @@ impl<K: Key, M: Manager> Book<K, M> {
         if !self.is_unused(sub) {
             return false;
         }
-        let status = sub.part.status();
         let is_awaited =
-            status.is_down && now.since(sub.used_at()) < self.options.per_key.backoff_max;
-        status.size == 0 && !is_awaited
+            sub.part.has_failed() && now.since(sub.used_at()) < self.options.per_key.backoff_max;
+        sub.part.status().size == 0 && !is_awaited
     }
 
     pub(super) fn remove_empty(&self) -> usize {

@@ -47,6 +47,11 @@ impl<M: Manager> Drop for Part<M> {
 type Found<M> = Result<Arc<Record<Seated<M>>>, Denied<<M as Manager>::Error>>;
 
 impl<M: Manager> Part<M> {
+    /// Whether the last connect has failed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.0.circuit().is_open()
+    }
+
     /// A pool that belongs to `scope`, born on the line that made the keyed one. It is in no
     /// report but that one's.
     pub(super) fn start<E: Send + 'static>(

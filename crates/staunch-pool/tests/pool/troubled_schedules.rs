@@ -314,7 +314,7 @@ async fn run(most: usize, test_on_borrow: bool, steps: Vec<Step>) {
             let leased = model.holders.len() + model.forgotten;
             assert_eq!((status.leased, status.idle), (leased, model.idle.len()), "{said}");
             assert_eq!((status.size, status.waiters), (model.size(), model.line.len()), "{said}");
-            let is_down = model.connecting != Connecting::Succeeds;
+            let is_down = model.connecting == Connecting::Failed;
             assert_eq!(status.is_down, is_down, "{said}");
             assert_eq!(server.live.load(Ordering::SeqCst), status.size, "{said}");
         }
