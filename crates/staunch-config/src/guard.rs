@@ -10,8 +10,9 @@ use crate::size::ByteSize;
 /// When the process takes on less, and what it does then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Guard {
-    /// Between two looks; ten times as long while nobody asks for anything. \[50ms: a second of looks costs
-    /// two or three thousandths of a core, and what begins between two of them is bounded\]
+    /// Between two looks near a mark; five times as long far from all, and ten times while nobody asks for
+    /// anything. \[50ms: a second of looks costs two or three thousandths of a core, and what begins between two
+    /// of them is bounded\]
     pub every: Duration,
     /// The most resident memory, beside the limit of the control group; the nearer one counts. \[none:
     /// the group's alone\]

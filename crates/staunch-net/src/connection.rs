@@ -133,7 +133,10 @@ impl Core {
                 Err(error) => return Poll::Ready(self.check_cut().and(Err(error))),
                 Ok(0) if !has_room => return Poll::Ready(Ok(0)),
                 Ok(0) => {
-                    self.activity.set_reading(Reading::Ended);
+                    if self.activity.reading() != Reading::Ended {
+                        self.activity.set_reading(Reading::Ended);
+                        self.account.touch(); // from now on it is half closed
+                    }
                     return Poll::Ready(self.check_cut().map(|()| 0));
                 }
                 Ok(count) => {

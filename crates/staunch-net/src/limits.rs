@@ -44,7 +44,8 @@ pub struct Limits {
     /// Time without the peer taking a byte of what waits for it. Default 30 s, as above.
     pub write_stall: Option<Duration>,
     /// Bytes a second a peer must take while data waits for it; 0 is off. Default 16: below
-    /// any human's link, above a drip that holds a response for days.
+    /// any human's link, above a drip that holds a response for days. It is judged over ten seconds, or over
+    /// `write_stall` if that is longer: a window opens in steps, and a pause of less than that is none.
     pub min_send_rate: u32,
     /// A connection's whole life. Default 24 h: so that connections rebalance, and none is for
     /// ever.
@@ -113,6 +114,11 @@ impl Limits {
         longest.map_or(Obligation::EndsWithParent, |longest| {
             Obligation::ProgressWithin(longest.saturating_add(LATE))
         })
+    }
+
+    /// Over how long the send rate is judged: no pause that `write_stall` allows is too slow.
+    pub(crate) fn rate_window(&self) -> Duration {
+        self.write_stall.unwrap_or_default().max(RATE_WINDOW)
     }
 
     /// The shortest of the times that the watchdog looks after.

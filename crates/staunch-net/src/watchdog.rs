@@ -356,7 +356,7 @@ impl Watched {
             return false;
         };
         let window = Duration::from_millis(u64::from(now.wrapping_sub(since.get())));
-        if window < RATE_WINDOW {
+        if window < limits.rate_window() {
             return false;
         }
         self.sending = seen;

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use staunch_ledger::{Kind, Ledger, State};
+use staunch_ledger::{Entry, Kind, Ledger, State};
 use staunch_net::{Connection, CutReason, Limits, ReadLineError};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -160,6 +160,34 @@ async fn a_peer_that_reads_at_a_drip() {
         .await;
     };
     check(limits, pour, client, CutReason::SendRate).await;
+}
+
+/// The window of a slow reader opens in steps.
+#[staunch::test]
+async fn a_peer_that_pauses_for_less_than_write_stall_is_not_cut() {
+    let limits = Limits {
+        min_send_rate: 16,
+        write_stall: Some(Duration::from_secs(30)),
+        first_byte: Some(SHORT),
+        ..unlimited()
+    };
+    let listener = bind(limits);
+    let address = address(&listener);
+    let ends = Ends::default();
+    let served = serving(listener, ends.keep(pour), async || {
+        let mut slow = narrow(address).await;
+        let mut bytes = vec![0; 64 << 10];
+        for _ in 0..2 {
+            slow.read_exact(&mut bytes).await.unwrap();
+            for _ in 0..2 {
+                tokio::time::sleep(SHORT * 2).await; // for the server to write, and the watchdog to look
+                Ledger::current().advance_clock(Duration::from_secs(12));
+            }
+            tokio::time::sleep(SHORT * 2).await;
+        }
+    });
+    assert_eq!(served.await.accepted, 1);
+    assert_eq!(ends.take_cuts(), []);
 }
 
 #[staunch::test]
@@ -343,6 +371,32 @@ async fn a_peer_that_has_closed_is_not_kept() {
     let listener = bind(limits);
     let address = address(&listener);
     assert_eq!(serving(listener, dawdle, async || client(address).await).await.accepted, 1);
+    assert_eq!(observed("cut-half-close").len(), 1);
+}
+
+/// However long it was silent before.
+#[staunch::test]
+async fn a_peer_that_has_closed_has_its_time_from_then_on() {
+    let limits = Limits { half_close: Some(SHORT), ..unlimited() };
+    let listener = bind(limits);
+    let address = address(&listener);
+    let served = serving(listener, dawdle, async || {
+        let mut closed = connect(address).await;
+        closed.write_all(b"hello").await.unwrap();
+        let is_waiting = |state| matches!(state, State::Idle | State::Read);
+        let waits = |it: &Entry| it.kind() == Kind::CONNECTION && is_waiting(it.state());
+        eventually("it is read", || Ledger::current().snapshot().entries().iter().any(waits)).await;
+        Ledger::current().advance_clock(SHORT * 20);
+        closed.shutdown().await.unwrap();
+        tokio::time::sleep(SHORT * 2).await; // for the watchdog to look; the ledger's clock stands
+        assert_eq!(observed("cut-half-close").len(), 0, "it has only just closed");
+        eventually("it is cut", || {
+            Ledger::current().advance_clock(Duration::from_millis(10));
+            !observed("cut-half-close").is_empty()
+        })
+        .await;
+    });
+    assert_eq!(served.await.accepted, 1);
     assert_eq!(observed("cut-half-close").len(), 1);
 }
 
