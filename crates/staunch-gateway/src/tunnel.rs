@@ -28,8 +28,8 @@ use crate::{
     accounts,
     balance::InFlight,
     forward::{
-        AnswerBody, Failure, Forward, Origin, gives_up, of_answer, of_request, speaks_against,
-        version,
+        AnswerBody, Failure, Forward, Origin, TwoEnds, gives_up, of_answer, of_request,
+        speaks_against, version,
     },
     link::{Carries, Link},
     plan::RoutePlan,
@@ -100,7 +100,7 @@ pub(crate) async fn open(
         Ok(answer) => {
             in_flight.answered(Instant::now());
             server.plan.counts.answered();
-            if speaks_against(answer.answer.status()) {
+            if speaks_against(answer.head.status()) {
                 upstream.plan.failed(&server.plan, Instant::now());
             } else {
                 upstream.plan.succeeded(&server.plan, Instant::now());
@@ -146,7 +146,9 @@ fn head(
 
 /// The answer of a server, and its connection, which is driven by whoever has it.
 struct Answer {
-    answer: Response<Incoming>,
+    head: Response<Incoming>,
+    /// What it agrees to speak.
+    protocol: Option<HeaderValue>,
     driver: Driver,
 }
 
@@ -184,9 +186,14 @@ async fn ask(
 ) -> Result<Answer, (Failure, String)> {
     let dialled = upstream.dial(server, Carries::Http).await;
     let connection = dialled.map_err(|error| (Failure::of_dial(&error), error.to_string()))?;
-    match timeout(limit, exchange(connection, asked)).await {
+    let answered = match timeout(limit, exchange(connection, asked)).await {
         Ok(answered) => answered.map_err(|error| (Failure::of_hyper(&error), error.to_string())),
         Err(_) => Err((Failure::Late, format!("nothing came within {limit:?}"))),
+    };
+    let mut answer = answered?;
+    match of_answer(answer.head.headers_mut()) {
+        Ok(()) => Ok(answer),
+        Err(TwoEnds) => Err((Failure::Malformed, Failure::Malformed.to_string())),
     }
 }
 
@@ -199,8 +206,9 @@ async fn exchange(connection: Link, asked: Request<Empty>) -> hyper::Result<Answ
         driver.drive(cx);
         sent.as_mut().poll(cx)
     });
-    let answer = answer.await?;
-    Ok(Answer { answer, driver })
+    let head = answer.await?;
+    let protocol = head.headers().get(UPGRADE).cloned();
+    Ok(Answer { head, protocol, driver })
 }
 
 /// What is answered, and what follows it.
@@ -211,9 +219,7 @@ fn speak(
     slot: Option<Slot>,
     account: Account,
 ) -> Response<AnswerBody> {
-    let Answer { mut answer, driver } = answer;
-    let protocol = answer.headers().get(UPGRADE).cloned();
-    of_answer(answer.headers_mut());
+    let Answer { head: mut answer, protocol, driver } = answer;
     *answer.version_mut() = Version::HTTP_11;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         let account = Arc::new(account);

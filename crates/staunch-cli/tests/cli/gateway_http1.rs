@@ -254,6 +254,35 @@ fn http2_is_known_however_its_first_words_come() {
     behind.terminate().assert_clean();
 }
 
+/// An end that may have crossed with the request says nothing of the server; a later one does.
+#[test]
+fn a_server_that_hangs_up_on_a_request_is_counted() {
+    for (pause, counted) in [(0, 0), (800, 1)] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let before = gateway(&service(listener.local_addr().unwrap(), ""));
+        let baseline = before.baseline();
+        let mut client = connect(before.tcp("web"));
+        let post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n";
+        client.write_all(post).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        head(&mut server);
+        server.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+        assert!(head(&mut client).starts_with("HTTP/1.1 200"));
+        client.write_all(post).unwrap();
+        head(&mut server);
+        std::thread::sleep(Duration::from_millis(pause));
+        drop(server);
+        assert!(head(&mut client).starts_with("HTTP/1.1 502"), "{pause}");
+        let (_, metrics, _) = before.get("/metrics");
+        let mut failed = metrics.lines().filter(|it| it.starts_with("staunch_upstream_failures_"));
+        let closed = failed.find(|it| it.contains("reason=\"closed\"")).unwrap();
+        assert!(closed.ends_with(&format!(" {counted}")), "after {pause} ms: {closed}");
+        drop((client, listener));
+        before.settles_to(&baseline);
+        before.terminate().assert_clean();
+    }
+}
+
 /// Each holds a piece at most, the smaller the more all hold together; and only some have a pipe.
 #[test]
 fn many_clients_that_read_nothing_hold_little() {

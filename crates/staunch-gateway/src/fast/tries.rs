@@ -5,6 +5,7 @@ use std::{
     future::{Future, poll_fn},
     pin::pin,
     task::{Poll, ready},
+    time::Duration,
 };
 
 use hyper::StatusCode;
@@ -26,6 +27,10 @@ use crate::{
     plan::RoutePlan,
     upstream::{Server, Upstream},
 };
+
+/// The end of a connection that was idle may cross with a request: so much later it is no end of that kind,
+/// since a request takes no longer to a server.
+const CROSSING: Duration = Duration::from_millis(500);
 
 /// There is no answer of a server.
 #[derive(Debug)]
@@ -146,7 +151,7 @@ impl Tries<'_> {
         let mut exchange = Exchange::new(leased, self.asked, times.tried);
         match self.head(client, &mut exchange, &times).await {
             Ok(answered) => Ok((exchange, answered)),
-            Err(why) => Err(self.failed(&why, &exchange, was_used)),
+            Err(why) => Err(self.failed(&why, &exchange, was_used, times.tried)),
         }
     }
 
@@ -218,7 +223,8 @@ impl Tries<'_> {
         .await
     }
 
-    fn failed(&self, why: &Why, exchange: &Exchange, was_used: bool) -> Failed {
+    fn failed(&self, why: &Why, exchange: &Exchange, was_used: bool, tried: Instant) -> Failed {
+        let may_have_crossed = was_used && tried.elapsed() < CROSSING;
         match why {
             Why::Broken(Broken::Client) => Failed::for_good(Unanswered::Gone),
             Why::Late(Late::Body) => Failed::for_good(Unanswered::Slow),
@@ -229,7 +235,7 @@ impl Tries<'_> {
             }
             // A connection that had been used may have ended just before it was used again.
             Why::Broken(Broken::Server { is_unanswered }) => Failed {
-                why: Unanswered::Failed(if was_used && *is_unanswered {
+                why: Unanswered::Failed(if may_have_crossed && *is_unanswered {
                     Failure::Stale
                 } else {
                     Failure::Closed

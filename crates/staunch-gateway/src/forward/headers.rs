@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use hyper::{
     header::{
-        CONNECTION, COOKIE, EXPECT, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
-        PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
+        CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HeaderMap, HeaderName, HeaderValue,
+        PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
     },
     http::header::{Entry, FORWARDED},
 };
@@ -68,10 +68,34 @@ pub(crate) fn of_request(
     via(headers, version)
 }
 
-/// Takes out of an answer what was meant for us alone.
-pub(crate) fn of_answer(headers: &mut HeaderMap) {
+/// An answer could be read in two ways: where it ends is said by two headers, or in two words.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct TwoEnds;
+
+/// Takes out of an answer what was meant for us alone, and has it say once where it ends: what hyper has
+/// read in one way a client could read in another (RFC 9112, 6.3).
+pub(crate) fn of_answer(headers: &mut HeaderMap) -> Result<(), TwoEnds> {
+    one_length(headers)?;
     remove_hop_by_hop(headers, false);
     headers.remove(PROXY_AUTHENTICATE);
+    Ok(())
+}
+
+fn one_length(headers: &mut HeaderMap) -> Result<(), TwoEnds> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let is_chunked = match (codings.next(), codings.next()) {
+        (None, _) => false,
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => true,
+        _ => return Err(TwoEnds),
+    };
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let Some(first) = lengths.next() else { return Ok(()) };
+    if is_chunked || lengths.any(|other| other != first) {
+        return Err(TwoEnds);
+    }
+    let first = first.clone();
+    headers.insert(CONTENT_LENGTH, first);
+    Ok(())
 }
 
 /// The headers of one connection (RFC 9110, 7.6.1), and those that `Connection` names.
@@ -204,6 +228,21 @@ mod tests {
         check(&[("x-real-ip", "1.1.1.1"), ("x-forwarded-host", "evil")], &[]);
         check(&[("x_forwarded_for", "1.1.1.1"), ("x-original-url", "/a")], &[]);
         check(&[("x-forwarded-ssl", "on"), ("x-kept", "1")], &[("x-kept", "1")]);
+    }
+
+    #[test]
+    fn an_answer_ends_in_one_place() {
+        let check = |headers: &[(&'static str, &'static str)], expected| {
+            let mut headers = map(headers);
+            assert_eq!(of_answer(&mut headers), expected, "{headers:?}");
+            headers.get_all(CONTENT_LENGTH).iter().count()
+        };
+        assert_eq!(check(&[("content-length", "3"), ("content-length", "3")], Ok(())), 1);
+        assert_eq!(check(&[("transfer-encoding", "Chunked")], Ok(())), 0);
+        check(&[("content-length", "3"), ("content-length", "4")], Err(TwoEnds));
+        check(&[("content-length", "3"), ("transfer-encoding", "chunked")], Err(TwoEnds));
+        check(&[("transfer-encoding", "gzip, chunked")], Err(TwoEnds));
+        check(&[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")], Err(TwoEnds));
     }
 
     #[test]

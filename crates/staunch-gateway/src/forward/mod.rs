@@ -25,7 +25,7 @@ pub(crate) use self::{
     budget::Budget,
     failure::Failure,
     failure::{REASONS, REASONS_OF_SERVERS},
-    headers::{HOPS_MAX, Origin, of_answer, of_request},
+    headers::{HOPS_MAX, Origin, TwoEnds, of_answer, of_request},
     target::{host_of, rewritten},
     tries::speaks_against,
 };

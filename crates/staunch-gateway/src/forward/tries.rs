@@ -14,7 +14,13 @@ use staunch_ledger::Account;
 use staunch_pool::{PooledBody, RequestBody};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{answer::AnswerBody, body::Progress, failure::Failure, gives_up, headers::of_answer};
+use super::{
+    answer::AnswerBody,
+    body::Progress,
+    failure::Failure,
+    gives_up,
+    headers::{TwoEnds, of_answer},
+};
 use crate::{
     access::Slot,
     balance::InFlight,
@@ -67,7 +73,10 @@ impl Tries<'_> {
                 .in_time((begun, tried_at), timer.as_mut(), sent)
                 .await
             {
-                Ok(Ok(answered)) => return self.answered(server, in_flight, answered),
+                Ok(Ok(mut answered)) => match of_answer(answered.headers_mut()) {
+                    Ok(()) => return self.answered(server, in_flight, answered),
+                    Err(TwoEnds) => (Failure::Malformed, None, Failure::Malformed.to_string()),
+                },
                 Ok(Err(failed)) => {
                     let failure = Failure::of(&failed.error);
                     (failure, failed.request, with_sources(&failed.error))
@@ -165,7 +174,6 @@ impl Tries<'_> {
         let as_ours = |body| AnswerBody::server(body, in_flight).shown_on(account);
         let mut answer = answer.map(as_ours);
         *answer.version_mut() = Version::HTTP_11; // ours, whatever the server speaks
-        of_answer(answer.headers_mut());
         answer
     }
 }
