@@ -7,9 +7,7 @@
 //! Beyond loopback, whoever has the token.
 
 use std::{
-    fmt,
-    fs::File,
-    io::{self, Read},
+    fmt, io,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
@@ -18,6 +16,7 @@ use hyper::{
     HeaderMap,
     header::{AUTHORIZATION, HOST, HeaderName, ORIGIN},
 };
+use staunch_kernel::read_file;
 use subtle::ConstantTimeEq;
 
 /// Who may ask a console.
@@ -181,10 +180,8 @@ impl Secret {
     /// # Errors
     /// [`SecretError`], also when the file cannot be read.
     pub fn read(path: &Path) -> Result<Secret, SecretError> {
-        let mut bytes = Vec::new();
         let most = SECRET_BYTES_MAX as u64 * 2; // white space may surround it
-        File::open(path)
-            .and_then(|file| file.take(most).read_to_end(&mut bytes))
+        let bytes = read_file(path, most - 1)
             .map_err(|source| SecretError::Read { path: path.to_owned(), source })?;
         Secret::new(&String::from_utf8_lossy(&bytes))
     }

@@ -54,9 +54,11 @@
 //! moves in its table during the walk may not be seen at all. A caller that is about to call a
 //! difference a leak asks a second time.
 
+mod file;
 mod process;
 mod sockets;
 
+pub use file::read_file;
 pub use process::{
     CgroupMemory, CgroupVersion, Fd, FdKind, Limit, Limits, MalformedText, Process, ProcessError,
     Status, Times,

@@ -2,9 +2,7 @@
 
 use std::{
     convert::Infallible,
-    fmt,
-    fs::File,
-    io::{self, Read},
+    fmt, io,
     path::{Path, PathBuf},
 };
 
@@ -113,9 +111,7 @@ pub(crate) async fn read(
 /// As [`read`]; blocks for a moment.
 pub(crate) fn read_now(path: &Path, limit: u64) -> Result<String, ReadFileError> {
     let path = || path.to_owned();
-    let mut bytes = Vec::new();
-    File::open(path())
-        .and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes))
+    let bytes = staunch_kernel::read_file(&path(), limit)
         .map_err(|source| ReadFileError::Io { path: path(), source })?;
     if bytes.len() as u64 > limit {
         return Err(ReadFileError::TooLarge { path: path(), limit });

@@ -105,7 +105,7 @@ fn check_says_that_a_list_of_servers_is_empty_or_that_a_link_leads_nowhere() {
     };
     let ended = Process::start(files(NAMES_FILES), &CHECK_FILES).ended();
     assert_eq!(ended.code, Some(2), "{ended:#?}");
-    assert!(ended.stderr.contains("of \"found\": names no server ("), "{}", ended.stderr);
+    assert!(ended.stderr.contains("servers: names no server ("), "{}", ended.stderr);
     let ended = Process::start(files(&applied), &CHECK_FILES).ended();
     assert_eq!(ended.code, Some(0), "{ended:#?}");
 

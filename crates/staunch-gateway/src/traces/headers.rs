@@ -1,8 +1,7 @@
 //! The headers that a collector wants to see, of which one is a secret as a rule.
 
 use std::{
-    fs::File,
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -63,10 +62,7 @@ const OURS: [&str; 9] = [
 /// none. Blocks for a moment.
 pub(super) fn read(path: &Path) -> Result<Vec<Header>, TraceHeadersError> {
     let failed = |source| TraceHeadersError::Read { path: path.to_owned(), source };
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(BYTES_MAX + 1).read_to_end(&mut bytes))
-        .map_err(failed)?;
+    let bytes = staunch_kernel::read_file(path, BYTES_MAX).map_err(failed)?;
     if bytes.len() as u64 > BYTES_MAX {
         return Err(TraceHeadersError::TooLarge { path: path.to_owned(), limit: BYTES_MAX });
     }

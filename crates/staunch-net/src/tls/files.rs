@@ -1,8 +1,7 @@
 //! PEM files: certificates and keys, with errors that name the file and what to do about it.
 
 use std::{
-    fs::File,
-    io::{self, Read},
+    io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -14,13 +13,14 @@ use rustls::{
         pem::{self, PemObject},
     },
 };
+use staunch_kernel::read_file;
 
 /// The TLS files could not be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadTlsError {
     /// There is no such file.
-    #[error("{path}: no such file; check the path, it is relative to the working directory")]
+    #[error("{path}: no such file; a path in a configuration is relative to the folder of that")]
     Missing {
         /// Which file.
         path: PathBuf,
@@ -75,6 +75,15 @@ pub enum LoadTlsError {
         /// The file of the key.
         key: PathBuf,
     },
+    /// A certificate says for whom it is in an extension, and this one is of a version without.
+    #[error(
+        "{path}: a certificate of X.509 version 1, which no client takes; make it with extensions \
+         (`openssl x509 -req ... -extfile`, with a subjectAltName)"
+    )]
+    NoExtensions {
+        /// Which file.
+        path: PathBuf,
+    },
     /// rustls does not take what is in the file.
     #[error("{path}: cannot be used: {source}")]
     Rejected {
@@ -97,8 +106,7 @@ fn read(path: &Path) -> Result<Vec<u8>, LoadTlsError> {
         io::ErrorKind::NotFound => LoadTlsError::Missing { path: path.to_owned() },
         _ => LoadTlsError::Unreadable { path: path.to_owned(), source },
     };
-    let mut bytes = Vec::new();
-    File::open(path).map_err(failed)?.take(LIMIT + 1).read_to_end(&mut bytes).map_err(failed)?;
+    let bytes = read_file(path, LIMIT).map_err(failed)?;
     if bytes.len() as u64 > LIMIT {
         return Err(LoadTlsError::TooLarge { path: path.to_owned(), limit: LIMIT });
     }
@@ -124,11 +132,19 @@ pub(crate) fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, LoadTlsErr
     })
 }
 
+/// What rustls says of it is a peer's, and has no words for this.
+fn is_without_extensions(error: &rustls::Error) -> bool {
+    error.to_string().contains("UnsupportedCertVersion")
+}
+
 /// Why rustls does not take these.
 pub(crate) fn rejected(source: rustls::Error, certificates: &Path, key: &Path) -> LoadTlsError {
     match source {
         rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
             LoadTlsError::WrongKey { certificates: certificates.to_owned(), key: key.to_owned() }
+        }
+        source if is_without_extensions(&source) => {
+            LoadTlsError::NoExtensions { path: certificates.to_owned() }
         }
         source => LoadTlsError::Rejected { path: certificates.to_owned(), source },
     }

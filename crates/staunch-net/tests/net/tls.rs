@@ -218,7 +218,10 @@ async fn what_is_wrong_with_the_files_is_said_with_their_names() {
     check(load(&damaged, &key), &["damaged.crt: damaged"]);
     place(&damaged, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
     check(load(&damaged, &key), &["damaged.crt: cannot be used"]);
-    check(load(Path::new("/dev/zero"), &key), &["/dev/zero: larger than"]);
+    check(load(Path::new("/dev/zero"), &key), &["/dev/zero: cannot be read: it is a pipe or a"]);
+    let large = files.folder.path().join("large.crt");
+    std::fs::File::create(&large).unwrap().set_len(5 << 20).unwrap();
+    check(load(&large, &key), &["large.crt: larger than"]);
     let clients = |path: &Path| files.load(&[]).unwrap().client_auth(path, ClientAuth::Required);
     check(clients(&missing), &["missing.crt: no such file"]);
     check(clients(&key), &["tls.key: no certificate in it"]);

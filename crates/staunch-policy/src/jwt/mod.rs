@@ -251,9 +251,7 @@ fn text(value: &Value) -> Option<String> {
 }
 
 fn read(path: &std::path::Path) -> std::io::Result<Vec<u8>> {
-    use std::io::Read;
-    let mut text = Vec::new();
-    std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut text)?;
+    let text = staunch_kernel::read_file(path, FILE_BYTES_MAX)?;
     if text.len() as u64 > FILE_BYTES_MAX {
         let why = format!("it has more than {FILE_BYTES_MAX} bytes: is it the right file?");
         return Err(std::io::Error::other(why));

@@ -68,7 +68,7 @@ pub(super) fn check(file: &FileDiscovery, on_empty: OnEmpty) -> Result<(), Disco
     let text = reading::read_now(&file.path, BYTES_MAX)?;
     let (endpoints, _) = parse(&file.path, &text)?.judged()?;
     if endpoints.is_empty() && on_empty == OnEmpty::Keep {
-        return Err(DiscoveryError::Empty);
+        return Err(DiscoveryError::EmptyFile { file: file.path.display().to_string() });
     }
     Ok(())
 }

@@ -63,6 +63,12 @@ pub enum DiscoveryError {
     /// There is none.
     #[error("names no server (on_empty = \"apply\" would take that for true)")]
     Empty,
+    /// There is none in a file.
+    #[error("{file}: names no server (on_empty = \"apply\" would take that for true)")]
+    EmptyFile {
+        /// The file.
+        file: String,
+    },
 }
 
 /// Asks as long as the task is not asked to stop. `tell` is told all servers, in a certain order and each
