@@ -184,8 +184,8 @@ impl Served {
         let (cut, left) = (self.cut.len() as u64 + self.cut_more, end.count());
         writeln!(
             out,
-            "served {connections} connections ({refused} refused, {cut} cut) and {datagrams} \
-             datagrams; {left} left",
+            "served {connections} connections ({refused} refused, {cut} cut by the drain) and \
+             {datagrams} datagrams; {left} left",
         )
     }
 }

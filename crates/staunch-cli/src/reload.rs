@@ -23,6 +23,9 @@ use crate::{print, service::bind_added, turn::Turns};
 /// How often the file is looked at: a look costs a system call, and nobody waits long.
 const EVERY: Duration = Duration::from_secs(2);
 
+/// A file that has changed is read when it is as it was so long ago: it may be half written.
+const SETTLED: Duration = Duration::from_millis(500);
+
 /// Mistakes of a file that are logged.
 const MISTAKES_TOLD: usize = 10;
 
@@ -54,18 +57,21 @@ impl Reload {
     /// has the file from then on.
     pub(crate) async fn keep_current(mut self, scope: Scope<Infallible>, serving: Context) {
         let mut seen = stamp(&self.path);
+        let mut last = seen;
         loop {
+            let pause = if last == seen { EVERY } else { SETTLED };
             let why = tokio::select! {
                 biased;
                 _ = serving.cancelled() => return,
                 _ = self.hangup.recv() => "SIGHUP",
-                slept = sleep(EVERY) => match slept {
+                slept = sleep(pause) => match slept {
                     Err(_asked_to_stop) => return,
                     Ok(()) => "the file has changed",
                 },
             };
             let now = stamp(&self.path);
-            if why != "SIGHUP" && now == seen {
+            let is_settled = std::mem::replace(&mut last, now) == now;
+            if why != "SIGHUP" && (now == seen || !is_settled) {
                 continue;
             }
             let _turn = tokio::select! {

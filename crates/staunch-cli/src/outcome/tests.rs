@@ -20,7 +20,10 @@ fn what_only_the_kernel_has_is_left() {
     let lines: Vec<&str> = printed.lines().collect();
     let expected = format!("tcp LISTEN {address}, which is not on the ledger");
     assert!(lines[0].starts_with("left: fd ") && lines[0].ends_with(&expected), "{printed}");
-    assert_eq!(lines[1], "served 0 connections (0 refused, 0 cut) and 0 datagrams; 1 left");
+    assert_eq!(
+        lines[1],
+        "served 0 connections (0 refused, 0 cut by the drain) and 0 datagrams; 1 left"
+    );
     assert_eq!(Books::new(*owned).close(&unaccounted), Outcome::Failed);
     assert_eq!(Books::new(*owned).close(&[]), Outcome::Done);
 }

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use staunch_http::keep_until_sent;
-use staunch_ledger::{Account, Kind, Ledger, Obligation};
+use staunch_ledger::{Account, EntryId, Kind, Ledger, Obligation};
 use staunch_scope::current_task;
 
 /// How many more bytes bodies may take. Clones are the same.
@@ -30,13 +30,17 @@ impl Bodies {
     /// An empty body, which will grow to `most` bytes at the most.
     #[track_caller]
     pub(crate) fn open(&self, most: usize) -> HeldBody {
+        self.open_for(most, current_task(), Location::caller())
+    }
+
+    fn open_for(
+        &self,
+        most: usize,
+        owner: Option<EntryId>,
+        born_at: &'static Location<'static>,
+    ) -> HeldBody {
         let ledger = Ledger::current();
-        let account = ledger.open_at(
-            Location::caller(),
-            Kind::BODY,
-            Obligation::EndsWithParent,
-            current_task(),
-        );
+        let account = ledger.open_at(born_at, Kind::BODY, Obligation::EndsWithParent, owner);
         let held = Held { bytes: 0, bodies: self.clone(), account };
         HeldBody { bytes: Vec::new(), most, held }
     }
@@ -81,8 +85,10 @@ impl HeldBody {
         Ok(())
     }
 
-    /// The body for an answer. It gives its room back when it is sent.
+    /// The body for an answer. It gives its room back when it is sent: that takes as long as its connection
+    /// gives a slow client, also when the request is over.
     pub(crate) fn into_answer(self) -> Bytes {
+        self.held.account.set_obligation(Obligation::Perpetual("until its connection has sent it"));
         keep_until_sent(self.bytes, self.held)
     }
 }
@@ -104,6 +110,8 @@ impl Drop for Held {
 
 #[cfg(test)]
 mod tests {
+    use staunch_ledger::Entry;
+
     use super::*;
 
     #[test]
@@ -111,17 +119,22 @@ mod tests {
         let owned = Ledger::new();
         let _entered = owned.enter();
         let bodies = Bodies::new(100);
-        let mut first = bodies.open(80);
+        let request = owned.open(Kind::REQUEST, Obligation::EndsWithParent);
+        let mut first = bodies.open_for(80, Some(request.id()), Location::caller());
         first.push(&[0; 30]).unwrap();
         first.push(&[0; 10]).unwrap();
-        let held = owned.snapshot().entries()[0].bytes();
+        let held: u64 = owned.snapshot().entries().iter().map(Entry::bytes).sum();
         assert_eq!(held, 60, "twice as much as before, so that growing costs little");
-        let mut second = bodies.open(80);
+        let mut second = bodies.open_for(80, Some(request.id()), Location::caller());
         assert!(second.push(&[0; 50]).is_err(), "more than is left");
         second.push(&[0; 40]).unwrap();
         let answer = first.into_answer();
-        assert_eq!((answer.len(), owned.live()), (40, 2));
+        assert_eq!((answer.len(), owned.live()), (40, 3));
         assert!(second.push(&[0; 20]).is_err(), "an answer is held until it is sent");
+        drop(request);
+        let seen = owned.snapshot();
+        let [late] = &seen.overdue().0[..] else { panic!("{seen:?}") };
+        assert_eq!(late.bytes(), 40, "the one whose request is over, and which is no answer");
         drop(answer);
         second.push(&[0; 20]).unwrap();
         drop(second);

@@ -164,7 +164,10 @@ fn assert_sum(ended: &Ended, cut: usize) {
     let last = ended.last_line();
     let served = last.strip_prefix("served ").and_then(|rest| rest.split(' ').next()?.parse().ok());
     assert!(served.is_some_and(|served: usize| served >= ALL), "fewer than {ALL}: {last}");
-    assert!(last.contains(&format!("(0 refused, {cut} cut)")), "not {cut} cut: {last}");
+    assert!(
+        last.contains(&format!("(0 refused, {cut} cut by the drain)")),
+        "not {cut} cut: {last}"
+    );
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn the_admin_endpoint_answers_while_a_listener_drains() {
     let ended = server.ended();
     assert!(ended.took < MARGIN, "it took {:?}", ended.took);
     ended.assert_clean();
-    assert!(ended.last_line().contains("(0 refused, 0 cut)"), "{}", ended.last_line());
+    assert!(ended.last_line().contains("(0 refused, 0 cut by the drain)"), "{}", ended.last_line());
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn half_an_admin_request_is_cut_within_the_grace_and_named() {
     assert!((grace..grace + MARGIN).contains(&ended.took), "it took {:?}", ended.took);
     ended.assert_clean();
     assert!(ended.stdout.contains("cut: admin: task born at "), "{}", ended.stdout);
-    assert!(ended.last_line().contains("(0 refused, 1 cut)"), "{}", ended.last_line());
+    assert!(ended.last_line().contains("(0 refused, 1 cut by the drain)"), "{}", ended.last_line());
 }
 
 #[test]

@@ -10,7 +10,6 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustix::process::{Pid, Signal, kill_process};
 use staunch_harness::free_port;
 
@@ -268,36 +267,24 @@ fn end(successor: Pid) {
 /// Or it would remove what the successor has been handed.
 #[test]
 fn a_reload_waits_until_an_upgrade_has_come_about() {
-    let CertifiedKey { cert, signing_key } =
-        generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let folder = folder(&[("key.pem", &signing_key.serialize_pem())]);
-    // Who reads this one waits until somebody writes it, whole.
-    let certificate = folder.path().join("cert.pem");
-    assert!(Command::new("mkfifo").arg(&certificate).status().unwrap().success());
+    let folder = folder(&[]);
     let behind = Server::start(BEHIND);
-    let rest = format!(
-        "{}\n[[listener]]\nname = 'late'\nprotocol = 'http'\nlisten = '{}'\n\
-         [listener.tls]\ncertificate = '{}'\nkey = '{}'\nreload = '1h'\n",
-        service(behind.tcp("demo"), ""),
-        free_address(),
-        certificate.display(),
-        folder.path().join("key.pem").display(),
-    );
     let socket = folder.path().join("gate.sock"); // where it outlives the first process
     let unix = format!(
         "[[listener]]\nname = 'unix'\nprotocol = 'http'\nlisten = 'unix:{}'\n",
         socket.display()
     );
-    let mut server = std::thread::scope(|scope| {
-        scope.spawn(|| std::fs::write(&certificate, cert.pem()).unwrap());
-        gateway(&(rest + &unix))
-    });
-    let without = written(&server).replace(&unix, "");
+    let mut server = gateway(&(service(behind.tcp("demo"), "") + &unix));
+    let (config, with) = (server.process().path("staunch.toml"), written(&server));
+    // Who reads this one waits until somebody writes it, whole.
+    std::fs::remove_file(&config).unwrap();
+    assert!(Command::new("mkfifo").arg(&config).status().unwrap().success());
     server.signal(Signal::USR2);
     // Opened, as the successor has: so it knows by now what it is to be.
-    let mut writes = File::create(&certificate).unwrap();
-    reload(&mut server, &without, "SIGHUP: waits for what changes already");
-    writes.write_all(cert.pem().as_bytes()).unwrap();
+    let mut writes = File::create(&config).unwrap();
+    std::fs::remove_file(&config).unwrap();
+    reload(&mut server, &with.replace(&unix, ""), "SIGHUP: waits for what changes already");
+    writes.write_all(with.as_bytes()).unwrap();
     drop(writes);
     let successor = successor(&server);
     assert_eq!(curl_unix(&socket, "/hello"), "Hello.\n");

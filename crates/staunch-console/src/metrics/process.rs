@@ -2,7 +2,7 @@
 //! (<https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>).
 
 use std::{
-    sync::atomic::AtomicU64,
+    sync::{OnceLock, atomic::AtomicU64},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -54,8 +54,14 @@ fn times(registry: &mut Registry, process: Process) -> Result<(), ProcessError> 
     Ok(())
 }
 
-/// When the machine started, since 1970.
+/// When the machine started, since 1970, by the clocks when it is first asked: they would say some
+/// microseconds more or less the next time, and who looks for changes would see a restart.
 fn booted() -> Duration {
+    static BOOTED: OnceLock<Duration> = OnceLock::new();
+    *BOOTED.get_or_init(read_booted)
+}
+
+fn read_booted() -> Duration {
     let up = clock_gettime(ClockId::Boottime);
     let up = Duration::new(up.tv_sec.cast_unsigned(), up.tv_nsec.cast_unsigned() as u32);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
