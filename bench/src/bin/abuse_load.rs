@@ -31,6 +31,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 struct Args {
     server: SocketAddr,
     attack: Attack,
+    /// The server that is attacked, if it is another than that of the honest client: then the attack costs
+    /// that one no more than what the attackers and who is attacked take of the machine.
+    #[arg(long)]
+    elsewhere: Option<SocketAddr>,
     /// Seconds for which the honest client is alone, and for which it is not, or longer if the attack is.
     #[arg(long, default_value_t = 3)]
     seconds: u64,
@@ -60,13 +64,14 @@ enum Attack {
 static ENOUGH: AtomicBool = AtomicBool::new(false);
 
 fn main() -> anyhow::Result<()> {
-    let Args { server, attack, seconds } = Args::parse();
+    let Args { server, attack, elsewhere, seconds } = Args::parse();
+    let attacked_server = elsewhere.unwrap_or(server);
     fd_limit::raise_for(CLIENTS)?;
     let time = Duration::from_secs(seconds);
     let quiet_until = Instant::now() + time;
     let quiet = honest(server, || quiet_until.saturating_duration_since(Instant::now()))?;
     let attacked = std::thread::scope(|threads| {
-        let attacker = threads.spawn(move || run(attack, server));
+        let attacker = threads.spawn(move || run(attack, attacked_server));
         let least = Instant::now() + time;
         let attacked = honest(server, || {
             let left = least.saturating_duration_since(Instant::now());
