@@ -15,6 +15,9 @@ struct GuardView {
     name: &'static str,
     born_at: String,
     level: &'static str,
+    looks_every_ms: u128,
+    /// Whoever asks makes it look at once.
+    rests: bool,
     memory_bytes: u64,
     /// `null`: no limit.
     memory_limit_bytes: Option<u64>,
@@ -58,6 +61,8 @@ impl GuardView {
             name: status.name,
             born_at: status.born_at.to_string(),
             level: status.level.name(),
+            looks_every_ms: status.looks_every.as_millis(),
+            rests: status.rests,
             memory_bytes: status.memory_bytes,
             memory_limit_bytes: status.memory_limit_bytes,
             rss_bytes: status.rss_bytes,

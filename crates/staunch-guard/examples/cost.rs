@@ -17,6 +17,9 @@ use staunch_guard::{Guard, GuardOptions, Priority};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// Of so little memory a mark is always near.
+const NEAR: u64 = 128 << 20;
+
 const TIME: Duration = Duration::from_secs(10);
 
 fn cpu() -> Duration {
@@ -30,7 +33,7 @@ fn options() -> Result<GuardOptions, BoxError> {
     {
         options.allocator = Some(std::sync::Arc::new(staunch_guard::Jemalloc::new()?));
     }
-    options.memory_limit = Some(1 << 30);
+    options.memory_limit = Some(NEAR);
     Ok(options)
 }
 
@@ -42,6 +45,8 @@ enum Work {
     Timer,
     Guard,
     GuardOnThread,
+    /// One far from its marks.
+    FarGuard,
     /// One that nobody asks.
     RestingGuard,
 }
@@ -49,10 +54,13 @@ enum Work {
 async fn measure(what: &str, work: Work) -> Result<(), BoxError> {
     let ended = scope(&Context::current(), |s| async move {
         let mut options = options()?;
-        options.own_thread = work == Work::GuardOnThread;
+        options.own_thread = matches!(work, Work::GuardOnThread | Work::FarGuard);
+        if work == Work::FarGuard {
+            options.memory_limit = Some(1 << 40);
+        }
         let looks = (TIME.as_millis() / options.interval.as_millis()) as u32;
         let mut timer = tokio::time::interval(options.interval);
-        let is_guarded = matches!(work, Work::Guard | Work::GuardOnThread | Work::RestingGuard);
+        let is_guarded = !matches!(work, Work::Nothing | Work::Timer);
         let guard = if is_guarded { Some(Guard::start(&s, options)?) } else { None };
         // With something in flight it does not rest.
         let asks = guard.as_ref().filter(|_| work != Work::RestingGuard);
@@ -74,7 +82,7 @@ async fn measure(what: &str, work: Work) -> Result<(), BoxError> {
     });
     let (used, looks) = ended.await?;
     let percent = used.as_secs_f64() * 100.0 / TIME.as_secs_f64();
-    println!("{what:<24} {:>8.1?} in 50 ms, {percent:.3} % of a processor", used / looks);
+    println!("{what:<25} {:>8.1?} in 50 ms, {percent:.3} % of a processor", used / looks);
     Ok(())
 }
 
@@ -84,6 +92,7 @@ async fn main() -> Result<(), BoxError> {
     measure("a timer alone", Work::Timer).await?;
     measure("a guard", Work::Guard).await?;
     measure("a guard on a thread", Work::GuardOnThread).await?;
+    measure("far from marks, a thread", Work::FarGuard).await?;
     measure("a guard that rests", Work::RestingGuard).await?;
     let files: Vec<File> = (0..10_000).map_while(|_| File::open("/dev/null").ok()).collect();
     measure(&format!("a guard, {} fds", files.len()), Work::Guard).await?;

@@ -115,7 +115,7 @@ impl Shared {
     pub(crate) fn close_idle(&self, level: Level) {
         let options = &self.options;
         let Some(first) = options.reactions.first(level, Reaction::CloseIdle) else { return };
-        let reading = self.sample().reading;
+        let reading = self.sample().0.reading;
         let excess = excess(&reading, options.marks.percent(first));
         if excess == 0 || !self.closers.is_settled(&reading) {
             return;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// A window is judged in so many parts, and all of them must agree.
-const PARTS: u32 = 5;
+pub(crate) const PARTS: u32 = 5;
 
 /// Whether memory grows, second after second. It remembers the start of one part, no more.
 #[derive(Debug, Default)]

@@ -43,7 +43,7 @@ pub struct Guard {
 
 impl Guard {
     /// Takes the first look at once, and from then on one every
-    /// [`interval`](GuardOptions::interval), or less often while nothing is asked of it, by a child of
+    /// [`interval`](GuardOptions::interval), or less often far from any mark, by a child of
     /// `scope`. What cannot be watched, for want of a limit, is logged once.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Takes on less work before memory or fds run out.
 //!
-//! A [`Guard`] looks every 50 ms, more rarely while nobody asks, at what a process uses of its
+//! A [`Guard`] looks every 50 ms, more rarely far from any mark, at what a process uses of its
 //! memory and of its fds, and at how its memory grows. From that comes one of four [`Level`]s, and at
 //! each of them it reacts: it says so, has memory given back, refuses new streams, sheds requests,
 //! those of the least [`Priority`] first.

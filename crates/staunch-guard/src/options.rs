@@ -24,10 +24,12 @@ pub struct GuardOptions {
     /// Between two looks. Default 50 ms: at 1 GB a second, a limit of 1 GB is not passed from 90 %
     /// on without a look. What looks cost: `examples/cost.rs`.
     ///
-    /// A guard rests after twenty looks in a row between which nobody asked (for admission, or whether to
-    /// refuse connections), with nothing in flight and memory and fds below half of where the lowest level is
-    /// left: the next look is ten intervals away then, or a tenth of `growth_window` if that is less, and comes
-    /// at once when somebody asks.
+    /// Looks are rarer once memory and fds have been below half of where the lowest level is left (35 %) for
+    /// twenty intervals. One comes each fifth interval if what is left to there would not be taken meanwhile at
+    /// 1 GB and 20,000 fds a second; and at once when half of the room for requests is taken. A guard rests if
+    /// nobody has asked in that time (for admission, or whether to refuse connections) and nothing is in flight:
+    /// a look comes each tenth interval then, and at once when somebody asks. That is a tenth of `growth_window`
+    /// at most, unless the interval itself is more. A day at most.
     pub interval: Duration,
     /// Looks on a thread of its own, which costs two thirds of what a timer of the runtime does: that wakes a
     /// worker, and often twice. It is one of the runtime's blocking threads, of which there must be two then.
@@ -90,6 +92,9 @@ pub enum GuardOptionsError {
     /// Looks without a pause.
     #[error("interval is zero: the guard would never rest; the default is 50 ms")]
     NoInterval,
+    /// Looks that never come.
+    #[error("interval is {0:?}, more than a day; the default is 50 ms")]
+    LongInterval(Duration),
     /// Nothing may be used.
     #[error(
         "memory_limit is 0 bytes: everything would be refused for ever; leave it out for no limit"
@@ -108,6 +113,9 @@ impl GuardOptions {
     pub fn check(&self) -> Result<(), GuardOptionsError> {
         if self.interval.is_zero() {
             return Err(GuardOptionsError::NoInterval);
+        }
+        if self.interval > Duration::from_hours(24) {
+            return Err(GuardOptionsError::LongInterval(self.interval));
         }
         if self.memory_limit == Some(0) {
             return Err(GuardOptionsError::NoMemory);

@@ -28,7 +28,9 @@ impl Pressure {
     pub fn observe(&mut self, reading: &Reading) -> Level {
         let Watermarks { growth_bytes_per_second: rate, growth_window: window, .. } = self.marks;
         let held = reading.held_bytes.unwrap_or(reading.memory_bytes);
-        self.growing = self.growth.observe(reading.at, held, rate, window);
+        // A figure that is known already adds nothing.
+        let measured = reading.at.saturating_sub(reading.held_age);
+        self.growing = self.growth.observe(measured, held, rate, window);
         let risen = self.reached(reading, 0);
         let held = self.reached(reading, self.marks.band_percent);
         self.filled = risen.max(held.min(self.filled));

@@ -12,6 +12,8 @@ pub struct Reading {
     /// What the program itself holds, in bytes, by which growth is judged; `None` if that is
     /// `memory_bytes`, which can be more: caches that the kernel keeps, for instance.
     pub held_bytes: Option<u64>,
+    /// How long before `at` that was measured: an allocator is asked seldom.
+    pub held_age: Duration,
     /// Fds that are open.
     pub fds: u64,
     /// The most that may be open; `None` if there is no limit.

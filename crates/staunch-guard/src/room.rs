@@ -9,6 +9,8 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use crate::stir::Stir;
+
 /// How many more may begin before the next look.
 #[derive(Debug)]
 pub(crate) struct Room {
@@ -17,6 +19,8 @@ pub(crate) struct Room {
     interval: AtomicU32,
     /// By the last bit of the interval: its number above, the count below.
     cells: [AtomicU64; 2],
+    /// Half of what was left has been taken.
+    presses: Stir,
 }
 
 impl Room {
@@ -26,6 +30,7 @@ impl Room {
             left: AtomicU64::new(u64::MAX),
             interval: AtomicU32::new(0),
             cells: [cell(0, 0), cell(1, 0)].map(AtomicU64::new),
+            presses: Stir::new(),
         }
     }
 
@@ -50,11 +55,20 @@ impl Room {
         };
         let live = |interval| u64::from(self.cell(interval).load(Ordering::Acquire) as u32);
         let count = live(interval) + live(interval.wrapping_sub(1));
-        if is_forced || count <= self.left.load(Ordering::Acquire) {
+        let left = self.left.load(Ordering::Acquire);
+        if count > left / 2 {
+            self.presses.begin();
+        }
+        if is_forced || count <= left {
             return Some(interval);
         }
         self.give_back(interval);
         None
+    }
+
+    /// Says when half of what was left at the last look has been taken: it is time for the next.
+    pub(crate) fn presses(&self) -> &Stir {
+        &self.presses
     }
 
     pub(crate) fn give_back(&self, interval: u32) {
@@ -107,6 +121,20 @@ mod tests {
         assert_eq!(fitting(&room), 4);
         room.turn(0);
         assert_eq!(room.take(false), None);
+    }
+
+    #[test]
+    fn it_presses_when_half_is_taken() {
+        let room = Room::new();
+        room.turn(4);
+        assert!(room.presses().take(), "the first look has to come");
+        room.take(false).unwrap();
+        room.take(false).unwrap();
+        assert!(!room.presses().take());
+        room.take(false).unwrap();
+        assert!(room.presses().take());
+        room.turn(0);
+        assert!(room.take(false).is_none() && room.presses().take(), "nothing is left");
     }
 
     /// Whatever happens at once, what is given back is as much as was taken.

@@ -40,8 +40,11 @@ pub(crate) struct Sampler {
     pressure: Pressure,
     pressing: Pressing,
     told: Told,
-    /// Looks in a row that found that nothing happens.
-    calm: u32,
+    /// From when on looks are rarer, if all find until then that no mark is anywhere near.
+    far_from: Option<Duration>,
+    /// And that nobody asks.
+    calm_from: Option<Duration>,
+    pace: Pace,
     /// When whatever gives something back is run again.
     repeat_at: Option<Duration>,
     is_reacting: Arc<AtomicBool>,
@@ -58,10 +61,22 @@ struct Told {
 
 /// That it is better is said so long after the last word.
 const SILENCE: Duration = Duration::from_secs(10);
-/// After so many looks in a row that found nothing to do they are rarer: whoever asks wakes nobody more often.
-const CALM_LOOKS: u32 = 20;
-/// One look in place of so many.
+/// After so many intervals in which there was nothing to do looks are rarer: whoever asks wakes nobody more often.
+const CALM_INTERVALS: u32 = 20;
+/// One look in place of so many while no mark can be reached meanwhile.
+const FAR_LOOKS: u32 = 5;
+/// What may come to be in use within a second: bytes, and fds.
+const FASTEST: [u64; 2] = [1_000_000_000, 20_000];
+/// And while nobody asks.
 const REST_LOOKS: u32 = 10;
+
+/// When the next look is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Pace {
+    pub(crate) after: Duration,
+    /// Or when somebody asks; else, if it is later than usual, when room runs short.
+    pub(crate) is_rest: bool,
+}
 
 impl Sampler {
     pub(crate) fn new(shared: Arc<Shared>, owner: EntryId) -> Sampler {
@@ -71,7 +86,9 @@ impl Sampler {
             pressure: Pressure::new(shared.options.marks),
             pressing: Pressing { level: Level::Normal, cause: Cause::Memory },
             told: Told::default(),
-            calm: 0,
+            far_from: None,
+            calm_from: None,
+            pace: Pace { after: shared.options.interval, is_rest: false },
             repeat_at: None,
             is_reacting: Arc::default(),
             shared,
@@ -122,26 +139,62 @@ impl Sampler {
             self.told.changes += 1;
         }
         self.tell_if_due(&reading);
-        self.calm = if self.is_calm(&reading) { self.calm.saturating_add(1) } else { 0 };
+        let is_asked = self.shared.stir.take() || self.shared.in_flight.load(Ordering::Relaxed) > 0;
+        let is_pressed = self.shared.room.presses().take();
+        let is_low = self.is_low(&reading);
+        let is_far = is_low && !is_pressed && self.is_far(&reading);
+        let soon =
+            reading.at.saturating_add(self.shared.options.interval.saturating_mul(CALM_INTERVALS));
+        self.far_from = is_far.then(|| self.far_from.unwrap_or(soon));
+        self.calm_from = (is_low && !is_asked).then(|| self.calm_from.unwrap_or(soon));
+        self.pace = self.pace(reading.at);
+        self.shared.set_pace(self.pace);
     }
 
-    /// Whether nobody has asked since the last look, and nothing is anywhere near a mark.
-    fn is_calm(&self, reading: &Reading) -> bool {
-        let is_asked = self.shared.stir.take();
+    /// Whether little is in use: nothing is anywhere near a mark.
+    fn is_low(&self, reading: &Reading) -> bool {
         let half = self.shared.options.marks.lowest() / 2;
-        let is_far = |used, most: Option<u64>| !most.is_some_and(|it| is_at(used, it, half));
-        !is_asked
-            && self.shared.in_flight.load(Ordering::Relaxed) == 0
-            && (self.pressing.level, self.told.level) == (Level::Normal, Level::Normal)
-            && is_far(reading.memory_bytes, reading.memory_bytes_max)
-            && is_far(reading.fds, reading.fds_max)
+        let is_low = |used, most: Option<u64>| !most.is_some_and(|it| is_at(used, it, half));
+        (self.pressing.level, self.told.level) == (Level::Normal, Level::Normal)
+            && is_low(reading.memory_bytes, reading.memory_bytes_max)
+            && is_low(reading.fds, reading.fds_max)
     }
 
-    /// How long until the next look, if nobody asks before; `None`: the usual time, whoever asks.
-    fn rest(&self) -> Option<Duration> {
-        let options = &self.shared.options;
-        let rest = (REST_LOOKS * options.interval).min(options.marks.growth_window / 10);
-        (self.calm >= CALM_LOOKS && rest > options.interval).then_some(rest)
+    /// Whether no mark can be reached before a look that is late.
+    fn is_far(&self, reading: &Reading) -> bool {
+        let GuardOptions { interval, marks, .. } = &self.shared.options;
+        let late = interval.saturating_mul(FAR_LOOKS).as_millis();
+        let is_far = |used: u64, most: Option<u64>, fastest: u64| {
+            let mark = most.map(|it| u128::from(it) * u128::from(marks.lowest()) / 100);
+            let most_by_then = u128::from(used) + late.saturating_mul(u128::from(fastest)) / 1000;
+            mark.is_none_or(|mark| most_by_then < mark)
+        };
+        let [bytes, fds] = FASTEST;
+        is_far(reading.memory_bytes, reading.memory_bytes_max, bytes)
+            && is_far(reading.fds, reading.fds_max, fds)
+    }
+
+    /// What makes the next look come before its time.
+    fn begins(&self) -> Option<&Stir> {
+        let Pace { after, is_rest } = self.pace;
+        let pressed =
+            || Some(self.shared.room.presses()).filter(|_| after > self.shared.options.interval);
+        if is_rest { Some(&self.shared.stir) } else { pressed() }
+    }
+
+    /// When the next look is taken, after one at `at`.
+    fn pace(&self, at: Duration) -> Pace {
+        let GuardOptions { interval, marks, .. } = &self.shared.options;
+        let has_come = |from: Option<Duration>| from.is_some_and(|from| at >= from);
+        let is_rest = has_come(self.calm_from);
+        let looks = match has_come(self.far_from) {
+            _ if is_rest => REST_LOOKS,
+            true => FAR_LOOKS,
+            false => 1,
+        };
+        // Growth is to be seen in time, too.
+        let after = interval.saturating_mul(looks).min(marks.growth_window / 10).max(*interval);
+        Pace { after, is_rest: is_rest && after > *interval }
     }
 
     /// Worse is said at once; better, when nothing was said for some time: under a load that goes
@@ -227,14 +280,14 @@ async fn look_on_runtime(mut retires: Retires, scope: Scope<Infallible>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         sampler.react(&scope);
-        let rest = sampler.rest();
-        if let Some(rest) = rest {
-            ticks.reset_after(rest);
+        let after = sampler.pace.after;
+        if after > interval {
+            ticks.reset_after(after);
         }
-        if tick(&mut ticks, rest.map(|_| &sampler.shared.stir)).await.is_err() {
+        if tick(&mut ticks, sampler.begins()).await.is_err() {
             return;
         }
-        if rest.is_some() {
+        if after > interval {
             ticks.reset();
         }
         sampler.look();
@@ -254,11 +307,11 @@ async fn look_on_thread(mut retires: Retires, scope: Scope<Infallible>) {
         let (interval, mut due) = (sampler.shared.options.interval, RealInstant::now());
         loop {
             sampler.react(&inner);
-            let rest = sampler.rest();
+            let after = sampler.pace.after;
             let now = RealInstant::now();
             // Without those that were missed.
-            due = rest.map_or_else(|| now.max(due + interval), |rest| now + rest);
-            let begun = rest.map(|_| (&sampler.shared.stir, &cx));
+            due = if after > interval { now + after } else { now.max(due + interval) };
+            let begun = sampler.begins().map(|stir| (stir, &cx));
             if sleeper.sleeps_until(due, begun).is_err() {
                 return Ok(());
             }

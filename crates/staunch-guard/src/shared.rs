@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::{
     GuardOptions, Level, Priority, Reaction, Why, closing::Closers, limiter::Limiter, room::Room,
-    shrinkers::Shrinkers, source::Sample, status::GuardStatus, stir::Stir,
+    sampler::Pace, shrinkers::Shrinkers, source::Sample, status::GuardStatus, stir::Stir,
 };
 
 pub(crate) struct Shared {
@@ -37,7 +37,7 @@ pub(crate) struct Shared {
     levels: Mutex<Option<watch::Sender<Level>>>,
     pub(crate) shrinkers: Shrinkers,
     pub(crate) closers: Closers,
-    sample: Mutex<Sample>,
+    sample: Mutex<(Sample, Pace)>,
     /// How often each level began.
     pub(crate) began: [AtomicU64; 4],
     /// By priority and reason.
@@ -98,12 +98,17 @@ impl Shared {
         self.epoch.elapsed()
     }
 
-    pub(crate) fn sample(&self) -> Sample {
+    /// What the last look has seen, and when the next is taken.
+    pub(crate) fn sample(&self) -> (Sample, Pace) {
         *self.sample.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn set_sample(&self, sample: Sample) {
-        *self.sample.lock().unwrap_or_else(PoisonError::into_inner) = sample;
+        self.sample.lock().unwrap_or_else(PoisonError::into_inner).0 = sample;
+    }
+
+    pub(crate) fn set_pace(&self, pace: Pace) {
+        self.sample.lock().unwrap_or_else(PoisonError::into_inner).1 = pace;
     }
 
     /// The sampler has ended: nothing is known any more, and nothing is refused.
@@ -111,6 +116,8 @@ impl Shared {
         self.level.store(Level::Normal as u8, Ordering::Relaxed);
         self.room.turn(u64::MAX);
         self.stir.forget();
+        self.room.presses().forget();
+        self.set_pace(Pace::default());
         let levels = self.levels().take();
         if let Some(levels) = levels {
             levels.modify(|it| *it = Level::Normal);
@@ -122,7 +129,7 @@ impl Shared {
     }
 
     pub(crate) fn status(&self) -> GuardStatus {
-        let sample = self.sample();
+        let (sample, pace) = self.sample();
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let refused = Priority::ALL
             .into_iter()
@@ -131,6 +138,8 @@ impl Shared {
             name: self.options.name,
             born_at: self.born_at,
             level: self.level(),
+            looks_every: pace.after,
+            rests: pace.is_rest,
             memory_bytes: sample.reading.memory_bytes,
             memory_limit_bytes: sample.reading.memory_bytes_max,
             rss_bytes: sample.rss_bytes,

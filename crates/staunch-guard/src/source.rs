@@ -28,7 +28,7 @@ use self::{
     rate::Rate,
     rss::Rss,
 };
-use crate::{GuardOptions, Reading};
+use crate::{GuardOptions, Reading, growth};
 
 /// What was measured at one instant.
 #[derive(Clone, Copy, Debug, Default)]
@@ -61,8 +61,9 @@ const NO_GROUP: &str =
 #[cfg(test)]
 mod tests;
 
-/// How often the allocator is asked at most: jemalloc adds up all of its arenas for that.
-const ALLOCATOR_REST: Duration = Duration::from_secs(1);
+/// How often the allocator is asked at most: jemalloc adds up all of its arenas for that, which takes as
+/// long as five looks.
+const ALLOCATOR_REST: Duration = Duration::from_secs(2);
 
 impl Sources {
     /// Opens what there is, and says what there is not.
@@ -80,8 +81,7 @@ impl Sources {
             fds: Fds::new(),
             allocator: options.allocator.clone(),
             allocated: None,
-            // A tenth, so that each part of the window sees a new figure.
-            allocator_rest: (options.marks.growth_window / 10).min(ALLOCATOR_REST),
+            allocator_rest: allocator_rest(options.marks.growth_window),
             growth: Rate::default(),
             births: Rate::default(),
         };
@@ -111,24 +111,26 @@ impl Sources {
     pub(crate) fn sample(&mut self, at: Duration) -> Sample {
         let rss_bytes = self.rss.as_ref().and_then(Rss::bytes);
         self.ask_allocator(at);
-        let allocated = self.allocated.map(|(_, allocated)| allocated);
         let usage = self.usage(at, rss_bytes);
-        let held = allocated.map(|it| it.bytes).or(rss_bytes);
+        let of_allocator = self.allocated.map(|(asked, allocated)| (asked, allocated.bytes));
+        let held = of_allocator.or(rss_bytes.map(|bytes| (at, bytes)));
         let fds = self.fds.look();
         Sample {
             reading: Reading {
                 memory_bytes: usage.bytes,
                 memory_bytes_max: usage.limit,
-                held_bytes: held,
+                held_bytes: held.map(|(_, bytes)| bytes),
+                held_age: held.map_or(Duration::ZERO, |(measured, _)| at.saturating_sub(measured)),
                 fds: fds.count,
                 fds_max: fds.limit,
                 at,
             },
             rss_bytes,
-            allocated_bytes: allocated.map(|it| it.bytes),
-            growth_bytes_per_second: held.and_then(|held| self.growth.of(at, held)),
-            objects_per_second: allocated
-                .and_then(|it| self.births.of(at, it.objects?))
+            allocated_bytes: of_allocator.map(|(_, bytes)| bytes),
+            growth_bytes_per_second: held.and_then(|(at, bytes)| self.growth.of(at, bytes)),
+            objects_per_second: self
+                .allocated
+                .and_then(|(asked, it)| self.births.of(asked, it.objects?))
                 .map(|rate| rate.max(0).cast_unsigned()),
         }
     }
@@ -156,6 +158,13 @@ impl Sources {
             self.allocated = allocator.allocated().map(|allocated| (at, allocated));
         }
     }
+}
+
+/// Figures come at the end of each part of the window, and evenly within it.
+fn allocator_rest(window: Duration) -> Duration {
+    let part = window / growth::PARTS;
+    let figures = part.as_nanos().div_ceil(ALLOCATOR_REST.as_nanos()).max(1);
+    (part / u32::try_from(figures).unwrap_or(u32::MAX)).min(ALLOCATOR_REST)
 }
 
 fn find_cgroup(near_percent: u8, opener: &Opener) -> Option<Cgroup> {

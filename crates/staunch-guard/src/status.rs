@@ -1,6 +1,6 @@
 //! What a guard sees, and has done.
 
-use std::panic::Location;
+use std::{panic::Location, time::Duration};
 
 use crate::{Level, Priority, Why};
 
@@ -14,6 +14,10 @@ pub struct GuardStatus {
     pub born_at: &'static Location<'static>,
     /// The level.
     pub level: Level,
+    /// The time between two looks, as things are; zero before the first, and once nobody looks any more.
+    pub looks_every: Duration,
+    /// Whether whoever asks makes it look at once.
+    pub rests: bool,
     /// Memory in use, in bytes, of the limit that is nearest.
     pub memory_bytes: u64,
     /// That limit, in bytes; `None` if there is none.
@@ -23,7 +27,7 @@ pub struct GuardStatus {
     /// What the program has allocated, in bytes; `None` without an allocator.
     pub allocated_bytes: Option<u64>,
     /// By how much that grew, or resident memory if it is not known, in bytes a second, over the
-    /// last second.
+    /// last second, or the last two of an allocator.
     pub growth_bytes_per_second: Option<i64>,
     /// Objects allocated a second; `None` if the allocator does not count them.
     pub objects_per_second: Option<u64>,

@@ -38,6 +38,7 @@ async fn a_guard_shows_what_it_sees_and_whom_it_refused() {
                 "{page}"
             );
             assert_eq!((&edge["memory_bytes"], &edge["in_flight"]), (&96.into(), &1.into()));
+            assert_eq!((&edge["looks_every_ms"], &edge["rests"]), (&50.into(), &false.into()));
             assert_eq!(
                 edge["refused"],
                 serde_json::json!({"low": {"level": 1}, "high": {"level": 1}})

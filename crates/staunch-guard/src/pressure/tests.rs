@@ -66,6 +66,22 @@ fn only_growth_that_lasts_warns() {
     check_growth(&[(10, 10), (10, 0)], Normal);
 }
 
+/// An allocator is asked every other second, and looked at twenty times a second.
+#[test]
+fn a_figure_that_is_known_is_not_judged_again() {
+    for (megabytes, expected) in [(20, Warn), (19, Normal)] {
+        let mut pressure = Pressure::new(Watermarks::default());
+        let mut level = Normal;
+        for millis in (0..=10_000).step_by(50) {
+            let at = Duration::from_millis(millis);
+            let held_age = Duration::from_millis(millis % 2000);
+            let held_bytes = Some(millis / 2000 * megabytes * 1_000_000);
+            level = pressure.observe(&Reading { held_bytes, held_age, at, ..memory(1) });
+        }
+        assert_eq!(level, expected, "{megabytes} MB in two seconds");
+    }
+}
+
 proptest! {
     #[test]
     fn within_a_band_the_level_changes_once_at_most(

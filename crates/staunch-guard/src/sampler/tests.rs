@@ -13,23 +13,23 @@ async fn where_the_kernel_does_not_count_fds_they_are_listed() {
         let shared = Arc::new(Shared::new(options, Location::caller()));
         let mut sampler = Sampler::new(Arc::clone(&shared), s.id());
         sampler.look();
-        let counted = shared.sample().reading.fds;
+        let counted = shared.sample().0.reading.fds;
         sampler.sources.fds.forget();
         sampler.look();
-        assert_eq!(shared.sample().reading.fds, 0);
+        assert_eq!(shared.sample().0.reading.fds, 0);
         let watching = sampler.watch();
         s.spawn(async {
             watching.await;
             Ok(())
         });
         let seen = async {
-            while shared.sample().reading.fds == 0 {
+            while shared.sample().0.reading.fds == 0 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
         tokio::time::timeout(Duration::from_secs(10), seen).await?;
         // Other tests have some of their own.
-        assert!(shared.sample().reading.fds.abs_diff(counted) < 100, "{counted}");
+        assert!(shared.sample().0.reading.fds.abs_diff(counted) < 100, "{counted}");
         s.stop();
         Ok::<_, BoxError>(())
     });
@@ -46,15 +46,24 @@ async fn a_rest_is_no_longer_than_growth_can_wait() {
             let options = GuardOptions { marks, interval, ..calm_options(&Arc::default()) };
             let shared = Arc::new(Shared::new(options, Location::caller()));
             let mut sampler = Sampler::new(shared, s.id());
-            (0..=CALM_LOOKS).for_each(|_| sampler.look());
-            sampler.rest().map(|rest| rest.as_millis())
+            is_calm(&mut sampler);
+            (sampler.pace.is_rest, sampler.pace.after.as_millis())
         };
-        assert_eq!(rest(50, 10_000), Some(500));
-        assert_eq!(rest(50, 1_000), Some(100));
-        assert_eq!(rest(50, 500), None);
+        assert_eq!(rest(50, 10_000), (true, 500));
+        assert_eq!(rest(50, 1_000), (true, 100));
+        assert_eq!(rest(50, 500), (false, 50));
         Ok::<_, BoxError>(())
     });
     ended.await.unwrap();
+}
+
+/// Nobody has asked for long.
+fn is_calm(sampler: &mut Sampler) {
+    sampler.look(); // the first has to come
+    sampler.look();
+    assert!(!sampler.pace.is_rest && sampler.calm_from.is_some());
+    (sampler.calm_from, sampler.far_from) = (Some(Duration::ZERO), Some(Duration::ZERO));
+    sampler.look();
 }
 
 /// It is nowhere near a mark, and counts its looks.
@@ -86,8 +95,8 @@ async fn who_rests_looks_again_once_somebody_asks() {
             };
             let shared = Arc::new(Shared::new(options, Location::caller()));
             let mut sampler = Sampler::new(Arc::clone(&shared), s.id());
-            (0..=CALM_LOOKS).for_each(|_| sampler.look());
-            assert_eq!(sampler.rest(), Some(10 * Duration::from_hours(1)));
+            is_calm(&mut sampler);
+            assert_eq!(sampler.pace, Pace { after: 10 * Duration::from_hours(1), is_rest: true });
             let (seen, watching) = (looks.load(Ordering::SeqCst), sampler.watch());
             s.spawn(async {
                 watching.await;

@@ -11,7 +11,7 @@ pub struct Allocated {
 
 /// The program's allocator: `Jemalloc` (feature `jemalloc`), or one of your own.
 pub trait Allocator: Send + Sync + 'static {
-    /// What is allocated now; `None` if it cannot tell. It is asked once a second by the sampler:
+    /// What is allocated now; `None` if it cannot tell. It is asked by the sampler, every other second or five times in `growth_window`:
     /// it must be quick.
     fn allocated(&self) -> Option<Allocated>;
 

@@ -34,3 +34,13 @@ fn a_group_counts_as_long_as_it_can_be_read() {
     check(1250, Usage { bytes: 0, limit: Some(1 << 50) });
     assert!(sources.cgroup.is_none());
 }
+
+/// At the end of each part there is a figure.
+#[test]
+fn an_allocator_is_asked_evenly_within_each_part_of_the_window() {
+    for (window, rest) in [(10, 2000), (1, 200), (12, 1200), (60, 2000), (0, 0)] {
+        let rest = Duration::from_millis(rest);
+        assert_eq!(allocator_rest(Duration::from_secs(window)), rest, "{window} s");
+    }
+    assert!(allocator_rest(Duration::MAX) <= ALLOCATOR_REST);
+}

@@ -17,7 +17,7 @@ use staunch_guard::{
 
 use tokio::sync::Notify;
 
-use crate::support::{Memory, until, with_guard};
+use crate::support::{Memory, raise_open_files, until, with_guard};
 
 fn said() -> Vec<String> {
     let observations = Ledger::current().observations();
@@ -82,36 +82,117 @@ async fn the_first_look_is_taken_at_once_and_the_next_in_time() {
     .await;
 }
 
+/// Memory that is looked at, and how often.
+#[derive(Clone)]
+struct Counted {
+    used: Arc<AtomicU64>,
+    looks: Arc<AtomicU64>,
+    limit: u64,
+}
+
+impl Counted {
+    fn new(limit: u64) -> Counted {
+        Counted { used: Arc::new(AtomicU64::new(1)), looks: Arc::default(), limit }
+    }
+
+    /// What a request takes is nothing.
+    fn options(&self) -> GuardOptions {
+        let memory: Option<Arc<dyn MemorySource>> = Some(Arc::new(self.clone()));
+        GuardOptions { memory, request_bytes: 0, request_fds: 0, ..Default::default() }
+    }
+
+    fn set(&self, bytes: u64) {
+        self.used.store(bytes, Ordering::SeqCst);
+    }
+
+    fn looks(&self) -> u64 {
+        self.looks.load(Ordering::SeqCst)
+    }
+
+    async fn looks_in(&self, time: Duration) -> u64 {
+        let before = self.looks();
+        tokio::time::sleep(time).await;
+        self.looks() - before
+    }
+}
+
+impl MemorySource for Counted {
+    fn usage(&self) -> Usage {
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        Usage { bytes: self.used.load(Ordering::SeqCst), limit: Some(self.limit) }
+    }
+}
+
 /// Looks are rare while nobody asks and nothing is near a mark, and only then.
 #[staunch::test(start_paused = true)]
 async fn a_guard_that_nobody_asks_rests() {
-    let bytes = Arc::new(AtomicU64::new(1));
-    let looks = Arc::new(AtomicU64::new(0));
-    let (counted, used) = (Arc::clone(&looks), Arc::clone(&bytes));
-    let usage = move || {
-        counted.fetch_add(1, Ordering::SeqCst);
-        Usage { bytes: used.load(Ordering::SeqCst), limit: Some(100) }
-    };
-    let memory: Option<Arc<dyn MemorySource>> = Some(Arc::new(usage));
-    let options = GuardOptions { memory, request_bytes: 0, ..Default::default() };
-    with_guard(options, async |guard, _| {
-        let in_ten_seconds = async || {
-            let before = looks.load(Ordering::SeqCst);
-            tokio::time::sleep(Duration::from_secs(10)).await;
-            looks.load(Ordering::SeqCst) - before
-        };
+    let memory = Counted::new(100);
+    with_guard(memory.options(), async |guard, _| {
+        let in_ten_seconds = async || memory.looks_in(Duration::from_secs(10)).await;
         let looked = in_ten_seconds().await;
         assert!((30..=50).contains(&looked), "a second of 20, nine of 2: {looked}");
         let looked = in_ten_seconds().await;
         assert!((18..=22).contains(&looked), "{looked}");
+        assert!(guard.status().rests);
         let admission = guard.admit(Priority::Normal).unwrap();
         let looked = in_ten_seconds().await;
         assert!((195..=205).contains(&looked), "one is in flight: {looked}");
         drop(admission);
         in_ten_seconds().await;
-        bytes.store(40, Ordering::SeqCst); // of 70 that matter
+        memory.set(40); // of 70 that matter
         let looked = in_ten_seconds().await;
         assert!((185..=205).contains(&looked), "not far from a mark: {looked}");
+    })
+    .await;
+}
+
+/// Whoever asks: what is left to the lowest mark would not be taken until the next look.
+#[staunch::test(start_paused = true)]
+async fn looks_are_rare_far_from_all_marks() {
+    const GIB: u64 = 1 << 30;
+    raise_open_files();
+    let memory = Counted::new(4 * GIB);
+    with_guard(memory.options(), async |guard, _| {
+        let _admission = guard.admit(Priority::Normal).unwrap();
+        let looked = memory.looks_in(Duration::from_secs(11)).await;
+        assert!((58..=64).contains(&looked), "a second of 20, ten of 4: {looked}");
+        assert_eq!((guard.status().rests, guard.status().looks_every.as_millis()), (false, 250));
+        memory.set(3 * GIB / 2);
+        let looked = memory.looks_in(Duration::from_secs(10)).await;
+        assert!((193..=205).contains(&looked), "not far from a mark: {looked}");
+    })
+    .await;
+    assert_eq!(memory.looks_in(Duration::from_secs(1)).await, 0);
+    let memory = Counted::new(GIB / 4);
+    with_guard(memory.options(), async |guard, _| {
+        let _admission = guard.admit(Priority::Normal).unwrap();
+        let looked = memory.looks_in(Duration::from_secs(10)).await;
+        assert!((195..=205).contains(&looked), "little is left, if little is used: {looked}");
+    })
+    .await;
+}
+
+/// The next look is due in 250 ms.
+#[staunch::test(start_paused = true)]
+async fn a_burst_that_takes_half_of_the_room_is_looked_at() {
+    raise_open_files();
+    let memory = Counted::new(4 << 30);
+    let options = GuardOptions { request_bytes: 64 << 20, ..memory.options() }; // 60 find room
+    with_guard(options, async |guard, _| {
+        let admit = |count| -> Vec<_> {
+            (0..count).map(|_| guard.admit(Priority::Normal).unwrap()).collect()
+        };
+        let first = admit(1);
+        memory.looks_in(Duration::from_secs(2)).await;
+        let burst = admit(29);
+        let short = Duration::from_millis(1);
+        let looked = memory.looks_in(short).await + memory.looks_in(short).await;
+        assert_eq!(looked, 0, "half is left");
+        let more = admit(5);
+        assert_eq!(memory.looks_in(short).await, 1);
+        let looked = memory.looks_in(Duration::from_millis(250)).await;
+        assert!((4..=5).contains(&looked), "for a while it looks as if a mark were near: {looked}");
+        drop((first, burst, more));
     })
     .await;
 }
@@ -300,6 +381,10 @@ async fn options_that_make_no_sense_start_nothing() {
     let none = GuardOptions::default;
     for (options, expected) in [
         (GuardOptions { interval: Duration::ZERO, ..none() }, GuardOptionsError::NoInterval),
+        (
+            GuardOptions { interval: Duration::MAX, ..none() },
+            GuardOptionsError::LongInterval(Duration::MAX),
+        ),
         (GuardOptions { memory_limit: Some(0), ..none() }, GuardOptionsError::NoMemory),
     ] {
         let ended = scope(&Context::current(), |s| async move {

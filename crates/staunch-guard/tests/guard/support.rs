@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use staunch::{BoxError, Context, Scope, scope};
 use staunch_guard::{Guard, GuardOptions, Level, Usage};
 
@@ -40,6 +41,13 @@ pub(crate) async fn with_guard(
         Ok::<_, BoxError>(())
     });
     ended.await.unwrap();
+}
+
+/// A guard is never far from a small limit of fds.
+pub(crate) fn raise_open_files() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    assert!(maximum.is_none_or(|most| most > 8000), "needs `ulimit -Hn` of more than 8000");
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
 }
 
 /// Waits until the guard sees `level`.
