@@ -69,6 +69,7 @@ struct GroupView {
     oldest_seconds: f64,
     stalest_seconds: f64,
     overdue: u64,
+    oldest_overdue_seconds: f64,
     orphans: u64,
     /// Of one that is overdue, if any is.
     obligation: String,
@@ -130,6 +131,7 @@ fn group(group: &Group) -> GroupView {
         oldest_seconds: seconds(group.oldest),
         stalest_seconds: seconds(group.stalest),
         overdue: group.overdue,
+        oldest_overdue_seconds: seconds(group.oldest_overdue),
         orphans: group.orphans,
         obligation: group.obligation.to_string(),
     }

@@ -35,6 +35,7 @@ fn leases(line: u32, overdue: u64) -> EntryGroup {
         obligation: "ends by 5s".into(),
         count: 9,
         overdue,
+        oldest_overdue: Duration::from_secs(75),
         orphans: 0,
         bytes: 0,
         oldest: Duration::from_secs(75),

@@ -24,6 +24,7 @@ pub(crate) fn groups(looks: u64) -> [EntryGroup; 3] {
         obligation: "ends with its parent".into(),
         count,
         overdue,
+        oldest_overdue: Duration::MAX,
         orphans,
         bytes: 0,
         oldest: Duration::from_secs(1),

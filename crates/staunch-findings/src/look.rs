@@ -118,6 +118,7 @@ fn by_line(groups: Vec<Group>) -> Vec<Group> {
         }
         line.count += group.count;
         line.overdue += group.overdue;
+        line.oldest_overdue = line.oldest_overdue.max(group.oldest_overdue);
         line.orphans += group.orphans;
         line.bytes += group.bytes;
         line.oldest = line.oldest.max(group.oldest);
@@ -154,6 +155,7 @@ fn entry_group(group: &Group, names: &mut Names) -> EntryGroup {
         obligation: names.of(&group.obligation.to_string()),
         count: group.count,
         overdue: group.overdue,
+        oldest_overdue: group.oldest_overdue,
         orphans: group.orphans,
         bytes: group.bytes,
         oldest: group.oldest,

@@ -62,6 +62,8 @@ pub struct Group {
     pub stalest: Duration,
     /// How many have broken their promise.
     pub overdue: u64,
+    /// Age of the oldest of these.
+    pub oldest_overdue: Duration,
     /// How many have outlived their owner.
     pub orphans: u64,
     /// What they promised: one that broke it, if any has.
@@ -237,6 +239,7 @@ impl Group {
             oldest: Duration::ZERO,
             stalest: Duration::ZERO,
             overdue: 0,
+            oldest_overdue: Duration::ZERO,
             orphans: 0,
             obligation: entry.obligation(),
         }
@@ -251,7 +254,10 @@ impl Group {
         self.bytes += entry.bytes();
         self.oldest = self.oldest.max(entry.age());
         self.stalest = self.stalest.max(entry.without_progress());
-        self.overdue += u64::from(is_overdue);
+        if is_overdue {
+            self.overdue += 1;
+            self.oldest_overdue = self.oldest_overdue.max(entry.age());
+        }
         self.orphans += u64::from(entry.orphan);
     }
 }

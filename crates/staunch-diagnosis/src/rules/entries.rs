@@ -5,7 +5,8 @@
 //!
 //! **Proves**: of the first two, exactly what they say. Every entry was born with an obligation (a deadline, a rate of
 //! progress, its owner's life), and the ledger knows who broke it, on which line it was born, and how many. Between an
-//! owner's end and that of what it owned there is a moment, so two looks in a row must show it, where there are two.
+//! owner's end and that of what it owned there is a moment, so two looks in a row must show it, where there are two, and
+//! of one that is old enough to have been there at both: on a busy service each look meets somebody else's moment.
 //! The third is a warning: entries that are bound by nothing but their owner's life, and whose owner is the service,
 //! became more over the whole watch, while connections and requests did not.
 //!
@@ -32,6 +33,7 @@ struct Live<'h> {
     obligation: &'h str,
     count: u64,
     overdue: u64,
+    oldest_overdue: Duration,
     orphans: u64,
     bytes: u64,
     oldest: Duration,
@@ -87,6 +89,7 @@ impl<'h> Live<'h> {
         }
         self.count += group.count;
         self.overdue += group.overdue;
+        self.oldest_overdue = self.oldest_overdue.max(group.oldest_overdue);
         self.orphans += group.orphans;
         self.bytes += group.bytes;
         self.oldest = self.oldest.max(group.oldest);
@@ -106,9 +109,13 @@ impl<'h> Live<'h> {
 /// What should have ended or made progress.
 fn broken(line: Line<'_>, lives: &[(Duration, Live<'_>)]) -> Option<Finding> {
     let (kind, ..) = line;
-    let (_, now) = lives.last()?;
-    let before = lives.iter().rev().nth(1).map_or(now.overdue, |(_, before)| before.overdue);
-    if now.overdue.min(before) == 0 {
+    let (at, now) = lives.last()?;
+    if now.overdue == 0 {
+        return None;
+    }
+    if let Some((before_at, before)) = lives.iter().rev().nth(1)
+        && (before.overdue == 0 || now.oldest_overdue < at.saturating_sub(*before_at))
+    {
         return None;
     }
     let Live { count, overdue, .. } = now;
@@ -248,6 +255,7 @@ mod tests {
             obligation: "progress every 60s".into(),
             count: 9,
             overdue,
+            oldest_overdue: Duration::from_secs(75),
             orphans,
             bytes: 0,
             oldest: Duration::from_secs(75),
@@ -316,6 +324,11 @@ mod tests {
     fn what_is_overdue_for_a_moment_is_none() {
         assert!(rules(&[vec![group(0, 0)], vec![group(1, 1)]]).is_empty());
         assert!(rules(&[vec![group(1, 1)], vec![group(0, 0)]]).is_empty());
+        let aged = |millis| {
+            vec![EntryGroup { oldest_overdue: Duration::from_millis(millis), ..group(1, 1) }]
+        };
+        assert!(rules(&[aged(20), aged(30)]).is_empty(), "a second later it is another one");
+        assert_eq!(rules(&[aged(20), aged(1020)]), ["orphan"]);
     }
 
     /// So many of `kind` at each look, beside so many connections.

@@ -19,6 +19,8 @@ pub struct EntryGroup {
     pub count: u64,
     /// How many have broken their obligation.
     pub overdue: u64,
+    /// The age of the oldest of these.
+    pub oldest_overdue: Duration,
     /// How many have outlived their owner.
     pub orphans: u64,
     /// Bytes they hold.

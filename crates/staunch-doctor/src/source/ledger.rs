@@ -52,6 +52,8 @@ struct Group {
     bytes: u64,
     oldest_seconds: f64,
     overdue: u64,
+    /// Services of before do not say.
+    oldest_overdue_seconds: Option<f64>,
     orphans: u64,
     obligation: String,
 }
@@ -64,6 +66,10 @@ struct Holding {
     count: u64,
     still: u64,
     text: String,
+}
+
+fn age(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }
 
 /// Reads the document.
@@ -82,9 +88,10 @@ pub fn read_ledger(document: &[u8]) -> Result<Snapshot, LedgerSourceError> {
         obligation: group.obligation.into(),
         count: group.count,
         overdue: group.overdue,
+        oldest_overdue: age(group.oldest_overdue_seconds.unwrap_or(group.oldest_seconds)),
         orphans: group.orphans,
         bytes: group.bytes,
-        oldest: Duration::try_from_secs_f64(group.oldest_seconds).unwrap_or_default(),
+        oldest: age(group.oldest_seconds),
     });
     let held = read.routes.map(|routes| routes.into_iter().map(held).collect());
     let observed = read.observations.recent.into_iter().map(|it| Observed {
@@ -124,7 +131,7 @@ mod tests {
 
     const DOCUMENT: &str = r#"{"detector":"awake","totals":{},"groups":[{"kind":"lease",
         "born_at":"src/bank.rs:42","state":"active","count":3,"bytes":10,"oldest_seconds":61.5,
-        "stalest_seconds":1.0,"overdue":2,"orphans":1,"obligation":"ends by 5s"}],"entries":[],
+        "stalest_seconds":1.0,"overdue":2,"oldest_overdue_seconds":6.5,"orphans":1,"obligation":"ends by 5s"}],"entries":[],
         "routes":[{"route":"export","kind":"stream","born_at":"src/tunnel.rs:9","count":3,"still":2,
         "text":"route export holds 3 streams"}],
         "observations":{"counts":{"dropped-bodies":1},"recent":[{"rule":"dropped-bodies","kind":"body",
@@ -137,7 +144,11 @@ mod tests {
         assert_eq!((&*group.birth.file, group.birth.line), ("src/bank.rs", 42));
         assert_eq!((group.count, group.overdue, group.orphans), (3, 2, 1));
         assert_eq!(&*group.obligation, "ends by 5s");
-        assert_eq!(group.oldest, Duration::from_millis(61_500));
+        let ages = [group.oldest, group.oldest_overdue].map(|age| age.as_millis());
+        assert_eq!(ages, [61_500, 6_500]);
+        let before = DOCUMENT.replace("\"oldest_overdue_seconds\":6.5,", "");
+        let groups = read_ledger(before.as_bytes()).unwrap().entries.unwrap();
+        assert_eq!(groups[0].oldest_overdue.as_millis(), 61_500, "it may be as old as any");
     }
 
     #[test]
