@@ -19,7 +19,7 @@ struct PoolView {
     idle: usize,
     leased: usize,
     waiters: usize,
-    /// The server is taken for down.
+    /// Nobody may connect now: the last try has failed, and the next is not due, or is under way.
     is_down: bool,
     acquired_at_once: u64,
     /// Acquires that took at most so long, each beyond those of the line before it; `null` is

@@ -133,10 +133,7 @@ impl Core {
                 Err(error) => return Poll::Ready(self.check_cut().and(Err(error))),
                 Ok(0) if !has_room => return Poll::Ready(Ok(0)),
                 Ok(0) => {
-                    if self.activity.reading() != Reading::Ended {
-                        self.activity.set_reading(Reading::Ended);
-                        self.account.touch(); // from now on it is half closed
-                    }
+                    self.ended();
                     return Poll::Ready(self.check_cut().map(|()| 0));
                 }
                 Ok(count) => {
@@ -178,6 +175,14 @@ impl Core {
     }
 
     /// Bytes moved.
+    /// The peer has said its last: from now on the connection is half closed.
+    fn ended(&self) {
+        if self.activity.reading() != Reading::Ended {
+            self.activity.set_reading(Reading::Ended);
+            self.account.touch();
+        }
+    }
+
     fn moved(&self) {
         self.account.touch();
         self.account.set_state(self.activity.state());
@@ -399,6 +404,11 @@ impl Connection {
     pub(crate) fn heard(&self) {
         self.core.activity.set_reading(Reading::Working);
         self.core.account.set_state(self.core.activity.state());
+    }
+
+    /// The peer has said its last, in the words of what the connection carries: nobody reads the socket's end.
+    pub(crate) fn ended(&self) {
+        self.core.ended();
     }
 
     /// Reads more bytes into `held`, taking a buffer only when there are bytes for it. Between

@@ -39,7 +39,8 @@ pub struct PoolStatus {
     pub destroyed: [(Destroyed, u64); Destroyed::ALL.len()],
     /// Leases that were abandoned, by the line that leased them; the first 32 lines.
     pub abandoned: Vec<(&'static Location<'static>, u64)>,
-    /// Whether nobody may connect now: the last try has failed, and the next is not due or under way.
+    /// Whether nobody may connect now: the last try has failed, and the next is not due yet, or is under
+    /// way. No sign of health: without anybody who asks it ends by itself.
     pub is_down: bool,
 }
 

@@ -33,7 +33,11 @@ fn levels(registry: &mut Registry, pools: &[PoolReport]) {
         ("staunch_pool_idle", "Idle connections", |it| it.idle),
         ("staunch_pool_leased", "Leased connections", |it| it.leased),
         ("staunch_pool_waiters", "Tasks that wait for a connection", |it| it.waiters),
-        ("staunch_pool_down", "Pools whose server is taken for down", |it| it.is_down.into()),
+        (
+            "staunch_pool_down",
+            "Pools that nobody may connect by now: the last try has failed, and the next is not due",
+            |it| it.is_down.into(),
+        ),
     ];
     for (name, help, level) in all {
         let family: Family<Labels, Gauge> = gauges(registry, name, help);

@@ -197,10 +197,12 @@ impl AsyncRead for TlsConnection {
         cx: &mut Poller<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
+        let (before, has_room) = (buffer.filled().len(), buffer.remaining() > 0);
         let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if buffer.filled().len() > before {
             self.connection().heard(); // perhaps with the handshake, and not from the socket now
+        } else if has_room && matches!(polled, Poll::Ready(Ok(()))) {
+            self.connection().ended(); // by a `close_notify`
         }
         polled
     }

@@ -20,7 +20,9 @@ use staunch_kernel::read_file;
 #[non_exhaustive]
 pub enum LoadTlsError {
     /// There is no such file.
-    #[error("{path}: no such file; a path in a configuration is relative to the folder of that")]
+    #[error(
+        "{path}: no such file; a path is relative to the working directory, in a configuration to its folder"
+    )]
     Missing {
         /// Which file.
         path: PathBuf,
@@ -77,7 +79,7 @@ pub enum LoadTlsError {
     },
     /// A certificate says for whom it is in an extension, and this one is of a version without.
     #[error(
-        "{path}: a certificate of X.509 version 1, which no client takes; make it with extensions \
+        "{path}: a certificate of X.509 version 1, which many clients refuse; make it with extensions \
          (`openssl x509 -req ... -extfile`, with a subjectAltName)"
     )]
     NoExtensions {

@@ -277,6 +277,31 @@ async fn who_does_not_finish_the_handshake_is_cut() {
     assert_eq!(served.await.accepted, 3);
 }
 
+/// Reads to the end, and then does nothing.
+async fn dawdle(mut connection: TlsConnection) -> Result<(), ReadLineError> {
+    while connection.read(&mut [0; 64]).await? > 0 {}
+    eventually("it is cut", || !observed("cut-half-close").is_empty()).await;
+    Ok(())
+}
+
+/// By a `close_notify`, after which the socket is not read any more.
+#[staunch::test]
+async fn who_has_said_goodbye_is_not_kept() {
+    let files = Files::new();
+    let half_close = Some(Duration::from_millis(200));
+    let listener = bind(Limits { half_close, ..unlimited() });
+    let address = address(&listener);
+    let tls = files.load(&[]).unwrap();
+    let served = serving(listener, &tls, dawdle, async || {
+        let mut closed = dial(address, &files.trust(&[])).await.unwrap();
+        closed.write_all([b"hello"]).await.unwrap();
+        closed.shutdown().await.unwrap();
+        let _ = closed.read(&mut [0; 1]).await; // an end, however it comes
+        assert_eq!(observed("cut-half-close").len(), 1);
+    });
+    assert_eq!(served.await.accepted, 1);
+}
+
 #[staunch::test]
 async fn after_the_handshake_the_other_limits_apply() {
     let files = Files::new();

@@ -162,6 +162,13 @@ async fn a_peer_that_reads_at_a_drip() {
     check(limits, pour, client, CutReason::SendRate).await;
 }
 
+/// The connection that is served, and within the last second.
+fn has_moved() -> bool {
+    let moves = |it: &Entry| it.without_progress() < Duration::from_secs(1);
+    let snapshot = Ledger::current().snapshot();
+    snapshot.entries().iter().any(|it| it.kind() == Kind::CONNECTION && moves(it))
+}
+
 /// The window of a slow reader opens in steps.
 #[staunch::test]
 async fn a_peer_that_pauses_for_less_than_write_stall_is_not_cut() {
@@ -179,8 +186,9 @@ async fn a_peer_that_pauses_for_less_than_write_stall_is_not_cut() {
         let mut bytes = vec![0; 64 << 10];
         for _ in 0..2 {
             slow.read_exact(&mut bytes).await.unwrap();
+            eventually("the server has written", has_moved).await;
             for _ in 0..2 {
-                tokio::time::sleep(SHORT * 2).await; // for the server to write, and the watchdog to look
+                tokio::time::sleep(SHORT * 2).await; // for the watchdog to look
                 Ledger::current().advance_clock(Duration::from_secs(12));
             }
             tokio::time::sleep(SHORT * 2).await;
