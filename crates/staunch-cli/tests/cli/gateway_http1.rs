@@ -4,7 +4,7 @@
 use std::{
     io::{ErrorKind, Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use socket2::SockRef;
@@ -268,15 +268,18 @@ fn a_server_that_hangs_up_on_a_request_is_counted() {
         head(&mut server);
         server.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
         assert!(head(&mut client).starts_with("HTTP/1.1 200"));
+        let begun = Instant::now();
         client.write_all(post).unwrap();
         head(&mut server);
         std::thread::sleep(Duration::from_millis(pause));
         drop(server);
         assert!(head(&mut client).starts_with("HTTP/1.1 502"), "{pause}");
+        let was_late = begun.elapsed() > Duration::from_millis(500); // so may a busy machine be
         let (_, metrics, _) = before.get("/metrics");
         let mut failed = metrics.lines().filter(|it| it.starts_with("staunch_upstream_failures_"));
         let closed = failed.find(|it| it.contains("reason=\"closed\"")).unwrap();
-        assert!(closed.ends_with(&format!(" {counted}")), "after {pause} ms: {closed}");
+        let is_as_said = closed.ends_with(&format!(" {counted}"));
+        assert!(is_as_said || (counted == 0 && was_late), "after {pause} ms: {closed}");
         drop((client, listener));
         before.settles_to(&baseline);
         before.terminate().assert_clean();
@@ -335,12 +338,17 @@ fn a_long_answer_goes_through_a_pipe() {
         client.write_all(ask.as_bytes()).unwrap();
         let head = head(&mut client);
         assert!(head.contains(&format!("content-length: {LENGTH}\r\n")), "{head}");
+        let (mut through, mut taken) = (vec![0; LENGTH], 0);
         eventually("it goes through a pipe", || match pipe_ends(&before) {
             2 => Ok(()),
-            others => Err(others.to_string()),
+            others => {
+                // On a busy machine a client that takes nothing may fall behind too soon.
+                let some = &mut through[taken..][..64 << 10];
+                taken += if taken < LENGTH / 2 { client.read(some).unwrap() } else { 0 };
+                Err(others.to_string())
+            }
         });
-        let mut through = vec![0; LENGTH];
-        client.read_exact(&mut through).unwrap();
+        client.read_exact(&mut through[taken..]).unwrap();
         let mut directly = connect(behind.tcp("demo"));
         directly.write_all(ask.as_bytes()).unwrap();
         crate::gateway::head(&mut directly);

@@ -148,10 +148,11 @@ impl Tries<'_> {
     ) -> Result<(Exchange, Answered), Failed> {
         let times = self.times(in_flight.begun());
         let (leased, was_used) = self.lease(client, server, &times).await?;
+        let sent = Instant::now(); // there may have been a line for the connection
         let mut exchange = Exchange::new(leased, self.asked, times.tried);
         match self.head(client, &mut exchange, &times).await {
             Ok(answered) => Ok((exchange, answered)),
-            Err(why) => Err(self.failed(&why, &exchange, was_used, times.tried)),
+            Err(why) => Err(self.failed(&why, &exchange, was_used, sent)),
         }
     }
 
@@ -223,8 +224,8 @@ impl Tries<'_> {
         .await
     }
 
-    fn failed(&self, why: &Why, exchange: &Exchange, was_used: bool, tried: Instant) -> Failed {
-        let may_have_crossed = was_used && tried.elapsed() < CROSSING;
+    fn failed(&self, why: &Why, exchange: &Exchange, was_used: bool, sent: Instant) -> Failed {
+        let may_have_crossed = was_used && sent.elapsed() < CROSSING;
         match why {
             Why::Broken(Broken::Client) => Failed::for_good(Unanswered::Gone),
             Why::Late(Late::Body) => Failed::for_good(Unanswered::Slow),

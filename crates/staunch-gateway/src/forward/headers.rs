@@ -68,7 +68,8 @@ pub(crate) fn of_request(
     via(headers, version)
 }
 
-/// An answer could be read in two ways: where it ends is said by two headers, or in two words.
+/// An answer could be read in two ways: where it ends is said by two headers, in two words, or in none that
+/// everybody reads.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TwoEnds;
 
@@ -88,14 +89,20 @@ fn one_length(headers: &mut HeaderMap) -> Result<(), TwoEnds> {
         (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => true,
         _ => return Err(TwoEnds),
     };
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter().map(length);
     let Some(first) = lengths.next() else { return Ok(()) };
-    if is_chunked || lengths.any(|other| other != first) {
+    let first = first?;
+    if is_chunked || lengths.any(|other| other != Ok(first)) {
         return Err(TwoEnds);
     }
-    let first = first.clone();
-    headers.insert(CONTENT_LENGTH, first);
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(first));
     Ok(())
+}
+
+/// Digits alone: neither a list nor a sign.
+fn length(value: &HeaderValue) -> Result<u64, TwoEnds> {
+    let text = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    text.and_then(|text| text.parse().ok()).ok_or(TwoEnds)
 }
 
 /// The headers of one connection (RFC 9110, 7.6.1), and those that `Connection` names.
@@ -239,7 +246,11 @@ mod tests {
         };
         assert_eq!(check(&[("content-length", "3"), ("content-length", "3")], Ok(())), 1);
         assert_eq!(check(&[("transfer-encoding", "Chunked")], Ok(())), 0);
+        assert_eq!(check(&[("content-length", "3"), ("content-length", "03")], Ok(())), 1);
         check(&[("content-length", "3"), ("content-length", "4")], Err(TwoEnds));
+        for length in ["3, 3", "+3", "", "3a", "18446744073709551616"] {
+            check(&[("content-length", length)], Err(TwoEnds));
+        }
         check(&[("content-length", "3"), ("transfer-encoding", "chunked")], Err(TwoEnds));
         check(&[("transfer-encoding", "gzip, chunked")], Err(TwoEnds));
         check(&[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")], Err(TwoEnds));
