@@ -1,11 +1,18 @@
 //! Looks at a ledger again and again, and remembers what it saw.
 
-use std::{cmp::Reverse, collections::HashMap, panic::Location};
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, HashSet},
+    panic::Location,
+    time::Duration,
+};
 
 use staunch_diagnosis::{
     EntryGroup, Finding, Frame, Held, History, Names, Options, Snapshot, diagnose,
 };
-use staunch_ledger::{Detector, Group, Holding, Ledger, Snapshot as LedgerSnapshot, Stamp};
+use staunch_ledger::{
+    Detector, EntryId, Group, Holding, Kind, Ledger, Snapshot as LedgerSnapshot, Stamp,
+};
 
 use crate::{canary, report::Report};
 
@@ -46,7 +53,12 @@ pub struct Lookout {
     names: Names,
     begun: Stamp,
     looks: u64,
+    /// What was overdue at the last look.
+    overdue: HashSet<EntryId>,
 }
+
+/// A kind, and where it was born.
+type Line = (Kind, &'static Location<'static>);
 
 impl Lookout {
     /// One that has not looked yet.
@@ -57,6 +69,7 @@ impl Lookout {
             names: Names::default(),
             begun: ledger.now(),
             looks: 0,
+            overdue: HashSet::new(),
         }
     }
 
@@ -67,14 +80,15 @@ impl Lookout {
     pub fn look(&mut self) -> Report {
         let seen = self.ledger.snapshot();
         self.looks += 1;
-        let entries = Some(groups(&seen, self.looks, &mut self.names));
+        let (lasting, detector) = self.lasting(&seen);
+        let entries = Some(groups(&seen, self.looks, &lasting, &mut self.names));
         let held = Some(held(&seen, self.looks, &mut self.names));
         let at = seen.taken().since(self.begun);
         self.history.add(at, Snapshot { entries, held, ..Snapshot::default() });
         self.history.thin(LOOKS_MAX);
         self.names.forget_unused();
         let (findings, is_awake) = self.diagnose();
-        let is_awake = is_awake && seen.overdue().1 == Detector::Awake;
+        let is_awake = is_awake && detector == Detector::Awake;
         Report {
             findings,
             detector: if is_awake { Detector::Awake } else { Detector::Broken },
@@ -82,6 +96,15 @@ impl Lookout {
             watched: at,
             unrecorded: seen.unrecorded(),
         }
+    }
+
+    /// The lines of what is overdue and was at the last look, too.
+    fn lasting(&mut self, seen: &LedgerSnapshot) -> (HashSet<Line>, Detector) {
+        let (overdue, detector) = seen.overdue();
+        let ids = overdue.iter().map(|entry| entry.id()).collect();
+        let before = std::mem::replace(&mut self.overdue, ids);
+        let lasting = overdue.iter().filter(|entry| before.contains(&entry.id()));
+        (lasting.map(|entry| (entry.kind(), entry.born_at())).collect(), detector)
     }
 
     /// What is found, and whether the canaries were among it.
@@ -94,11 +117,21 @@ impl Lookout {
 }
 
 /// What rules know of a ledger, with the canaries of this look.
-fn groups(seen: &LedgerSnapshot, looks: u64, names: &mut Names) -> Vec<EntryGroup> {
+fn groups(
+    seen: &LedgerSnapshot,
+    looks: u64,
+    lasting: &HashSet<Line>,
+    names: &mut Names,
+) -> Vec<EntryGroup> {
     let mut lines = by_line(seen.groups());
     lines.sort_by_key(|group| Reverse((group.overdue, group.count)));
     lines.truncate(GROUPS_MAX);
-    let groups = lines.iter().map(|group| entry_group(group, names));
+    let groups = lines.iter().map(|group| {
+        // The rule goes by age; here it is known which of them they are.
+        let is_lasting = lasting.contains(&(group.kind, group.born_at));
+        let oldest_overdue = if is_lasting { group.oldest_overdue } else { Duration::ZERO };
+        EntryGroup { oldest_overdue, ..entry_group(group, names) }
+    });
     canary::groups(looks).into_iter().chain(groups).collect()
 }
 
@@ -164,9 +197,7 @@ fn entry_group(group: &Group, names: &mut Names) -> EntryGroup {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use staunch_ledger::{Account, Kind, Obligation};
+    use staunch_ledger::{Account, Obligation};
 
     use super::*;
 
@@ -187,6 +218,28 @@ mod tests {
         assert_eq!(finding.birth.as_ref().unwrap().line, line);
         drop(kept);
         assert!(lookout.look().findings.is_empty());
+    }
+
+    /// Each look meets another one in its moment.
+    #[test]
+    fn two_that_are_orphans_for_a_moment_are_none() {
+        let ledger = Ledger::new();
+        let mut lookout = Lookout::new(*ledger);
+        let open = || {
+            let request = ledger.open(Kind::REQUEST, Obligation::EndsWithParent);
+            let body = request.child(Kind::BODY, Obligation::EndsWithParent);
+            (request, body)
+        };
+        let pairs: Vec<_> = (0..5).map(|_| open()).collect();
+        ledger.advance_clock(60 * SECOND);
+        lookout.look();
+        for (request, body) in pairs {
+            drop(request);
+            ledger.advance_clock(SECOND);
+            let report = lookout.look();
+            assert_eq!((report.findings.len(), report.detector), (0, Detector::Awake));
+            drop(body);
+        }
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //! **Proves**: of the first two, exactly what they say. Every entry was born with an obligation (a deadline, a rate of
 //! progress, its owner's life), and the ledger knows who broke it, on which line it was born, and how many. Between an
 //! owner's end and that of what it owned there is a moment, so two looks in a row must show it, where there are two, and
-//! of one that is old enough to have been there at both: on a busy service each look meets somebody else's moment.
+//! of one that is old enough to have been there at both: on a busy service each look meets somebody else's moment. Within
+//! its own process the leak finder knows which they are; the doctor has nothing but their age to go by.
 //! The third is a warning: entries that are bound by nothing but their owner's life, and whose owner is the service,
 //! became more over the whole watch, while connections and requests did not.
 //!
