@@ -65,10 +65,10 @@ const SILENCE: Duration = Duration::from_secs(10);
 const CALM_INTERVALS: u32 = 20;
 /// One look in place of so many while no mark can be reached meanwhile.
 const FAR_LOOKS: u32 = 5;
-/// What may come to be in use within a second: bytes, and fds.
-const FASTEST: [u64; 2] = [1_000_000_000, 20_000];
 /// And while nobody asks.
 const REST_LOOKS: u32 = 10;
+/// What may come to be in use within a second: bytes, and fds.
+const FASTEST: [u64; 2] = [1_000_000_000, 20_000];
 
 /// When the next look is taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
