@@ -138,6 +138,22 @@ impl Config {
         }
     }
 
+    /// Reports if what the budgets allow is more than the guard does.
+    fn check_room(&self, section: &Section<'_>) {
+        let Some(limit) = self.guard.as_ref().and_then(|guard| guard.memory) else { return };
+        let has_buffers = self.with_pooled_buffers().next().is_some();
+        let buffers = if has_buffers { self.memory.buffers.get() as u64 } else { 0 };
+        let budgets = (self.memory.bodies.get() as u64).saturating_add(buffers);
+        if section.has("memory") && budgets > limit.get() {
+            let [budgets, limit] = [budgets, limit.get()].map(ByteSize);
+            let message = format!(
+                "the budgets in [memory] are {budgets} together, and `memory` in [guard] is {limit}: \
+                 leave them out, or write a quarter of it for each"
+            );
+            section.report(&section.place("memory"), "memory", message);
+        }
+    }
+
     fn parse_in(folder: &Path, name: &str, text: &str) -> Result<Self, ConfigErrors> {
         reader::read(name, folder, text, Self::read)
     }
@@ -150,8 +166,9 @@ impl Config {
         let traces = section.table("traces", Traces::read);
         let runtime = section.table("runtime", Runtime::read);
         let drain = section.table("drain", Drain::read);
-        let memory = section.table("memory", Memory::read);
         let guard = section.table("guard", Guard::read);
+        let limit = guard.as_ref().and_then(|guard| guard.memory);
+        let memory = section.table("memory", |memory| Memory::read(memory, limit));
         let patrol = section.table("patrol", Patrol::read);
         if !section.has("listener") {
             section.missing("listener", "nothing would be served; write a [[listener]]".to_owned());
@@ -212,6 +229,7 @@ impl Config {
             policies,
         };
         config.check_shares(section);
+        config.check_room(section);
         if let Some(log) = &config.access_log {
             log.check_secrets(section, &config.policies);
         }

@@ -1,7 +1,7 @@
 //! `[runtime]`, `[drain]`, `[memory]` and `[patrol]`: what the process as a whole may use, how it
 //! ends, and how it looks after itself.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
@@ -30,10 +30,10 @@ pub struct Drain {
 pub struct Memory {
     /// The most bytes that all pooled buffers take together: those of connections with plain
     /// lines, whose listeners have equal shares. \[64MiB: 4,096 connections with bytes in hand at
-    /// 16KiB each; idle ones hold no buffer\]
+    /// 16KiB each; idle ones hold no buffer; or a quarter of the guard's `memory`, if that is less\]
     pub buffers: NonZeroUsize,
     /// The most bytes that all bodies of HTTP requests take together. \[64MiB: 64 of the
-    /// longest; whose body finds no room is told to come back\]
+    /// longest; whose body finds no room is told to come back; or a quarter of the guard's `memory`\]
     pub bodies: NonZeroUsize,
 }
 
@@ -49,7 +49,8 @@ const WORKERS_MAX: usize = 1_024;
 const GRACE: Duration = Duration::from_secs(10);
 const GRACE_MAX: Duration = Duration::from_hours(1);
 const BUFFERS: NonZeroUsize = NonZeroUsize::new(64 << 20).unwrap();
-const BUFFERS_MIN: ByteSize = ByteSize(1 << 20);
+const LEAST: NonZeroUsize = NonZeroUsize::new(1 << 20).unwrap();
+const BUFFERS_MIN: ByteSize = ByteSize(LEAST.get() as u64);
 const BUFFERS_MAX: ByteSize = ByteSize(1 << 40);
 const BODIES: NonZeroUsize = NonZeroUsize::new(64 << 20).unwrap();
 const EVERY: Duration = Duration::from_secs(10);
@@ -70,11 +71,17 @@ impl Drain {
 }
 
 impl Memory {
-    pub(crate) fn read(section: &mut Section<'_>) -> Self {
+    /// `limit` is what the process may use in all, if the file says so.
+    pub(crate) fn read(section: &mut Section<'_>, limit: Option<NonZeroU64>) -> Self {
         let range = BUFFERS_MIN..=BUFFERS_MAX;
+        let quarter = limit.and_then(|limit| usize::try_from(limit.get() / 4).ok());
+        let at_most = |default: NonZeroUsize| {
+            let less = quarter.and_then(NonZeroUsize::new).map(|quarter| quarter.max(LEAST));
+            less.map_or(default, |less| default.min(less))
+        };
         Self {
-            buffers: section.optional("buffers", size(range.clone()), BUFFERS),
-            bodies: section.optional("bodies", size(range), BODIES),
+            buffers: section.optional("buffers", size(range.clone()), at_most(BUFFERS)),
+            bodies: section.optional("bodies", size(range), at_most(BODIES)),
         }
     }
 }

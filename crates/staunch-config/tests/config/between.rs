@@ -1,6 +1,6 @@
 //! Keys that are right each and wrong together.
 
-use super::{check_listener, check_top};
+use super::{LISTENER, check, check_listener, check_top, parse};
 
 #[test]
 fn overlapping_addresses() {
@@ -78,6 +78,35 @@ fn shares_that_hold_no_buffer() {
     // HTTP takes none of them.
     let http = other.replace("echo", "demo");
     check_listener(&format!("limits.buffer = '768KiB'\n{http}{memory}"), &[]);
+}
+
+#[test]
+fn budgets_that_the_guard_does_not_allow() {
+    let both = "[memory]\nbodies = '40MiB'\nbuffers = '40MiB'\n[guard]\nmemory = '64MiB'\n";
+    check_top(
+        both,
+        &[
+            "1:1: the budgets in [memory] are 80MiB together, and `memory` in [guard] is 64MiB: leave \
+           them out, or write a quarter of it for each",
+        ],
+    );
+    check_top("[memory]\nbodies = '16MiB'\n[guard]\nmemory = '64MiB'\n", &[]);
+    // Nobody takes pooled buffers; nobody guards.
+    let http = LISTENER.replace("echo", "demo");
+    check(&format!("{both}{http}"), &[]);
+    check_top(&format!("{both}enabled = false\n"), &[]);
+}
+
+#[test]
+fn budgets_that_nobody_wrote() {
+    let budgets = |guard: &str| {
+        let memory = parse(&format!("[guard]\n{guard}\n{LISTENER}")).memory;
+        (memory.buffers.get(), memory.bodies.get())
+    };
+    assert_eq!(budgets("memory = '1GiB'"), (64 << 20, 64 << 20));
+    assert_eq!(budgets("memory = '64MiB'"), (16 << 20, 16 << 20));
+    assert_eq!(budgets("memory = '1MiB'"), (1 << 20, 1 << 20));
+    assert_eq!(budgets("memory = '64MiB'\nenabled = false"), (64 << 20, 64 << 20));
 }
 
 #[test]
