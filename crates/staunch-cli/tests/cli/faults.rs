@@ -240,6 +240,35 @@ fn whatever_a_server_does_its_client_is_told_and_nobody_else_notices() {
     behind.terminate().assert_clean();
 }
 
+/// Waiting for a connection that others use is not the server's doing.
+#[test]
+fn who_stood_in_line_has_the_whole_time_of_an_answer() {
+    let behind = Server::start(BEHIND);
+    let before = Server::start(&format!(
+        "[runtime]\nworkers = 1\n\
+         [[listener]]\nname = 'web'\nprotocol = 'http'\nlisten = '127.0.0.1:0'\n\
+         [[route]]\nname = 'all'\nservice = 'behind'\n\
+         [[service]]\nname = 'behind'\nendpoints = ['{}']\nretry = {{ tries = 1 }}\n\
+         pool = {{ connections = 1, idle_time = '100ms' }}\n\
+         timeouts = {{ connect = '20s', first_byte = '1500ms' }}\n",
+        behind.tcp("demo")
+    ));
+    let web = before.tcp("web");
+    for version in ["--http1.1", "--http2-prior-knowledge"] {
+        let asking = || ask(web, "/slow?ms=800", version).0;
+        let seen = thread::scope(|threads| {
+            [(); 3].map(|()| threads.spawn(asking)).map(|asking| asking.join().unwrap())
+        });
+        assert_eq!(seen, [const { Seen::Status(200) }; 3], "{version}");
+    }
+    let (_, metrics, _) = before.get("/metrics");
+    let failed = metrics.lines().filter(|line| line.starts_with("staunch_upstream_failures_total"));
+    let failed: Vec<_> = failed.filter(|line| !line.ends_with(" 0")).collect();
+    assert!(failed.is_empty(), "{failed:?}");
+    before.terminate().assert_clean();
+    behind.terminate().assert_clean();
+}
+
 /// A server that accepts, and then does not speak TLS: the time to connect bounds that as well.
 #[test]
 fn a_handshake_that_does_not_end_has_its_time() {

@@ -27,7 +27,7 @@ pub struct UpstreamPool {
 pub struct ServiceTimeouts {
     /// To be connected with, and to wait for a connection. \[5s: three lost packets\]
     pub connect: Duration,
-    /// To begin an answer, in one try. \[30s\]
+    /// To begin an answer, in one try, once there is a connection for it. \[30s\]
     pub first_byte: Duration,
     /// To go on with an answer's body. \[1m: a body may take as long as it will, if it goes on\]
     pub stall: Duration,

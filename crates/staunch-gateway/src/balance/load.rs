@@ -79,11 +79,6 @@ pub(crate) struct InFlight {
 }
 
 impl InFlight {
-    /// When it began.
-    pub(crate) fn begun(&self) -> Instant {
-        self.begun
-    }
-
     /// The head of its answer is here; or there is none, which is no better than a slow one.
     pub(crate) fn answered(&self, now: Instant) {
         self.load.answered(now.saturating_duration_since(self.begun), now);

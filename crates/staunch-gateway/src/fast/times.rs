@@ -5,16 +5,17 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::upload::{Upload, UploadLimits};
+use crate::forward::is_to_blame;
 
-/// The times of a try. An answer's counts from when all of the request is sent, whose body has a time of
-/// its own.
+/// The times of a try. An answer's counts from when there is a connection, whose line has a limit of its own,
+/// and all of the request is sent, whose body has one, too.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
     /// When the request came.
     pub(crate) begun: Instant,
-    /// When this try began.
-    pub(crate) tried: Instant,
-    /// For an answer to this try to begin.
+    /// When there was a connection for this try.
+    pub(crate) asked: Instant,
+    /// For an answer to it to begin.
     pub(crate) first_byte: Duration,
     /// For an answer to begin, all tries together.
     pub(crate) total: Option<Duration>,
@@ -42,9 +43,12 @@ impl Times {
     pub(crate) fn late(&self, upload: &mut Upload, now: Instant) -> Option<Late> {
         match upload.over() {
             None => upload.is_late(&self.upload, now).then_some(Late::Body),
-            // A server that had all of its time is to blame, whatever else is over then.
-            Some(over) if now >= self.try_due(over) => Some(Late::Answer),
-            Some(over) => (now >= self.answer_due(over)).then_some(Late::Total),
+            Some(over) if now < self.answer_due(over) => None,
+            // A server that had its time is to blame, whatever else is over then.
+            Some(over) if is_to_blame(self.try_due(over), self.first_byte, now) => {
+                Some(Late::Answer)
+            }
+            Some(_) => Some(Late::Total),
         }
     }
 
@@ -54,7 +58,7 @@ impl Times {
     }
 
     fn try_due(&self, over: Instant) -> Instant {
-        self.tried.max(over) + self.first_byte
+        self.asked.max(over) + self.first_byte
     }
 
     fn total_due(&self, over: Instant) -> Option<Instant> {

@@ -111,7 +111,7 @@ impl Tries<'_> {
             let in_flight = server.begin(now);
             client.note(|entry| entry.asks(index));
             self.asked.account.set_upstream(&server.plan.name);
-            let failed = match self.once(client, server, &in_flight).await {
+            let failed = match self.once(client, server).await {
                 Ok((exchange, answered)) => {
                     let status = StatusCode::from_u16(answered.status).unwrap_or_default();
                     let at = Instant::now();
@@ -144,23 +144,21 @@ impl Tries<'_> {
         &self,
         client: &mut Client<'_, T>,
         server: &Server,
-        in_flight: &InFlight,
     ) -> Result<(Exchange, Answered), Failed> {
-        let times = self.times(in_flight.begun());
-        let (leased, was_used) = self.lease(client, server, &times).await?;
-        let sent = Instant::now(); // there may have been a line for the connection
-        let mut exchange = Exchange::new(leased, self.asked, times.tried);
-        match self.head(client, &mut exchange, &times).await {
+        let (leased, was_used) = self.lease(client, server).await?;
+        let asked = Instant::now(); // there may have been a line for the connection
+        let mut exchange = Exchange::new(leased, self.asked, asked);
+        match self.head(client, &mut exchange, &self.times(asked)).await {
             Ok(answered) => Ok((exchange, answered)),
-            Err(why) => Err(self.failed(&why, &exchange, was_used, sent)),
+            Err(why) => Err(self.failed(&why, &exchange, was_used, asked)),
         }
     }
 
-    fn times(&self, tried: Instant) -> Times {
+    fn times(&self, asked: Instant) -> Times {
         let (route, service) = (&self.route.route, &self.upstream.plan.service);
         Times {
             begun: self.asked.begun,
-            tried,
+            asked,
             first_byte: service.timeouts.first_byte,
             total: route.timeout,
             upload: self.upload(),
@@ -176,10 +174,9 @@ impl Tries<'_> {
         &self,
         client: &mut Client<'_, T>,
         server: &Server,
-        times: &Times,
     ) -> Result<(Leased, bool), Failed> {
         let mut leasing = pin!(server::lease(&server.direct));
-        let last = times.total.map(|total| times.begun + total);
+        let last = self.route.route.timeout.map(|total| self.asked.begun + total);
         poll_fn(|cx| {
             if let Poll::Ready(leased) = leasing.as_mut().poll(cx) {
                 let unsent = |Unleased { failure, why }| Failed {
@@ -224,8 +221,8 @@ impl Tries<'_> {
         .await
     }
 
-    fn failed(&self, why: &Why, exchange: &Exchange, was_used: bool, sent: Instant) -> Failed {
-        let may_have_crossed = was_used && sent.elapsed() < CROSSING;
+    fn failed(&self, why: &Why, exchange: &Exchange, was_used: bool, asked: Instant) -> Failed {
+        let may_have_crossed = was_used && asked.elapsed() < CROSSING;
         match why {
             Why::Broken(Broken::Client) => Failed::for_good(Unanswered::Gone),
             Why::Late(Late::Body) => Failed::for_good(Unanswered::Slow),

@@ -27,7 +27,7 @@ pub(crate) use self::{
     failure::{REASONS, REASONS_OF_SERVERS},
     headers::{HOPS_MAX, Origin, TwoEnds, of_answer, of_request},
     target::{host_of, rewritten},
-    tries::speaks_against,
+    tries::{is_to_blame, speaks_against},
 };
 use crate::{
     access::{Slot, Source},

@@ -7,11 +7,12 @@ use std::{
     pin::{Pin, pin},
     sync::Arc,
     task::{Poll, ready},
+    time::Duration,
 };
 
 use hyper::{Request, Response, StatusCode, Version};
 use staunch_ledger::Account;
-use staunch_pool::{PooledBody, RequestBody};
+use staunch_pool::{HttpError, PooledBody, RequestBody};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
@@ -47,6 +48,29 @@ struct TooLate {
     is_last: bool,
 }
 
+/// How a try failed.
+enum Failed {
+    /// The time of the route is over, which says nothing of the server.
+    Late,
+    Try {
+        failure: Failure,
+        /// The request, if it is safe to try again.
+        again: Option<Request<RequestBody>>,
+        /// For our own log.
+        why: String,
+    },
+}
+
+impl Failed {
+    fn of(error: &HttpError, again: Option<Request<RequestBody>>) -> Failed {
+        Failed::Try { failure: Failure::of(error), again, why: with_sources(error) }
+    }
+
+    fn for_good(failure: Failure, why: String) -> Failed {
+        Failed::Try { failure, again: None, why }
+    }
+}
+
 impl Tries<'_> {
     /// The answer of the first server that has one.
     ///
@@ -57,7 +81,7 @@ impl Tries<'_> {
         service.budget.deposit();
         let mut tried = Vec::new();
         let begun = Instant::now();
-        let mut tried_at = begun; // exactly, or a server that has all of the time would not have its own
+        let mut tried_at = begun;
         let mut timer = pin!(sleep_until(begun));
         loop {
             let Some((index, server)) = self.upstream.pick(&tried, self.client, tried_at) else {
@@ -68,25 +92,12 @@ impl Tries<'_> {
                 slot.note(|entry| entry.asks(index));
             }
             self.account.set_upstream(&server.plan.name);
-            let sent = server.pool.try_send(request);
-            let (failure, again, why) = match self
-                .in_time((begun, tried_at), timer.as_mut(), sent)
-                .await
-            {
-                Ok(Ok(mut answered)) => match of_answer(answered.headers_mut()) {
-                    Ok(()) => return self.answered(server, in_flight, answered),
-                    Err(TwoEnds) => (Failure::Malformed, None, Failure::Malformed.to_string()),
-                },
-                Ok(Err(failed)) => {
-                    let failure = Failure::of(&failed.error);
-                    (failure, failed.request, with_sources(&failed.error))
-                }
-                Err(TooLate { is_last: true }) => return self.gives_up(Failure::Late),
-                Err(TooLate { is_last: false }) => {
-                    let limit = service.service.timeouts.first_byte;
-                    (Failure::Late, None, format!("nothing came within {limit:?} (`first_byte`)"))
-                }
-            };
+            let (failure, again, why) =
+                match self.once(server, request, begun, timer.as_mut()).await {
+                    Ok(answer) => return self.answered(server, in_flight, answer),
+                    Err(Failed::Late) => return self.gives_up(Failure::Late),
+                    Err(Failed::Try { failure, again, why }) => (failure, again, why),
+                };
             let failure = match self.progress {
                 Some(progress) if progress.has_failed() => Failure::Client,
                 _ => failure,
@@ -109,18 +120,50 @@ impl Tries<'_> {
         }
     }
 
+    async fn once(
+        &self,
+        server: &Server,
+        request: Request<RequestBody>,
+        begun: Instant,
+        mut timer: Pin<&mut Sleep>,
+    ) -> Result<Response<PooledBody>, Failed> {
+        let opened = self.in_time((begun, None), timer.as_mut(), server.pool.open()).await;
+        let opened = match opened.map_err(|TooLate { .. }| Failed::Late)? {
+            Ok(opened) => opened,
+            Err(error) => return Err(Failed::of(&error, Some(request))),
+        };
+        let asked = Instant::now(); // there may have been a line for the connection
+        let sent = opened.try_send(request);
+        match self.in_time((begun, Some(asked)), timer, sent).await {
+            Ok(Ok(mut answer)) => match of_answer(answer.headers_mut()) {
+                Ok(()) => Ok(answer),
+                Err(TwoEnds) => {
+                    let failure = Failure::Malformed;
+                    Err(Failed::for_good(failure, failure.to_string()))
+                }
+            },
+            Ok(Err(failed)) => Err(Failed::of(&failed.error, failed.request)),
+            Err(TooLate { is_last: true }) => Err(Failed::Late),
+            Err(TooLate { is_last: false }) => {
+                let limit = self.upstream.plan.service.timeouts.first_byte;
+                let why = format!("nothing came within {limit:?} (`first_byte`)");
+                Err(Failed::for_good(Failure::Late, why))
+            }
+        }
+    }
+
     fn gives_up(&self, failure: Failure) -> Response<AnswerBody> {
         // That the body was too large or too slow has an answer of its own.
         let of_body = self.progress.and_then(Progress::answer);
         of_body.unwrap_or_else(|| gives_up(self.route, self.slot, failure))
     }
 
-    /// Waits for the head of an answer: as long as the service has for a try, and the route for all
-    /// of them. The time counts from when all of the request's body is sent, which has limits of
-    /// its own. One timer for all of that.
+    /// Waits for a connection, which has a limit of its own, or for the head of an answer to what was `asked`
+    /// on it: as long as the service has for that, and the route for all tries. The time counts from
+    /// when all of the request's body is sent, which has limits of its own. One timer for all of that.
     async fn in_time<T>(
         &self,
-        (begun, tried): (Instant, Instant),
+        (begun, asked): (Instant, Option<Instant>),
         mut timer: Pin<&mut Sleep>,
         sent: impl Future<Output = T>,
     ) -> Result<T, TooLate> {
@@ -131,7 +174,7 @@ impl Tries<'_> {
                 return Poll::Ready(Ok(answer));
             }
             loop {
-                let (due, late) = self.due(begun, tried);
+                let (due, late) = self.due(begun, asked);
                 if !is_set || timer.is_elapsed() {
                     timer.as_mut().reset(due);
                     is_set = true;
@@ -148,18 +191,23 @@ impl Tries<'_> {
     }
 
     /// When it is too late, and for what; while the body is on its way, when to look again.
-    fn due(&self, begun: Instant, tried: Instant) -> (Instant, Option<TooLate>) {
-        let of_try = self.upstream.plan.service.timeouts.first_byte;
+    fn due(&self, begun: Instant, asked: Option<Instant>) -> (Instant, Option<TooLate>) {
+        let first_byte = self.upstream.plan.service.timeouts.first_byte;
         let over = match self.progress.map(Progress::over) {
-            Some(None) => return (Instant::now() + of_try, None),
+            Some(None) => return (Instant::now() + first_byte, None),
             Some(Some(over)) => over,
             None => begun,
         };
-        let for_try = tried.max(over) + of_try;
         let last = self.route.route.timeout.map(|limit| begun.max(over) + limit);
-        match last.filter(|last| *last < for_try) {
-            Some(last) => (last, Some(TooLate { is_last: true })),
-            None => (for_try, Some(TooLate { is_last: false })),
+        let of_try = asked.map(|asked| asked.max(over) + first_byte);
+        match (last, of_try) {
+            (None, None) => (Instant::now() + first_byte, None),
+            (Some(due), None) => (due, Some(TooLate { is_last: true })),
+            (last, Some(of_try)) => {
+                let due = last.map_or(of_try, |last| last.min(of_try));
+                let is_last = !is_to_blame(of_try, first_byte, due);
+                (due, Some(TooLate { is_last }))
+            }
         }
     }
 
@@ -176,6 +224,13 @@ impl Tries<'_> {
         *answer.version_mut() = Version::HTTP_11; // ours, whatever the server speaks
         answer
     }
+}
+
+/// Whether a server is to blame for an answer that has not begun at `now`, of whose time `first_byte` the end
+/// is `due`. Nine tenths of it are enough: some went by before it could be asked, and what all tries have may be
+/// the same time.
+pub(crate) fn is_to_blame(due: Instant, first_byte: Duration, now: Instant) -> bool {
+    now + first_byte / 10 >= due
 }
 
 /// What an error says, and those behind it.

@@ -14,7 +14,7 @@ mod tcp;
 #[cfg(feature = "http")]
 pub use self::http::{
     BodyError, ConnectHttpError, Http, HttpConnection, HttpError, HttpOptions, HttpProtocol,
-    NotSent, PooledBody, RequestBody,
+    NotSent, Opened, PooledBody, RequestBody,
 };
 #[cfg(feature = "postgres")]
 pub use self::postgres::{

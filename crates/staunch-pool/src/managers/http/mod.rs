@@ -28,5 +28,5 @@ pub use self::{
     manager::Http,
     options::{HttpOptions, HttpProtocol},
     request::RequestBody,
-    send::NotSent,
+    send::{NotSent, Opened},
 };

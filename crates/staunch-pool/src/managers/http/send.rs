@@ -46,21 +46,51 @@ impl Pool<Http> {
 }
 
 impl Pool<Http> {
-    /// [`send`](Self::send), for those who have another server to try: a request that was not sent, or
-    /// that may be sent twice, comes back with the error.
+    /// A connection for one request: the first half of [`send`](Self::send), for those to whom waiting for a
+    /// connection and waiting for an answer are not the same.
+    ///
+    /// # Errors
+    /// [`HttpError::Acquire`]
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing is lost but the turn.
+    #[track_caller]
+    pub fn open(&self) -> impl Future<Output = Result<Opened<'_>, HttpError>> + Send + use<'_> {
+        let mut leases = FromPool { pool: self, born_at: Location::caller() };
+        async move {
+            let held = open(&mut leases, self.options().max_idle, false).await?;
+            Ok(Opened { held, leases })
+        }
+    }
+}
+
+/// A connection for one request; made by [`Pool::open`].
+#[derive(Debug)]
+pub struct Opened<'p> {
+    held: Held,
+    leases: FromPool<'p>,
+}
+
+impl Opened<'_> {
+    /// As [`Pool::send`], for those who have another server to try: a request that was not sent, or that
+    /// may be sent twice, comes back with the error.
     ///
     /// # Errors
     /// [`NotSent`]
     ///
     /// # Cancel safety
     /// As [`Pool::send`].
-    #[track_caller]
-    pub fn try_send<B: Into<RequestBody>>(
-        &self,
+    pub async fn try_send<B: Into<RequestBody>>(
+        self,
         request: Request<B>,
-    ) -> impl Future<Output = Result<Response<PooledBody>, Box<NotSent>>> + Send + use<'_, B> {
-        let (born_at, request) = (Location::caller(), request.map(Into::into));
-        try_send(FromPool { pool: self, born_at }, self.options().max_idle, request)
+    ) -> Result<Response<PooledBody>, Box<NotSent>> {
+        let Opened { held, leases } = self;
+        let max_idle = leases.pool.options().max_idle;
+        let request = request.map(Into::into);
+        match request::check(&request) {
+            Ok(()) => send_on(held, leases, max_idle, request).await,
+            Err(error) => Err(NotSent::of(error, None)),
+        }
     }
 }
 
@@ -172,6 +202,7 @@ trait Leases: Send {
     fn lease(&mut self) -> impl Future<Output = Result<Held, HttpError>> + Send;
 }
 
+#[derive(Debug)]
 struct FromPool<'p> {
     pool: &'p Pool<Http>,
     born_at: &'static Location<'static>,
@@ -206,25 +237,21 @@ async fn once(
 }
 
 async fn send(
-    leases: impl Leases,
+    mut leases: impl Leases,
     max_idle: usize,
     request: Request<RequestBody>,
 ) -> Result<Response<PooledBody>, HttpError> {
-    try_send(leases, max_idle, request).await.map_err(|failed| failed.error)
+    request::check(&request)?;
+    let held = open(&mut leases, max_idle, false).await?;
+    send_on(held, leases, max_idle, request).await.map_err(|failed| failed.error)
 }
 
-async fn try_send(
+async fn send_on(
+    held: Held,
     mut leases: impl Leases,
     max_idle: usize,
     request: Request<RequestBody>,
 ) -> Result<Response<PooledBody>, Box<NotSent>> {
-    if let Err(error) = request::check(&request) {
-        return Err(NotSent::of(error, None));
-    }
-    let held = match open(&mut leases, max_idle, false).await {
-        Ok(held) => held,
-        Err(error) => return Err(NotSent::of(error, Some(request))),
-    };
     let again = request::again(&request);
     let may_be_stale = held.connection().may_be_stale();
     let (error, request, was_sent) = match attempt(held, request).await {
