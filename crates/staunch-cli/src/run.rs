@@ -46,6 +46,10 @@ fn configure(args: &args::Run) -> Result<Config, ConfigErrors> {
     }
 }
 
+/// After so many polls of tasks a worker asks the kernel who else has something to say; with tokio's 61, who has
+/// said something waits for more of others' work (docs/decisions/13-turns.md).
+const EVENT_INTERVAL: u32 = 13;
+
 fn start(file: Option<&Path>, config: &Config) -> anyhow::Result<Outcome> {
     let format = match config.log.format {
         staunch_config::LogFormat::Text => log::LogFormat::Text,
@@ -55,6 +59,7 @@ fn start(file: Option<&Path>, config: &Config) -> anyhow::Result<Outcome> {
     raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.runtime.workers.get())
+        .event_interval(EVENT_INTERVAL)
         .enable_all()
         .build()
         .context("cannot start the runtime")?;

@@ -18,6 +18,7 @@ use staunch_ledger::{Kind, Seldom, State};
 use staunch_scope::{
     Cancelled, Context, Isolate, Scope, ScopeBuilder, Wait, serve_subject, with_current_account,
 };
+use tokio::task::yield_now;
 
 use super::{Listener, Served};
 use crate::{
@@ -167,7 +168,13 @@ struct Accepting {
     unaccepted: Seldom,
     accepted: u64,
     refused: u64,
+    /// Accepted since there was nobody to accept, or others had their turn.
+    in_a_row: u32,
 }
+
+/// So many are accepted before all others have their turn: who is served already does not wait for all of a
+/// crowd that comes at once.
+const IN_A_ROW: u32 = 8;
 
 /// Pauses while the process or the system is out of file descriptors: long enough not to burn a
 /// core, short enough to be back at once.
@@ -177,7 +184,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 impl Accepting {
     fn new(listener: Listener) -> Accepting {
         let unaccepted = Seldom::default();
-        Accepting { listener, pause: None, unaccepted, accepted: 0, refused: 0 }
+        Accepting { listener, pause: None, unaccepted, accepted: 0, refused: 0, in_a_row: 0 }
     }
 
     /// The next connection; an error once the task is asked to stop.
@@ -188,9 +195,11 @@ impl Accepting {
             let mut room =
                 std::pin::pin!(listening.admission().room(listening.limits().connections));
             poll_fn(|cx| wait.poll(cx, State::Accept, |cx| room.as_mut().poll(cx))).await?;
-            match poll_fn(|cx| wait.poll(cx, State::Accept, |cx| self.listener.poll_accept(cx)))
-                .await?
-            {
+            if self.in_a_row == IN_A_ROW {
+                self.in_a_row = 0;
+                yield_now().await;
+            }
+            match poll_fn(|cx| wait.poll(cx, State::Accept, |cx| self.poll_accept(cx))).await? {
                 Ok(accepted) => {
                     self.pause = None;
                     return Ok(accepted);
@@ -200,6 +209,15 @@ impl Accepting {
                 Err(error) => tracing::debug!(%error, "a connection ended before it was accepted"),
             }
         }
+    }
+
+    fn poll_accept(
+        &mut self,
+        cx: &mut Poller<'_>,
+    ) -> Poll<io::Result<(Socket, Option<SocketAddr>)>> {
+        let polled = self.listener.poll_accept(cx);
+        self.in_a_row = if polled.is_pending() { 0 } else { self.in_a_row + 1 };
+        polled
     }
 
     async fn back_off(&mut self, wait: &mut Wait, error: &io::Error) -> Result<(), Cancelled> {

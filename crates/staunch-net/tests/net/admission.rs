@@ -37,6 +37,26 @@ async fn who_comes_beyond_the_total_waits_in_the_backlog() {
     assert_eq!((served.accepted, served.refused), (3, 0));
 }
 
+/// Whoever is served already has a turn between few of a crowd.
+#[staunch::test]
+async fn a_crowd_is_let_in_a_few_at_a_time() {
+    const CROWD: usize = 64;
+    let listener = bind(unlimited());
+    let address = address(&listener);
+    let served = serving(listener, echo, async || {
+        let crowd: Vec<_> = (0..CROWD).map(|_| std::net::TcpStream::connect(address)).collect();
+        let (mut before, mut most) = (live(Kind::CONNECTION), 0);
+        while before < CROWD {
+            tokio::task::yield_now().await;
+            let now = live(Kind::CONNECTION);
+            (before, most) = (now, most.max(now - before));
+        }
+        assert!(most <= 2 * 8, "{most} at once"); // both are one task, which either wakes
+        assert!(crowd.iter().all(Result::is_ok));
+    });
+    assert_eq!(served.await.accepted, CROWD as u64);
+}
+
 #[staunch::test]
 async fn who_comes_beyond_the_limit_of_its_address_is_reset() {
     let listener = bind(Limits { connections_per_ip: Some(2), ..unlimited() });
