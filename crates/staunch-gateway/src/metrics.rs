@@ -41,11 +41,11 @@ type Count = fn(&RouteNumbers) -> u64;
 fn requests(plan: &Plan, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let mut answers = encoder.encode_descriptor(
         "staunch_requests",
-        "Requests answered, by route and class of status",
+        "Requests answered, by route and class of status; without a name those that no route has",
         None,
         MetricType::Counter,
     )?;
-    for (route, numbers) in routes(plan) {
+    for (route, numbers) in routes(plan).chain([("", plan.unrouted.read())]) {
         for (class, count) in CLASSES.iter().zip(numbers.statuses) {
             counter(&mut answers, &[("route", route), ("status", class)], count)?;
         }

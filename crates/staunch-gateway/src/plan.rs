@@ -51,6 +51,8 @@ impl PlanError {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) routes: Vec<Arc<RoutePlan>>,
+    /// The requests that no route has.
+    pub(crate) unrouted: Arc<RouteCounts>,
     /// By the name of their listener.
     tables: HashMap<String, Arc<Table>>,
     pub(crate) services: Vec<Arc<ServicePlan>>,
@@ -138,7 +140,8 @@ impl Plan {
             .map(|name| (name.to_owned(), Arc::new(Table::new(&config.routes, name))))
             .collect();
         let listeners = before.listeners.clone();
-        Ok(Plan { routes, tables, services, token_keys, listeners })
+        let unrouted = Arc::clone(&before.unrouted);
+        Ok(Plan { routes, unrouted, tables, services, token_keys, listeners })
     }
 
     /// This plan with the servers that were `found` since; `config` is what it was made of.

@@ -17,7 +17,7 @@ use crate::{
     eventually,
     process::{Process, folder},
     routes::curl,
-    server::{Server, get},
+    server::{Server, get, request},
 };
 
 pub(crate) const BEHIND: &str = r#"
@@ -584,4 +584,34 @@ fn nginx_is_reached_again_and_again_by_few_connections() {
     }
     before.settles_to(&baseline);
     before.terminate().assert_clean();
+}
+
+/// Those that a route refuses are its own; those that none has are counted, too.
+#[test]
+fn what_goes_nowhere_is_counted() {
+    let behind = Server::start(BEHIND);
+    let rest = format!(
+        "[[route]]\nname = 'small'\nservice = 'behind'\npath = '/small/*'\nbody = '1KiB'\nmethods = ['POST']\n\
+         [[service]]\nname = 'behind'\nendpoints = ['{}']\n{SOON}\n",
+        behind.tcp("demo")
+    );
+    let before = gateway(&rest);
+    let web = before.tcp("web");
+    let ask = |line: &str, length: usize| {
+        let head = format!("{line} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+        request(web, &(head + &"x".repeat(length))).0
+    };
+    assert_eq!(ask("POST /small/x", 1025), 413);
+    assert_eq!(ask("GET /elsewhere", 0), 404);
+    assert_eq!(ask("GET /small/x", 0), 405);
+    assert_eq!(ask("GET /../etc", 0), 400);
+    let (_, metrics, _) = before.get("/metrics");
+    for line in [
+        "staunch_requests_total{route=\"small\",status=\"4xx\"} 1\n",
+        "staunch_requests_total{route=\"\",status=\"4xx\"} 3\n",
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
+    before.terminate().assert_clean();
+    behind.terminate().assert_clean();
 }

@@ -140,14 +140,18 @@ impl<S> Fast<S> {
             Some((path, query)) => (path, Some(query)),
             None => (plain.target, None),
         };
+        let state = self.forward.core.state();
+        let goes_nowhere = |own: Own| {
+            state.plan.unrouted.answered(own.status, Duration::ZERO);
+            tell(own)
+        };
         let path = match normal(path) {
             Ok(path) => path,
-            Err(bad) => return tell(Own::new(StatusCode::BAD_REQUEST, bad.to_string())),
+            Err(bad) => return goes_nowhere(Own::new(StatusCode::BAD_REQUEST, bad.to_string())),
         };
-        let state = self.forward.core.state();
         let (route, upstream, route_plan, prefix) = match self.route(&state, plain, &path) {
             Routed::To { route, upstream, plan, prefix } => (route, upstream, plan, prefix),
-            Routed::Nowhere(own) => return tell(own),
+            Routed::Nowhere(own) => return goes_nowhere(own),
             Routed::Other => return Judged::Other,
         };
         let may_wait = route_plan.policy.as_ref().is_some_and(Policy::may_wait);

@@ -11,7 +11,7 @@ mod headers;
 mod target;
 mod tries;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use hyper::{Request, Response, StatusCode, Version, body::Body, header::HOST};
 use staunch_http::RequestBody;
@@ -61,6 +61,23 @@ impl Drop for Cancelling<'_> {
     }
 }
 
+/// The answer to a request that goes nowhere.
+struct Unrouted {
+    /// Its route, if that is what refuses it.
+    place: Option<usize>,
+    answer: Box<Response<AnswerBody>>,
+}
+
+impl Unrouted {
+    fn of(answer: Response<AnswerBody>) -> Unrouted {
+        Unrouted { place: None, answer: Box::new(answer) }
+    }
+
+    fn by(self, place: usize) -> Unrouted {
+        Unrouted { place: Some(place), ..self }
+    }
+}
+
 impl Forward {
     /// Answers a request.
     ///
@@ -70,7 +87,15 @@ impl Forward {
         let state = self.core.state();
         let slot = request.extensions().get::<Slot>();
         match self.routed(&state, &request) {
-            Err(refusal) => *refusal,
+            Err(Unrouted { place, answer }) => {
+                let route = place.and_then(|place| state.plan.routes.get(place));
+                if let (Some(slot), Some(place)) = (slot, place) {
+                    slot.note(|entry| entry.routed(&state, place));
+                }
+                let counts = route.map_or(&state.plan.unrouted, |route| &route.counts);
+                counts.answered(answer.status(), Duration::ZERO);
+                *answer
+            }
             Ok((place, route, upstream, target)) => {
                 if let Some(slot) = slot {
                     slot.note(|entry| entry.routed(&state, place));
@@ -96,8 +121,8 @@ impl Forward {
         &self,
         state: &'s CoreState,
         request: &Request<RequestBody>,
-    ) -> Result<(usize, &'s RoutePlan, &'s Upstream, Target), Box<Response<AnswerBody>>> {
-        let refuse = |status, text: String| Box::new(own(status, text));
+    ) -> Result<(usize, &'s RoutePlan, &'s Upstream, Target), Unrouted> {
+        let refuse = |status, text: String| Unrouted::of(own(status, text));
         let path = normal(request.uri().path())
             .map_err(|bad| refuse(StatusCode::BAD_REQUEST, bad.to_string()))?;
         let host = target::host(request);
@@ -107,7 +132,7 @@ impl Forward {
         };
         let (place, prefix) = match found {
             Found::Route { route, prefix } => (route, prefix),
-            Found::Methods(methods) => return Err(Box::new(answer::not_allowed(methods))),
+            Found::Methods(methods) => return Err(Unrouted::of(answer::not_allowed(methods))),
             Found::Nothing => {
                 return Err(refuse(StatusCode::NOT_FOUND, "No route leads there".to_owned()));
             }
@@ -119,11 +144,11 @@ impl Forward {
         if announced > route.route.body.get() {
             let text =
                 format!("The body has {announced} bytes; {} are taken here", route.route.body);
-            return Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, text));
+            return Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, text).by(place));
         }
         let target = Target::new(&route.route, request.uri(), &path, prefix);
         let target = target.map_err(|_| {
-            refuse(StatusCode::BAD_REQUEST, "The path cannot be rewritten".to_owned())
+            refuse(StatusCode::BAD_REQUEST, "The path cannot be rewritten".to_owned()).by(place)
         })?;
         Ok((place, route, upstream, target))
     }
