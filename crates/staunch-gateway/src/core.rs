@@ -308,7 +308,8 @@ async fn http(
         let forward = Arc::clone(&long);
         async move { forward.answer(request).await }
     });
-    let (server, born_at) = (Server::new(limits.clone()), Location::caller());
+    let (refuser, born_at) = (Arc::clone(&forward), Location::caller());
+    let server = Server::new(limits.clone()).hear_refused(move |it| refuser.refused(it));
     match guard {
         None => {
             let service = Logged::new(Grpc(service), forward.access.clone());

@@ -33,6 +33,7 @@ pub use crate::{
         body::{MalformedBodyError, RequestBody, SlowBodyError, keep_until_sent},
         handler::{Handler, handler},
         link::{draining, peer, peer_names},
+        refused::Refused,
         resting::{Heard, Resting, TakeTurns, take_turns},
         serve,
         socket::Transport,

@@ -25,6 +25,7 @@ mod quick;
 #[cfg(feature = "files")]
 mod range;
 mod refusal;
+pub(crate) mod refused;
 mod request;
 pub(crate) mod resting;
 mod sniff;
@@ -46,6 +47,7 @@ use self::{
     body::RequestBody,
     exchange::Exchange,
     quick::{Quick, Turn},
+    refused::{Hears, Refused},
     request::{Notes, Origin, Requests},
     resting::{Resting, take_turns},
     sniff::Version,
@@ -73,12 +75,28 @@ use crate::{error::ServeHttpError, limits::HttpLimits};
 #[derive(Clone, Debug, Default)]
 pub struct Server {
     limits: Arc<HttpLimits>,
+    hears: Hears,
 }
 
 impl Server {
     /// A server with these limits; those of its connections are the listener's.
     pub fn new(limits: HttpLimits) -> Server {
-        Server { limits: Arc::new(limits) }
+        Server { limits: Arc::new(limits), hears: Hears::default() }
+    }
+
+    /// The same server, which tells `hears` of each request that it refuses before `service` is asked: for
+    /// logs and metrics. It is called where connections are served, and must not block.
+    ///
+    /// # Examples
+    /// ```
+    /// let server = staunch_http::Server::default().hear_refused(|refused| {
+    ///     println!("{} for {:?}", refused.status, refused.peer);
+    /// });
+    /// # drop(server);
+    /// ```
+    #[must_use]
+    pub fn hear_refused(self, hears: impl Fn(&Refused<'_>) + Send + Sync + 'static) -> Server {
+        Server { hears: Hears::new(hears), ..self }
     }
 
     /// Accepts connections and answers their requests with `service`, until `context` is cancelled;
@@ -150,7 +168,8 @@ impl Server {
         S::Future: Send + 'static,
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        let site = Site { born_at: Location::caller(), limits: &*self.limits, service };
+        let (born_at, limits) = (Location::caller(), &*self.limits);
+        let site = Site { born_at, limits, hears: self.hears.clone(), service };
         async move { site.work(resting, (heard, head_due)).await }
     }
 
@@ -159,7 +178,8 @@ impl Server {
         born_at: &'static Location<'static>,
         service: S,
     ) -> Arc<Site<Arc<HttpLimits>, S>> {
-        Arc::new(Site { born_at, limits: Arc::clone(&self.limits), service })
+        let (limits, hears) = (Arc::clone(&self.limits), self.hears.clone());
+        Arc::new(Site { born_at, limits, hears, service })
     }
 }
 
@@ -193,13 +213,15 @@ where
     S::Future: Send + 'static,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    Arc::new(Site { born_at: Location::caller(), limits, service }).serve(transport)
+    let (born_at, hears) = (Location::caller(), Hears::default());
+    Arc::new(Site { born_at, limits, hears, service }).serve(transport)
 }
 
 /// What the connections of one line have in common.
 struct Site<L, S> {
     born_at: &'static Location<'static>,
     limits: L,
+    hears: Hears,
     service: S,
 }
 
@@ -231,7 +253,8 @@ where
         resting: Resting<T>,
         heard: (&[u8], Option<Instant>),
     ) -> Result<Option<Resting<T>>, ServeHttpError> {
-        let origin = Origin::new(self.born_at, resting.transport.account().ledger(), &self.limits);
+        let ledger = resting.transport.account().ledger();
+        let origin = Origin::new(self.born_at, ledger, &self.limits, &self.hears);
         let requests = Requests::of(origin, &resting.transport);
         let alarm = pin!(Alarm::default());
         let quick = Quick::new(resting, heard, &requests, alarm);
@@ -273,6 +296,9 @@ where
                 Box::pin(http2::serve(socket, requests, &exchange, self.service.clone())).await
             }
         };
+        if let Some(status) = exchange.refused() {
+            requests.refused(status, None);
+        }
         note(&requests.notes(), &self.limits, &exchange, ended.as_ref().err());
         ended.map(|()| None).map_err(|error| ServeHttpError::new(error, &self.limits, &exchange))
     }

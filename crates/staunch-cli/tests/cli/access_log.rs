@@ -16,7 +16,7 @@ use crate::{
     gateway::{BEHIND, SOON, Scripted, gateway, head, service},
     process::{Process, folder},
     routes::curl,
-    server::{Server, get},
+    server::{Server, get, request},
     tls_upstream::localhost,
 };
 
@@ -108,6 +108,38 @@ fn each_request_has_a_line() {
     let (_, metrics, _) = gateway.get("/metrics");
     assert!(metrics.contains("\nstaunch_access_log_lines_total 7\n"), "{metrics}");
     assert!(metrics.contains("\nstaunch_access_log_lost_total 0\n"), "{metrics}");
+    gateway.terminate().assert_clean();
+    behind.terminate().assert_clean();
+}
+
+/// Of some of them nothing can be read.
+#[test]
+fn a_head_that_is_refused_has_a_line() {
+    let behind = Server::start(BEHIND);
+    let gateway = gateway(&format!("{LOG}{}", service(behind.tcp("demo"), "")));
+    let (field, path) = (format!("X: {}\r\n", "x".repeat(20_000)), "x".repeat(9_000));
+    let refused = [
+        ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n".to_owned(), 400, Some("/")),
+        ("GET /a?b=c HTTP/1.1\r\n\r\n".to_owned(), 400, Some("/a")),
+        ("GET / HTTP/1.1\nHost: a\n\n".to_owned(), 400, None),
+        (format!("GET / HTTP/1.1\r\nHost: a\r\n{field}\r\n"), 431, None),
+        (format!("GET /{path} HTTP/1.1\r\nHost: a\r\n\r\n"), 414, Some("/xxx")),
+    ];
+    let mut count = 0;
+    for (head, status, path) in refused {
+        assert_eq!(request(gateway.tcp("web"), &head).0, status, "{head:.80}");
+        count += 1;
+        let line = self::lines(&gateway, count).pop().unwrap();
+        let expected = [("status", status.into()), ("tries", 0.into()), ("end", "whole".into())];
+        check(&line, &expected);
+        check(&line, &[("client", "127.0.0.1".into()), ("listener", "web".into())]);
+        let asked = line.get("path").and_then(Value::as_str);
+        assert_eq!(asked.is_some(), path.is_some(), "{line:.200}");
+        assert!(asked.unwrap_or_default().starts_with(path.unwrap_or_default()), "{line:.200}");
+    }
+    let (_, metrics, _) = gateway.get("/metrics");
+    let line = "\nstaunch_requests_total{route=\"\",status=\"4xx\"} 5\n";
+    assert!(metrics.contains(line), "{metrics}");
     gateway.terminate().assert_clean();
     behind.terminate().assert_clean();
 }

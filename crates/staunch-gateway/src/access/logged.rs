@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     future::Future,
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context as Poller, Poll, ready},
@@ -15,7 +16,7 @@ use hyper::{
     header::HeaderValue,
 };
 use pin_project_lite::pin_project;
-use staunch_http::RequestBody;
+use staunch_http::{Refused, RequestBody};
 use staunch_scope::{Context, TraceId};
 use tower_service::Service;
 
@@ -55,7 +56,10 @@ where
 
     fn call(&mut self, mut request: Request<RequestBody>) -> Logging<S::Future> {
         let part = part(self.source.as_deref(), &mut request);
-        let entry = self.source.as_ref().and_then(|source| entry(source, &request, &part));
+        let entry = self
+            .source
+            .as_ref()
+            .and_then(|source| entry(source, &request, staunch_http::peer(), &part));
         let slot = entry.map(Slot::new);
         if let Some(slot) = &slot {
             request.extensions_mut().insert(slot.clone());
@@ -63,6 +67,21 @@ where
         let is_head = request.method() == Method::HEAD;
         let slot = slot.map(Slot::answering);
         Logging { answering: self.inner.call(request), slot, is_head }
+    }
+}
+
+/// The entry of a request whose head is not what it may be: of some nothing else is known.
+pub(crate) fn log_refused(source: &Arc<Source>, refused: &Refused<'_>) {
+    if source.reports.log.is_none() {
+        return;
+    }
+    let entry = match refused.asked {
+        Some(request) => entry(source, request, refused.peer, &Part::default()),
+        None => Some(Entry::connection(source, refused.peer.map(|peer| peer.ip()))),
+    };
+    if let Some(mut entry) = entry {
+        entry.answered(refused.status.as_u16());
+        entry.ends(End::Whole);
     }
 }
 
@@ -74,13 +93,18 @@ fn part(source: Option<&Source>, request: &mut Request<RequestBody>) -> Part {
     Part::told(config, request.headers_mut(), fresh)
 }
 
-fn entry(source: &Arc<Source>, request: &Request<RequestBody>, part: &Part) -> Option<Entry> {
+fn entry(
+    source: &Arc<Source>,
+    request: &Request<RequestBody>,
+    client: Option<SocketAddr>,
+    part: &Part,
+) -> Option<Entry> {
     let asking = Asking {
         method: request.method().as_str(),
         host: host_of(request),
         path: request.uri().path(),
         version: version(request.version()),
-        client: staunch_http::peer().map(|peer| peer.ip()),
+        client: client.map(|peer| peer.ip()),
     };
     let header = |name: &str| request.headers().get(name).map(HeaderValue::as_bytes);
     Entry::request(source, &asking, part, header)

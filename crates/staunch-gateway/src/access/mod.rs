@@ -29,7 +29,7 @@ use staunch_config::AccessLog as AccessLogConfig;
 use self::file::Out;
 pub(crate) use self::{
     entry::{Asking, End, Entry, Slot},
-    logged::Logged,
+    logged::{Logged, log_refused},
     writer::keep_written,
 };
 use crate::{reports::Reports, traces::Traces};

@@ -14,7 +14,7 @@ mod tries;
 use std::{sync::Arc, time::Duration};
 
 use hyper::{Request, Response, StatusCode, Version, body::Body, header::HOST};
-use staunch_http::RequestBody;
+use staunch_http::{Refused, RequestBody};
 use staunch_policy::{Asked, Now, Pass, Policy, Verdict, preflight};
 use staunch_scope::is_forced;
 use tokio::time::Instant;
@@ -30,7 +30,7 @@ pub(crate) use self::{
     tries::{is_to_blame, speaks_against},
 };
 use crate::{
-    access::{Slot, Source},
+    access::{Slot, Source, log_refused},
     accounts,
     core::{CoreState, View},
     plan::{Plan, RoutePlan},
@@ -113,6 +113,14 @@ impl Forward {
                 route.counts.answered(answer.status(), begun.elapsed());
                 answer
             }
+        }
+    }
+
+    /// Counts and logs a request whose head is not what it may be, which has been answered so.
+    pub(crate) fn refused(&self, refused: &Refused<'_>) {
+        self.core.state().plan.unrouted.answered(refused.status, Duration::ZERO);
+        if let Some(source) = &self.access {
+            log_refused(source, refused);
         }
     }
 

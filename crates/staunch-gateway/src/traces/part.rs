@@ -13,7 +13,7 @@ static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 /// Without traces of ours what the client has said goes on untouched if it is valid, and nothing is
 /// made up: whoever samples by what its caller says would otherwise take a decision of ours for
 /// one.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Part {
     /// Who sent the request, if that is believed.
     given: Option<TraceParent>,

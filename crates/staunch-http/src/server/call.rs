@@ -39,10 +39,9 @@ pub(super) fn answer<S, B>(
 where
     S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
 {
-    let limits = requests.limits();
-    let may = limits.allowance(request.uri().path());
+    let may = requests.limits().allowance(request.uri().path());
     let piece = requests.begin(&request, Instant::now(), may.time);
-    match within(limits, &may, request, exchange.clone()) {
+    match within(requests, &may, request, exchange.clone()) {
         Ok(request) => Answering::Called {
             called: shield(Working::new(service, request, piece, exchange, &may)),
         },
@@ -248,15 +247,21 @@ where
 
 /// The request with its body limited; a refusal when its head is unfit or says that it is over a limit.
 fn within(
-    limits: &HttpLimits,
+    requests: &Requests<'_>,
     may: &Allowance,
     mut request: Request<Incoming>,
     exchange: Exchange,
 ) -> Result<Request<RequestBody>, Box<Refusal>> {
-    let refused = refused(limits, may, &mut request);
+    let refused = refused(requests.limits(), may, &mut request);
     // Also of one that is refused: its client may be sending it.
     let request = request.map(|body| RequestBody::new(body, may, exchange));
-    refused.map_or(Ok(request), |refusal| Err(Box::new(refusal)))
+    match refused {
+        None => Ok(request),
+        Some(refusal) => {
+            requests.refused(refusal.status(), Some(&request));
+            Err(Box::new(refusal))
+        }
+    }
 }
 
 fn refused(

@@ -4,11 +4,14 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
+    atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, Ordering},
 };
 
 use http_body_util::Limited;
-use hyper::body::{Body, Incoming};
+use hyper::{
+    StatusCode,
+    body::{Body, Incoming},
+};
 
 use super::{call::Guard, framing::Ambiguity, leftovers::Leftovers};
 
@@ -30,6 +33,8 @@ struct Flags {
     stream_ended: AtomicBool,
     /// What of the bytes could be read in two ways.
     ambiguity: AtomicU8,
+    /// The status of hyper's refusal, if it has made one.
+    refused: AtomicU16,
     /// An HTTP/2 client sent too many frames that bring nothing.
     is_flooded: AtomicBool,
     /// How often the socket began to take nothing more, and took something again: odd in between.
@@ -191,6 +196,18 @@ impl Exchange {
     /// The client said what could be read in two ways, and is not listened to any more.
     pub(super) fn set_ambiguity(&self, ambiguity: Ambiguity) {
         self.0.ambiguity.store(ambiguity as u8, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_refused(&self, status: StatusCode) {
+        self.0.refused.store(status.as_u16(), Ordering::Relaxed);
+    }
+
+    /// What its client was told of a head that nobody was asked to answer.
+    pub(super) fn refused(&self) -> Option<StatusCode> {
+        if self.was_late() {
+            return Some(StatusCode::REQUEST_TIMEOUT);
+        }
+        StatusCode::from_u16(self.0.refused.load(Ordering::Relaxed)).ok()
     }
 
     pub(super) fn ambiguity(&self) -> Option<Ambiguity> {

@@ -18,6 +18,11 @@ impl Link {
         let (stopping, names) = (Context::current(), names.map(Into::into));
         stopping.without_cancel().with_value(Link { stopping, peer, names })
     }
+
+    /// The client's address, by the context of its requests.
+    pub(super) fn peer(context: &Context) -> Option<SocketAddr> {
+        context.value::<Link>()?.peer
+    }
 }
 
 /// The address of the client whose request is being answered; `None` over a Unix socket, and outside
@@ -37,7 +42,7 @@ impl Link {
 /// # let _ = whoami;
 /// ```
 pub fn peer() -> Option<SocketAddr> {
-    Context::current().value::<Link>()?.peer
+    Link::peer(&Context::current())
 }
 
 /// The names in the certificate that the client's connection has shown, as

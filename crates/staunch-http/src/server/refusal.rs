@@ -44,23 +44,30 @@ pub(super) fn unfit(unfit: Unfit, is_http2: bool) -> Refusal {
 
 /// A refusal that hyper made of what it could not read, with the reason as its body; `None` if it is
 /// something else.
-pub(super) fn with_reason(said: &[u8], ambiguity: Option<Ambiguity>) -> Option<Bytes> {
+pub(super) fn with_reason(
+    said: &[u8],
+    ambiguity: Option<Ambiguity>,
+) -> Option<(StatusCode, Bytes)> {
     const EMPTY: &str = "content-length: 0\r\n";
     let head = std::str::from_utf8(said).ok()?;
     let status =
         head.strip_prefix("HTTP/1.1 ").or_else(|| head.strip_prefix("HTTP/1.0 "))?.get(..3)?;
     let (before, after) = head.split_once(EMPTY).filter(|_| head.ends_with("\r\n\r\n"))?;
+    let status = status.parse().ok()?;
     let what = match (status, ambiguity) {
-        ("400", Some(ambiguity)) => ambiguity.text(),
-        ("400", None) => "these bytes are no request of HTTP/1.1",
-        ("414", _) => "the path is too long",
-        ("431", _) => "the head is too long, or has too many headers",
+        (StatusCode::BAD_REQUEST, Some(ambiguity)) => ambiguity.text(),
+        (StatusCode::BAD_REQUEST, None) => "these bytes are no request of HTTP/1.1",
+        (StatusCode::URI_TOO_LONG, _) => "the path is too long",
+        (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, _) => {
+            "the head is too long, or has too many headers"
+        }
         _ => return None,
     };
     let text = format!("Refused: {what}.\n");
     let length = text.len();
     let plain = "content-type: text/plain; charset=utf-8";
-    Some(format!("{before}{plain}\r\ncontent-length: {length}\r\n{after}{text}").into())
+    let answer = format!("{before}{plain}\r\ncontent-length: {length}\r\n{after}{text}");
+    Some((status, answer.into()))
 }
 
 /// Path and query are too long.

@@ -3,12 +3,17 @@
 
 use std::{panic::Location, time::Duration};
 
-use hyper::{Request, header::HeaderName};
+use hyper::{Request, StatusCode, header::HeaderName};
 use staunch_ledger::{Account, Deadline, EntryId, Kind, Ledger, Obligation, Observation};
 use staunch_scope::{Context, Piece, TraceId};
 use tokio::time::Instant;
 
-use super::{link::Link, socket::Transport};
+use super::{
+    body::RequestBody,
+    link::Link,
+    refused::{Hears, Refused},
+    socket::Transport,
+};
 use crate::limits::HttpLimits;
 
 /// The header of W3C Trace Context.
@@ -20,6 +25,7 @@ pub(super) struct Origin<'l> {
     /// Where it is noted what became of the connection.
     pub(super) notes: Notes,
     limits: &'l HttpLimits,
+    hears: &'l Hears,
 }
 
 /// The requests of one connection, while there are any.
@@ -34,8 +40,9 @@ impl<'l> Origin<'l> {
         born_at: &'static Location<'static>,
         ledger: Ledger,
         limits: &'l HttpLimits,
+        hears: &'l Hears,
     ) -> Origin<'l> {
-        Origin { notes: Notes { born_at, ledger }, limits }
+        Origin { notes: Notes { born_at, ledger }, limits, hears }
     }
 }
 
@@ -49,6 +56,12 @@ impl<'l> Requests<'l> {
 
     pub(super) fn limits(&self) -> &'l HttpLimits {
         self.origin.limits
+    }
+
+    /// Tells whoever wants to know that a request was refused.
+    pub(super) fn refused(&self, status: StatusCode, asked: Option<&Request<RequestBody>>) {
+        let peer = Link::peer(&self.context);
+        self.origin.hears.tell(&Refused { status, peer, asked });
     }
 
     pub(super) fn notes(&self) -> Notes {

@@ -281,10 +281,12 @@ impl<T: Transport> Socket<T> {
             return false;
         }
         let said: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
-        let refusal = refusal::with_reason(&said, self.exchange.ambiguity());
-        let refuses = refusal.is_some();
-        self.refusal = refusal.map(Box::new).or(self.refusal.take());
-        refuses
+        let Some((status, refusal)) = refusal::with_reason(&said, self.exchange.ambiguity()) else {
+            return false;
+        };
+        self.exchange.set_refused(status);
+        self.refusal = Some(Box::new(refusal));
+        true
     }
 
     fn poll_refusal(&mut self, cx: &mut Poller<'_>) -> Poll<io::Result<()>> {
