@@ -10,9 +10,9 @@ use crate::reader::kinds::list_of;
 /// Addresses that may ask, or may not. Who is in `deny` may not, even if it is in `allow`, too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Clients {
-    /// \[empty: everybody who is not denied\]
+    /// \[left out: everybody who is not denied\]
     pub allow: Vec<IpRange>,
-    /// \[empty: nobody\]
+    /// \[left out: nobody\]
     pub deny: Vec<IpRange>,
 }
 
@@ -119,9 +119,17 @@ impl Clients {
             let why = "without it and without `deny` everybody may ask; write one of the two";
             section.missing("allow", why.to_owned());
         }
-        let allow = section.optional("allow", ranges(), Vec::new());
-        let deny = section.optional("deny", ranges(), Vec::new());
-        Self { allow, deny }
+        let allow = section.written("allow", ranges());
+        // Whoever writes that nobody is allowed has not meant everybody.
+        if allow.as_ref().is_some_and(Vec::is_empty) {
+            let nobody = "must name one at least; deny = [\"0.0.0.0/0\", \"::/0\"] lets nobody ask";
+            section.wrong("allow", nobody);
+        }
+        let deny = section.written("deny", ranges());
+        if deny.as_ref().is_some_and(Vec::is_empty) {
+            section.wrong("deny", "must name one at least; leave it out to deny nobody");
+        }
+        Self { allow: allow.unwrap_or_default(), deny: deny.unwrap_or_default() }
     }
 }
 

@@ -86,9 +86,12 @@ impl ApiKeys {
         // Whoever writes a key itself there has not meant to show it.
         let keys = section.written_secret("keys", |value| {
             let entries = value.as_array().filter(|keys| (1..=KEYS_MAX).contains(&keys.len()));
-            let keys = entries.into_iter().flatten().map(|entry| key(entry.get_ref().as_str()?));
-            let keys: Option<Vec<ApiKey>> = keys.collect();
-            keys.filter(|keys| !keys.is_empty()).ok_or_else(|| format!("must be {hashed}"))
+            let entries = entries.ok_or_else(|| format!("must be {hashed}"))?;
+            let keys = (1..).zip(entries).map(|(number, entry)| {
+                let key = entry.get_ref().as_str().and_then(key);
+                key.ok_or_else(|| format!("must be {hashed}; entry {number} is not"))
+            });
+            keys.collect::<Result<Vec<ApiKey>, String>>()
         });
         let pass = section.optional("pass", boolean, false);
         let keys = keys?;

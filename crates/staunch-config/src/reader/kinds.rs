@@ -31,27 +31,31 @@ pub(crate) fn text<'w>(value: &'w DeValue<'_>, what: &str) -> Parsed<&'w str> {
 
 /// One of a few words.
 pub(crate) fn choice<T: Copy>(choices: &[(&str, T)]) -> impl Fn(&DeValue<'_>) -> Parsed<T> {
-    move |value| {
-        let written = value.as_str().unwrap_or_default();
-        if let Some((_, choice)) = choices.iter().find(|(word, _)| *word == written) {
-            return Ok(*choice);
-        }
-        let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
-        let hint = nearest(written, &words)
-            .map(|word| format!("; did you mean `{word}`?"))
-            .unwrap_or_default();
-        Err(format!("must be one of {}{hint}", list(&words)))
+    move |value| chosen(choices, value.as_str().unwrap_or_default())
+}
+
+fn chosen<T: Copy>(choices: &[(&str, T)], written: &str) -> Parsed<T> {
+    if let Some((_, choice)) = choices.iter().find(|(word, _)| *word == written) {
+        return Ok(*choice);
     }
+    let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
+    let hint = nearest(written, &words)
+        .map(|word| format!("; did you mean `{word}`?"))
+        .unwrap_or_default();
+    Err(format!("must be one of {}{hint}", list(&words)))
 }
 
 /// A list of some of a few words.
 pub(crate) fn choices<T: Copy>(choices: &[(&str, T)]) -> impl Fn(&DeValue<'_>) -> Parsed<Vec<T>> {
     move |value| {
         let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
-        let wrong = || format!("must be a list of some of {}", list(&words));
-        let one = choice(choices);
-        let items = value.as_array().ok_or_else(wrong)?.iter();
-        items.map(|item| one(item.get_ref()).map_err(|_| wrong())).collect()
+        let expected = || format!("must be a list of some of {}", list(&words));
+        let items = value.as_array().ok_or_else(expected)?.iter();
+        let made = items.map(|item| {
+            let written = item.get_ref().as_str().ok_or_else(expected)?;
+            chosen(choices, written).map_err(|why| format!("`{}` {why}", shown(written)))
+        });
+        made.collect()
     }
 }
 

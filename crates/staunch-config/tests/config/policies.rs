@@ -126,6 +126,12 @@ fn every_value_is_looked_at() {
     let keys = "keys_file = 'k'\n";
     check(
         &in_table("jwt", &format!("{jwt}{keys}algorithms = ['none']")),
+        &[
+            "`algorithms` in [policy.jwt] of \"p\" is an array: `none` must be one of `HS256`, `HS384`",
+        ],
+    );
+    check(
+        &in_table("jwt", &format!("{jwt}{keys}algorithms = 'RS256'")),
         &["must be a list of some of `HS256`"],
     );
     check(&in_table("jwt", &format!("{jwt}algorithms = ['RS256']")), &["`keys_file` is missing"]);
@@ -133,6 +139,23 @@ fn every_value_is_looked_at() {
         &in_table("jwt", &format!("{keys}algorithms = ['RS256']")),
         &["`issuer` is", "`audience` is"],
     );
+}
+
+/// Who has written a list has meant to let some in, and not all.
+#[test]
+fn a_list_that_names_nobody_is_a_mistake() {
+    let at = |table: &str, keys: &str| policy(&format!("[policy.{table}]\n{keys}"));
+    let nobody = "t:15:9: `allow` in [policy.clients] of \"p\" is an array: must name one at least; deny = \
+                  [\"0.0.0.0/0\", \"::/0\"] lets nobody ask";
+    check(&at("clients", "allow = []"), &[nobody]);
+    check(&at("clients", "deny = ['10.0.0.1']\nallow = []"), &["`allow` in [policy.clients] of"]);
+    let deny = "must name one at least; leave it out to deny nobody";
+    check(&at("clients", "deny = []"), &[deny]);
+    check(&at("clients", "allow = ['10.0.0.1']\ndeny = []"), &[deny]);
+    check(&at("clients", "allow = []\ndeny = []"), &["`allow` in", "`deny` in"]);
+    let needed = "route \"r\" needs a certificate, and listener \"web\" asks for none";
+    let any = "must name one at least; leave it out if any certificate does";
+    check(&at("certificate", "names = []"), &[needed, any]);
 }
 
 /// Whoever writes the key instead of its hash must not find it in a log.
@@ -145,6 +168,9 @@ fn a_key_in_the_wrong_place_is_not_shown() {
         assert!(shown.contains("which `staunch key NAME` prints"), "{shown}");
         assert!(!shown.contains("s3cret"), "{shown}");
     }
+    let entries = policy(&format!("[policy.keys]\nkeys = ['a: {HASH}', 's3cret: s3cret', 'c: 1']"));
+    let shown = format!("{:#}", Config::parse("t", &entries).unwrap_err());
+    assert!(shown.contains("; entry 2 is not") && !shown.contains("s3cret"), "{shown}");
     let text = policy("[policy.rate]\nrequests = 1\nredis = 'rediss://:s3cret@a'");
     let shown = format!("{:#}", Config::parse("t", &text).unwrap_err());
     assert!(shown.contains("must be a URL such as") && !shown.contains("s3cret"), "{shown}");

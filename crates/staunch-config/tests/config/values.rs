@@ -153,8 +153,8 @@ fn a_guard_that_makes_no_sense() {
         &[
             "2:10: `memory` in [guard] is \"off\": must be a size such as \"512B\" or \"16KiB\" (a \
              number is missing), or \"none\"",
-            "3:11: `at_shed` in [guard] is an array: must be a list of some of `purge`, \
-             `close-idle`, `refuse-streams`, `shed-low`, `shed-normal`, `shed-high`, \
+            "3:11: `at_shed` in [guard] is an array: `pray` must be one of `purge`, `close-idle`, \
+             `refuse-streams`, `shed-low`, `shed-normal`, `shed-high`, \
              `refuse-connections`",
             "4:9: `every` in [guard] is \"0s\": must be a duration from 5ms to 10s",
         ],
