@@ -10,7 +10,7 @@ use std::{
 
 use staunch_http::{Client, ClientError, ClientOptionsError, ReadAnswerError};
 use staunch_policy::{Jwt, JwtKeySet, ParseKeySetError, Policy};
-use staunch_scope::{Context, ScopeBuilder, sleep, watch};
+use staunch_scope::{Context, ScopeBuilder, sleep_until, watch};
 use tokio::time::{Instant, timeout};
 
 use crate::plan::Plan;
@@ -24,9 +24,18 @@ pub(crate) struct TokenKeys {
     wanted: watch::Sender<u64>,
     /// How often they were.
     looks: watch::Sender<u64>,
-    last: Mutex<Option<Instant>>,
+    last: Mutex<Option<Looked>>,
     /// The last good ones, for policies that are new.
     good: Mutex<Option<Arc<JwtKeySet>>>,
+}
+
+/// A look that has come to its end.
+#[derive(Clone, Copy, Debug)]
+struct Looked {
+    at: Instant,
+    is_good: bool,
+    /// How often somebody had wanted it until then.
+    wanted: u64,
 }
 
 /// They could not be had.
@@ -84,21 +93,57 @@ impl TokenKeys {
     /// Waits until they have been looked at again; not if they were a moment ago, and not for long.
     pub(crate) async fn renewed(&self) {
         let mut looks = self.looks.subscribe();
-        if self.since_last().is_some_and(|since| since < PAUSE) {
+        if self.last().is_some_and(|last| last.at.elapsed() < PAUSE) {
             return;
         }
         self.wanted.modify(|wanted| *wanted += 1);
         let _too_late = timeout(PATIENCE, looks.changed()).await;
     }
 
-    fn since_last(&self) -> Option<Duration> {
-        let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.map(|last| last.elapsed())
+    fn last(&self) -> Option<Looked> {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn looked(&self) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    fn looked(&self, is_good: bool) {
+        let looked = Looked { at: Instant::now(), is_good, wanted: self.wanted.with(|it| *it) };
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(looked);
         self.looks.modify(|looks| *looks += 1);
+    }
+
+    /// Waits until they are to be looked at again; `false` if the task is asked to stop.
+    async fn are_due(&self, wanted: &mut watch::Receiver<u64>) -> bool {
+        // Those of the plan before may have looked, and need not again.
+        let Some(last) = self.last() else { return true };
+        if sleep_until(last.at + PAUSE).await.is_err() {
+            return false;
+        }
+        if !last.is_good || wanted.latest() != last.wanted {
+            return true;
+        }
+        tokio::select! {
+            biased;
+            changed = wanted.changed() => changed.is_ok(),
+            slept = sleep_until(last.at + self.refresh) => slept.is_ok(),
+        }
+    }
+
+    /// Has them looked at whenever they are due, as long as the task is not asked to stop.
+    async fn keep<L: Future<Output = Result<(), LookError>>>(&self, look: impl Fn() -> L) {
+        let mut wanted = self.wanted.subscribe();
+        while self.are_due(&mut wanted).await {
+            let looked = look().await;
+            match &looked {
+                Err(LookError::Client(ClientError::Cancelled { .. })) => return,
+                Err(error) => {
+                    tracing::warn!(
+                        url = self.url,
+                        "no keys of tokens, the last ones stay: {error}"
+                    );
+                }
+                Ok(()) => {}
+            }
+            self.looked(looked.is_ok());
+        }
     }
 }
 
@@ -128,7 +173,7 @@ async fn keep_all(plan: &Arc<Plan>) {
                         plan: Arc::clone(plan),
                     };
                     scope.spawn_named("token keys", async move {
-                        keeper.run().await;
+                        keeper.keys.keep(|| keeper.look()).await;
                         Ok(())
                     });
                 }
@@ -149,41 +194,6 @@ struct Keeper {
 }
 
 impl Keeper {
-    async fn run(self) {
-        let mut wanted = self.keys.wanted.subscribe();
-        // Those of the plan before have looked, perhaps just now.
-        let pause = self.keys.since_last().map(|since| PAUSE.saturating_sub(since));
-        if sleep(pause.unwrap_or_default()).await.is_err() {
-            return;
-        }
-        loop {
-            let is_good = match self.look().await {
-                Ok(()) => true,
-                Err(LookError::Client(ClientError::Cancelled { .. })) => return,
-                Err(error) => {
-                    tracing::warn!(
-                        url = self.keys.url,
-                        "no keys of tokens, the last ones stay: {error}"
-                    );
-                    false
-                }
-            };
-            self.keys.looked();
-            if sleep(PAUSE).await.is_err() {
-                return;
-            }
-            if !is_good {
-                continue;
-            }
-            let due = self.keys.refresh.saturating_sub(PAUSE);
-            tokio::select! {
-                biased;
-                changed = wanted.changed() => if changed.is_err() { return },
-                slept = sleep(due) => if slept.is_err() { return },
-            }
-        }
-    }
-
     async fn look(&self) -> Result<(), LookError> {
         let request = self.client.get(&self.keys.url).timeout(LOOK).max_body(BYTES_MAX);
         let answer = request.send().await?;
@@ -199,5 +209,64 @@ impl Keeper {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_hours(1);
+
+    fn keys() -> TokenKeys {
+        TokenKeys {
+            url: "http://a/".to_owned(),
+            refresh: HOUR,
+            wanted: watch::channel(0).0,
+            looks: watch::channel(0).0,
+            last: Mutex::default(),
+            good: Mutex::default(),
+        }
+    }
+
+    /// When `keys` are looked at within `time`, in seconds from `start` on; the first `failures` looks fail.
+    async fn looks(keys: &TokenKeys, start: Instant, time: Duration, failures: usize) -> Vec<u64> {
+        let looked = RefCell::new(Vec::new());
+        let look = || async {
+            let mut looked = looked.borrow_mut();
+            looked.push(start.elapsed().as_secs());
+            if looked.len() > failures { Ok(()) } else { Err(ParseKeySetError::NoSet.into()) }
+        };
+        let _time_is_over = timeout(time, keys.keep(look)).await;
+        looked.into_inner()
+    }
+
+    /// A plan is another one whenever a listener, a server or a route comes or goes.
+    #[staunch::test(start_paused = true)]
+    async fn a_new_plan_is_no_reason_to_ask_again() {
+        let (keys, start) = (keys(), Instant::now());
+        assert_eq!(looks(&keys, start, Duration::ZERO, 0).await, [0]);
+        for _ in 0..10 {
+            assert_eq!(looks(&keys, start, Duration::from_mins(5), 0).await, [0; 0]);
+        }
+        assert_eq!(looks(&keys, start, Duration::from_mins(11), 0).await, [3600]);
+    }
+
+    #[staunch::test(start_paused = true)]
+    async fn they_are_asked_for_when_somebody_wants_them_or_there_are_none() {
+        let (keys, start) = (keys(), Instant::now());
+        assert_eq!(looks(&keys, start, Duration::from_secs(15), 1).await, [0, 10]);
+        let _too_late = timeout(Duration::ZERO, keys.renewed()).await;
+        assert_eq!(looks(&keys, start, Duration::from_secs(1), 0).await, [0; 0], "too early");
+        tokio::time::advance(Duration::from_secs(9)).await;
+        let wanted = async {
+            keys.renewed().await; // whoever was to look has gone before
+            start.elapsed().as_secs()
+        };
+        let (renewed, looked) =
+            tokio::join!(wanted, looks(&keys, start, Duration::from_mins(5), 0));
+        assert_eq!((renewed, looked), (25, vec![25]));
     }
 }
