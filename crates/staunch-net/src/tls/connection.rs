@@ -59,6 +59,11 @@ impl Wire {
         wire
     }
 
+    /// Says that nothing more will come from this side.
+    pub(crate) fn shutdown_write(&self) -> io::Result<()> {
+        self.connection.shutdown_write()
+    }
+
     fn say_handshake(&self) {
         if self.in_handshake {
             self.connection.account().set_state(State::Handshake);

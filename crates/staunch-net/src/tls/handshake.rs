@@ -16,7 +16,10 @@ use crate::{
     activity::Reading,
     connection::Connection,
     limits::FIRST_WORDS,
-    tls::connection::{TlsConnection, Wire},
+    tls::{
+        connection::{TlsConnection, Wire},
+        linger::linger,
+    },
 };
 
 /// The two sides did not come to speak TLS with each other.
@@ -51,7 +54,18 @@ impl From<io::Error> for HandshakeError {
     }
 }
 
-/// The server's side.
+impl HandshakeError {
+    /// Whether the peer was told of it, by an alert (RFC 8446, 6.2).
+    fn is_told(&self) -> bool {
+        match self {
+            HandshakeError::NotTls => true,
+            HandshakeError::Failed(error) => !matches!(error, rustls::Error::AlertReceived(_)),
+            HandshakeError::Io(_) | HandshakeError::Cancelled(_) => false,
+        }
+    }
+}
+
+/// The server's side. A peer that is refused has the time to read why.
 ///
 /// # Cancel safety
 /// Not cancel safe: the connection is lost with the future.
@@ -59,9 +73,23 @@ pub(crate) async fn accept(
     connection: Connection,
     config: Arc<ServerConfig>,
 ) -> Result<TlsConnection, HandshakeError> {
-    let accept = TlsAcceptor::from(config).accept(Wire::new(connection));
+    let accept = TlsAcceptor::from(config).accept(Wire::new(connection)).into_fallible();
+    let accepted = until_drained(async {
+        match accept.await {
+            Ok(stream) => Ok(stream),
+            Err((error, wire)) => Err(refuse(wire, error.into()).await),
+        }
+    });
     // As after accepting: what comes next is the first byte.
-    Ok(TlsConnection::new(until_drained(accept).await??, Reading::New))
+    Ok(TlsConnection::new(accepted.await??, Reading::New))
+}
+
+/// Ends what came to no session.
+async fn refuse(mut wire: Wire, error: HandshakeError) -> HandshakeError {
+    if error.is_told() {
+        linger(&mut wire).await;
+    }
+    error
 }
 
 /// The client's side, with a server that must prove to be `name`.
@@ -85,10 +113,11 @@ async fn until_stop<F: Future>(handshake: F) -> Result<F::Output, Cancelled> {
     poll_fn(|cx| wait.poll(cx, State::Handshake, |cx| handshake.as_mut().poll(cx))).await
 }
 
-/// The same, but the peer has [`FIRST_WORDS`] to end it.
-async fn until_drained<F: Future>(handshake: F) -> Result<F::Output, Cancelled> {
+/// The same, but the peer has [`FIRST_WORDS`] to end it. No `async fn`: that would keep room in the
+/// task for what is moved into memory of its own.
+fn until_drained<F: Future>(handshake: F) -> impl Future<Output = Result<F::Output, Cancelled>> {
     let (mut handshake, mut wait, mut moment) = (Box::pin(handshake), Wait::new(), None);
-    poll_fn(|cx| {
+    poll_fn(move |cx| {
         if let Poll::Ready(done) = handshake.as_mut().poll(cx) {
             return Poll::Ready(Ok(done));
         }
@@ -98,5 +127,19 @@ async fn until_drained<F: Future>(handshake: F) -> Result<F::Output, Cancelled> 
         ready!(moment.as_mut().poll(cx));
         Poll::Ready(Err(cancelled))
     })
-    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every TLS connection has room for it in its task, for as long as it lives.
+    #[test]
+    fn a_handshake_takes_little_of_the_task() {
+        fn size<F>(_: fn(Connection, Arc<ServerConfig>) -> F) -> usize {
+            size_of::<F>()
+        }
+        let size = size(accept);
+        assert!(size <= 200, "{size} bytes");
+    }
 }

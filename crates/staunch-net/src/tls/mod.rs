@@ -14,6 +14,7 @@
 //! | `validity` | when a certificate is valid, read from its DER |
 //! | `reload` | looks after the files of a listener while it runs |
 //! | `handshake` | from a connection to a TLS connection, on either side |
+//! | `linger` | how a connection ends whose peer is to read an alert |
 //! | `serve` | the TLS listener |
 //! | `connection` | the stream that handlers get |
 
@@ -21,6 +22,7 @@ mod config;
 mod connection;
 mod files;
 mod handshake;
+mod linger;
 mod reload;
 mod serve;
 mod trust;

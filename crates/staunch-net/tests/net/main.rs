@@ -13,6 +13,7 @@ mod descriptors;
 mod dial;
 mod drain;
 mod echo;
+mod handshakes;
 mod inherit;
 mod pipe;
 mod proxied;

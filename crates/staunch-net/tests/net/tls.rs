@@ -31,18 +31,18 @@ use crate::harness::{
 };
 
 /// A folder with a certificate for `localhost` and 127.0.0.1, and its key.
-struct Files {
+pub(crate) struct Files {
     folder: TempDir,
 }
 
 impl Files {
-    fn new() -> Files {
+    pub(crate) fn new() -> Files {
         let files = Files { folder: tempfile::tempdir().unwrap() };
         files.replace(&self_signed());
         files
     }
 
-    fn certificate(&self) -> PathBuf {
+    pub(crate) fn certificate(&self) -> PathBuf {
         self.folder.path().join("tls.crt")
     }
 
@@ -56,11 +56,11 @@ impl Files {
         place(&self.key(), &certified.signing_key.serialize_pem());
     }
 
-    fn load(&self, alpn: &[&str]) -> Result<TlsConfig, LoadTlsError> {
+    pub(crate) fn load(&self, alpn: &[&str]) -> Result<TlsConfig, LoadTlsError> {
         TlsConfig::load(self.certificate(), self.key(), alpn)
     }
 
-    fn trust(&self, alpn: &[&str]) -> TlsTrust {
+    pub(crate) fn trust(&self, alpn: &[&str]) -> TlsTrust {
         TlsTrust::load(self.certificate(), alpn).unwrap()
     }
 }
@@ -75,7 +75,7 @@ fn self_signed() -> CertifiedKey<KeyPair> {
     certified(|_| {})
 }
 
-fn certified(change: impl FnOnce(&mut CertificateParams)) -> CertifiedKey<KeyPair> {
+pub(crate) fn certified(change: impl FnOnce(&mut CertificateParams)) -> CertifiedKey<KeyPair> {
     let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
     let mut params = CertificateParams::new(names).unwrap();
     change(&mut params);
@@ -83,7 +83,7 @@ fn certified(change: impl FnOnce(&mut CertificateParams)) -> CertifiedKey<KeyPai
     CertifiedKey { cert: params.self_signed(&signing_key).unwrap(), signing_key }
 }
 
-async fn echo(connection: TlsConnection) -> Result<(), ReadLineError> {
+pub(crate) async fn echo(connection: TlsConnection) -> Result<(), ReadLineError> {
     let (reader, mut writer) = tokio::io::split(connection);
     let mut lines = LineReader::new(reader, 16 << 10);
     while let Some(line) = lines.next().await? {
@@ -95,7 +95,7 @@ async fn echo(connection: TlsConnection) -> Result<(), ReadLineError> {
 }
 
 /// Serves `listener` over TLS while `client` runs, then drains it.
-async fn serving<H, F>(
+pub(crate) async fn serving<H, F>(
     listener: Listener,
     tls: &TlsConfig,
     handler: H,
@@ -114,7 +114,10 @@ where
     tokio::join!(serve, client).0
 }
 
-async fn dial(address: SocketAddr, trust: &TlsTrust) -> Result<TlsConnection, DialError> {
+pub(crate) async fn dial(
+    address: SocketAddr,
+    trust: &TlsTrust,
+) -> Result<TlsConnection, DialError> {
     dial_tls(&Context::current(), address, "localhost", trust, &DialOptions::default()).await
 }
 
