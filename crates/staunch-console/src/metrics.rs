@@ -1,14 +1,15 @@
 //! `/metrics`: the ledger and the process in the OpenMetrics text format, as Prometheus scrapes
 //! it (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
 //!
-//! Nothing is counted for the sake of metrics: each scrape reads what the ledger and the kernel
-//! know anyway. Labels are kinds, states, rules, and the names and lines of a program, which are few;
+//! Nothing is counted for the sake of metrics, but what listeners refuse: each scrape reads what the
+//! ledger and the kernel know anyway. Labels are kinds, states, rules, and the names and lines of a program, which are few;
 //! never peers or paths.
 
 #[cfg(feature = "http-client")]
 mod clients;
 mod findings;
 mod guards;
+mod listeners;
 mod pools;
 mod process;
 mod streams;
@@ -36,6 +37,9 @@ use crate::{
 /// Names and values of a metric's labels.
 type Labels = Vec<(&'static str, &'static str)>;
 
+/// As [`Labels`], of what is named while it runs.
+type Named = Vec<(&'static str, String)>;
+
 pub(crate) fn metrics(visit: &Visit<'_>) -> Result<Reply, Refusal> {
     let mut registry = Registry::default();
     ledger(&mut registry, visit.shared.ledger);
@@ -44,6 +48,7 @@ pub(crate) fn metrics(visit: &Visit<'_>) -> Result<Reply, Refusal> {
     #[cfg(feature = "http-client")]
     clients::clients(&mut registry, visit.shared.ledger);
     guards::guards(&mut registry, visit.shared.ledger);
+    listeners::listeners(&mut registry, visit.shared.ledger);
     streams::streams(&mut registry, visit.shared.ledger);
     process::process(&mut registry);
     for collector in visit.shared.collectors() {
@@ -112,6 +117,17 @@ fn counters(
     name: &str,
     help: &str,
 ) -> Family<Labels, Counter<u64, AtomicU64>> {
+    let family = Family::default();
+    registry.register(name, help, family.clone());
+    family
+}
+
+/// As [`counters`], of what is named while it runs.
+fn named_counters(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+) -> Family<Named, Counter<u64, AtomicU64>> {
     let family = Family::default();
     registry.register(name, help, family.clone());
     family

@@ -122,7 +122,7 @@ impl Listeners {
         // A predecessor may have had more of them than there are cores.
         let mut shares: Vec<Vec<_>> = (0..cores).map(|_| Vec::new()).collect();
         for (index, one) in each.into_iter().enumerate() {
-            shares[index % cores].push(one);
+            shares[index % cores].push(one.named(name));
         }
         self.all.push(Arc::new(Listening {
             name: name.to_owned(),

@@ -10,6 +10,8 @@ use std::{
 
 use tokio::sync::Notify;
 
+use crate::limits::Limits;
+
 /// Counts the connections of one listener.
 #[derive(Debug, Default)]
 pub(crate) struct Admission {
@@ -37,6 +39,21 @@ impl Source {
             IpAddr::V6(ip) => KEY.hash_one(ip.to_bits() >> 64) as u32,
         };
         Source(NonZeroU32::new(number).unwrap_or(NonZeroU32::MAX))
+    }
+}
+
+/// An address has as many connections as it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "its address has {most} connections already: raise `connections_per_ip` if one may have more"
+)]
+pub(crate) struct TooMany {
+    most: usize,
+}
+
+impl TooMany {
+    pub(crate) fn of(limits: &Limits) -> TooMany {
+        TooMany { most: limits.connections_per_ip.unwrap_or(usize::MAX) }
     }
 }
 

@@ -18,14 +18,15 @@ use std::{
     task::{Context as Poller, Poll, ready},
 };
 
-use staunch_ledger::{Account, EntryId, State};
+use staunch_ledger::{Account, EntryId, Label, State};
 use staunch_scope::{Wait, with_current_account};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::{
     activity::{Activity, Reading},
-    admission::{Admitted, Source},
+    admission::{Admitted, Source, TooMany},
     buffer::{Buffer, Ticket},
+    counts::ListenerCounts,
     lines::Lines,
     listening::Listening,
     pipe::Pipe,
@@ -222,17 +223,28 @@ impl Connection {
         self.peer_ip().is_some_and(|peer| proxies.believes(peer))
     }
 
+    /// What its listener counts; a dialled one has none.
+    pub(crate) fn counts(&self) -> Option<&ListenerCounts> {
+        self.core.listening.counts()
+    }
+
+    /// Who the peer is, as the ledger has it: also when it has gone.
+    pub(crate) fn known_peer(&self) -> Option<Label> {
+        let entry = self.core.account.ledger().entry(self.id())?;
+        Some(entry.label().clone()).filter(|peer| *peer != Label::None)
+    }
+
     /// It is a connection of `client`, and counts as one from now on; not if that has too many.
-    pub(crate) fn is_of(&self, client: SocketAddr) -> bool {
+    pub(crate) fn is_of(&self, client: SocketAddr) -> Result<(), TooMany> {
         let Core { listening, key, account, .. } = &*self.core;
-        let Some(proxies) = listening.proxies() else { return true };
+        let Some(proxies) = listening.proxies() else { return Ok(()) };
         let (source, most) = (Source::of(client.ip()), listening.limits().connections_per_ip);
         if !listening.admission().count_for(source, most) {
-            return false;
+            return Err(TooMany::of(listening.limits()));
         }
         proxies.tell(*key, client, most.map(|_| source));
         account.peer(client);
-        true
+        Ok(())
     }
 
     /// What was read of it until now was not the client's.

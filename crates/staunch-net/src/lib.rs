@@ -15,6 +15,7 @@ mod buffer;
 mod chunks;
 mod connection;
 mod control;
+mod counts;
 mod dial;
 mod endpoint;
 mod handover;
@@ -43,6 +44,7 @@ pub use crate::{
     chunks::{Chunks, chunks},
     connection::{Closer, Connection, ReadFor, WriteAll},
     control::Control,
+    counts::{ListenerReport, Refused, listeners},
     dial::{
         DatagramError, DialError, DialOptions, Dialer, HttpProxy, UdpPeer, dial_tcp, dial_tls,
         dial_udp, dial_unix,
@@ -60,7 +62,10 @@ pub use crate::{
     read_to_end::{ReadToEndError, read_to_end},
     splitter::{FoundLine, LineSplitter},
     states::{kept_by_the_kernel, socket_states},
-    tls::{ClientAuth, HandshakeError, LoadTlsError, TlsConfig, TlsConnection, TlsTrust},
+    tls::{
+        ClientAuth, HandshakeError, HandshakeFailure, LoadTlsError, TlsConfig, TlsConnection,
+        TlsTrust,
+    },
     udp::{Datagram, UdpLimits, UdpOptions, UdpServed, UdpServer},
     watchdog::{Cut, CutReason},
 };

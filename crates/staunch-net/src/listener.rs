@@ -25,6 +25,7 @@ use crate::{
     bind_error::BindError,
     connection::Connection,
     control::{Control, Refuses},
+    counts::ListenerCounts,
     endpoint::Endpoint,
     handover::{InheritedSockets, SharedSocket},
     limits::Limits,
@@ -166,6 +167,19 @@ impl Listener {
     /// Where it listens, with the port that the system chose.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
+    }
+
+    /// Gives it a name, once, for the log and for [`listeners`](crate::listeners); those of one name
+    /// count together. Without one it is called by its endpoint.
+    #[must_use]
+    pub fn named(self, name: &str) -> Listener {
+        self.listening.counts_as(self.account.ledger(), || name.to_owned());
+        self
+    }
+
+    /// What it counts, under the name that it has by now.
+    pub(crate) fn counts(&self) -> &ListenerCounts {
+        self.listening.counts_as(self.account.ledger(), || self.endpoint.to_string())
     }
 
     /// A way to ask something of it while it serves.

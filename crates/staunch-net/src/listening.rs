@@ -5,8 +5,11 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use staunch_ledger::Ledger;
+
 use crate::{
-    admission::Admission, buffer::BufferPool, limits::Limits, proxied::Proxies, watchdog::Watchdog,
+    admission::Admission, buffer::BufferPool, counts::ListenerCounts, limits::Limits,
+    proxied::Proxies, watchdog::Watchdog,
 };
 
 #[derive(Debug)]
@@ -17,6 +20,8 @@ pub(crate) struct Listening {
     admission: Arc<Admission>,
     /// Whom it believes whose connections are; most listeners believe nobody.
     proxies: OnceLock<Proxies>,
+    /// None of a dialer.
+    counts: OnceLock<Arc<ListenerCounts>>,
 }
 
 impl Listening {
@@ -27,6 +32,7 @@ impl Listening {
             watchdog: Watchdog::new(&limits),
             admission: Arc::default(),
             proxies: OnceLock::new(),
+            counts: OnceLock::new(),
             limits,
         }
     }
@@ -39,6 +45,7 @@ impl Listening {
             watchdog: Watchdog::new(&self.limits),
             admission: Arc::clone(&self.admission),
             proxies: OnceLock::new(),
+            counts: self.counts.clone(),
             limits: self.limits.clone(),
         }
     }
@@ -66,6 +73,19 @@ impl Listening {
     /// Whom to believe, said once.
     pub(crate) fn believe(&self, proxies: Proxies) {
         let _only_once = self.proxies.set(proxies);
+    }
+
+    pub(crate) fn counts(&self) -> Option<&ListenerCounts> {
+        self.counts.get().map(|counts| &**counts)
+    }
+
+    /// What it counts from now on, under its name: the first that was said.
+    pub(crate) fn counts_as(
+        &self,
+        ledger: Ledger,
+        name: impl FnOnce() -> String,
+    ) -> &ListenerCounts {
+        self.counts.get_or_init(|| ListenerCounts::of(ledger, name()))
     }
 
     /// Looks after the connections until dropped.

@@ -14,7 +14,7 @@
 use std::{
     cmp::Reverse,
     convert::Infallible,
-    fmt,
+    fmt, io,
     num::NonZeroU32,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
@@ -77,6 +77,11 @@ impl Cut {
     /// Why.
     pub fn reason(&self) -> CutReason {
         self.reason
+    }
+
+    /// Whether that is what an error of a connection tells; then it is in the log.
+    pub(crate) fn is_in(error: &io::Error) -> bool {
+        error.get_ref().and_then(|error| error.downcast_ref::<Cut>()).is_some()
     }
 }
 

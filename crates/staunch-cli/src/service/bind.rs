@@ -150,6 +150,7 @@ fn bind_stream(
         StreamProtocol::Echo | StreamProtocol::Demo | StreamProtocol::Bank => {}
     }
     let listener = Listener::bind_or_inherit(&endpoint, &options, limits, sockets)?;
+    let listener = listener.named(&stream.name);
     let line_limit = stream.limits.buffer.get();
     Ok(Some(match (stream.protocol, tls) {
         (StreamProtocol::Echo, None) => Protocol::Echo(listener),
@@ -215,7 +216,7 @@ fn bind_admin(
     let limits = Limits { drain: config.drain.grace.min(ADMIN_GRACE), ..Console::limits() };
     let options = SocketOptions::default();
     let listener = Listener::bind_or_inherit(&endpoint, &options, limits, sockets)?;
-    Ok(Protocol::Admin(listener, console))
+    Ok(Protocol::Admin(listener.named("admin"), console))
 }
 
 /// Who may ask the admin endpoint.

@@ -135,3 +135,47 @@ fn a_client_is_who_the_balancer_before_us_says() {
     gateway.terminate().assert_clean();
     behind.terminate().assert_clean();
 }
+
+/// The gateway's, and those that it is not.
+#[test]
+fn each_listener_counts_whom_it_lets_in() {
+    let CertifiedKey { cert, signing_key } =
+        generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let files = [("cert.pem", &*cert.pem()), ("key.pem", &*signing_key.serialize_pem())];
+    let listener = |name: &str, protocol: &str, more: &str| {
+        format!(
+            "[[listener]]\nname = '{name}'\nprotocol = '{protocol}'\nlisten = '127.0.0.1:0'\n{more}\n"
+        )
+    };
+    let from = "proxy_protocol_from = ['127.0.0.1']";
+    let tls = "[listener.tls]\ncertificate = 'cert.pem'\nkey = 'key.pem'";
+    let config = [
+        listener("echo", "echo", tls),
+        listener("demo", "demo", ""),
+        listener("web", "http", from),
+        listener("raw", "tcp", &format!("service = 's'\n{from}")),
+        format!("[[service]]\nname = 's'\n{SOON}\nendpoints = ['127.0.0.1:1']\n"),
+        "[[route]]\nname = 'r'\nservice = 's'\n".to_owned(),
+    ];
+    let gateway = Server::start_with(&files, &config.concat());
+    for name in ["echo", "demo", "web", "raw"] {
+        let mut client = TcpStream::connect(gateway.tcp(name)).unwrap();
+        client.write_all(b"GET /hello HTTP/1.0\r\n\r\n").unwrap();
+        let _ = client.read_to_end(&mut Vec::new()); // however it ends
+    }
+    let metrics = gateway.get("/metrics").1;
+    let mut expected = vec![
+        "staunch_tls_handshakes_failed_total{listener=\"echo\",reason=\"not-tls\"} 1".to_owned(),
+    ];
+    for name in ["echo", "demo", "web", "raw"] {
+        expected.push(format!("staunch_connections_accepted_total{{listener=\"{name}\"}} 1"));
+        let refused = u8::from(matches!(name, "web" | "raw"));
+        expected.push(format!(
+            "staunch_connections_refused_total{{listener=\"{name}\",reason=\"proxy-protocol\"}} {refused}"
+        ));
+    }
+    for line in expected {
+        assert!(metrics.contains(&line), "{line}\n{metrics}");
+    }
+    gateway.terminate().assert_clean();
+}

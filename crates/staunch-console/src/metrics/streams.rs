@@ -1,15 +1,13 @@
 //! What there is to know of streams, by their name; without one, by the line that made them.
 
-use std::sync::atomic::AtomicU64;
-
 use prometheus_client::{
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    metrics::{family::Family, gauge::Gauge},
     registry::Registry,
 };
 use staunch_http::{StreamCounts, StreamsReport, streams as all};
 use staunch_ledger::Ledger;
 
-type Labels = Vec<(&'static str, String)>;
+use super::{Named, named_counters};
 
 /// Adds them.
 pub(super) fn streams(registry: &mut Registry, ledger: Ledger) {
@@ -17,7 +15,7 @@ pub(super) fn streams(registry: &mut Registry, ledger: Ledger) {
     if streams.is_empty() {
         return;
     }
-    let open: Family<Labels, Gauge> = Family::default();
+    let open: Family<Named, Gauge> = Family::default();
     registry.register("staunch_streams_open", "Streams that live", open.clone());
     for report in &streams {
         let level = i64::try_from(report.counts.open).unwrap_or(i64::MAX);
@@ -27,9 +25,9 @@ pub(super) fn streams(registry: &mut Registry, ledger: Ledger) {
 }
 
 fn events(registry: &mut Registry, streams: &[StreamsReport]) {
-    let opened = counters(registry, "staunch_streams_opened", "Streams that ever began");
-    let refused = counters(registry, "staunch_streams_refused", "Streams that were refused");
-    let ended = counters(registry, "staunch_streams_ended", "Streams that ended, and how");
+    let opened = named_counters(registry, "staunch_streams_opened", "Streams that ever began");
+    let refused = named_counters(registry, "staunch_streams_refused", "Streams that were refused");
+    let ended = named_counters(registry, "staunch_streams_ended", "Streams that ended, and how");
     for report in streams {
         let StreamCounts { unknown, full, left, whole, failed, idle, lifetime, draining, .. } =
             report.counts;
@@ -56,14 +54,4 @@ fn route(report: &StreamsReport) -> (&'static str, String) {
     let name =
         if report.name.is_empty() { report.born_at.to_string() } else { report.name.to_owned() };
     ("route", name)
-}
-
-fn counters(
-    registry: &mut Registry,
-    name: &str,
-    help: &str,
-) -> Family<Labels, Counter<u64, AtomicU64>> {
-    let family = Family::default();
-    registry.register(name, help, family.clone());
-    family
 }

@@ -13,6 +13,7 @@ mod guards;
 mod heap;
 mod ledger;
 mod limits;
+mod listeners;
 mod pages;
 mod profiles;
 mod streams;

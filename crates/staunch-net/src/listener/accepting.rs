@@ -23,8 +23,9 @@ use tokio::task::yield_now;
 use super::{Listener, Served};
 use crate::{
     activity::Reading,
-    admission::{Admitted, Source},
+    admission::{Admitted, Source, TooMany},
     connection::Connection,
+    counts::Refused,
     limits::Limits,
     observe::observe,
     proxied::introduced,
@@ -45,6 +46,7 @@ where
     E: fmt::Display + Send + 'static,
     M: Future<Output = ()>,
 {
+    listener.counts(); // from now on they are there
     if listener.listening.proxies().is_none() {
         return serve(listener, context, born_at, handler, meanwhile).await;
     }
@@ -239,7 +241,8 @@ impl Accepting {
     fn admit(&mut self, peer: Option<SocketAddr>) -> Option<Admitted> {
         if self.listener.refuses.as_ref().is_some_and(|refuses| refuses()) {
             self.refused += 1;
-            tracing::debug!(peer = ?peer, "refused: no connections are taken for the time being");
+            let error = "none are taken for the time being";
+            self.listener.counts().refused(Refused::Pressure, peer, error);
             return None;
         }
         let listening = &self.listener.listening;
@@ -251,9 +254,11 @@ impl Accepting {
         let admitted = listening.admission().admit(source, most);
         if admitted.is_some() {
             self.accepted += 1;
+            self.listener.counts().accepted();
         } else {
             self.refused += 1;
-            tracing::debug!(peer = ?peer, "refused: too many connections from this address");
+            let error = TooMany::of(listening.limits());
+            self.listener.counts().refused(Refused::PerIp, peer, error);
         }
         admitted
     }

@@ -245,6 +245,13 @@ impl UnattachedListener {
         &self.endpoint
     }
 
+    /// As [`Listener::named`].
+    #[must_use]
+    pub fn named(self, name: &str) -> UnattachedListener {
+        self.listening.counts_as(self.account.ledger(), || name.to_owned());
+        self
+    }
+
     /// Hands it to the runtime of the running thread.
     ///
     /// # Errors

@@ -19,7 +19,12 @@ use staunch_scope::{Cancelled, State, Wait, with_current_account};
 use tokio::io::{AsyncRead, ReadBuf};
 
 pub use self::header::{ParseProxyHeaderError, ProxyHeader};
-use crate::{admission::Source, connection::Connection};
+use crate::{
+    admission::{Source, TooMany},
+    connection::Connection,
+    counts::Refused,
+    watchdog::Cut,
+};
 
 /// Whom a listener believes, and what it was told of connections.
 pub(crate) struct Proxies {
@@ -35,15 +40,21 @@ struct Told {
     source: Option<Source>,
 }
 
+const REMEDY: &str = "have its peer send the header, or take it out of those that are believed \
+                      (`proxy_protocol_from`)";
+
 /// It was not said whose a connection is.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IntroduceError {
-    #[error(transparent)]
+    #[error("{0}; {REMEDY}")]
     Header(#[from] ParseProxyHeaderError),
-    #[error("the connection ended before the PROXY protocol had said whose it is: {0}")]
+    #[error("it ended before the PROXY protocol had said whose it is: {0}; {REMEDY}")]
     Io(#[from] io::Error),
-    #[error("too many connections from {0}")]
-    TooMany(IpAddr),
+    /// Somebody who looks whether the port is open.
+    #[error("it ended without having said anything")]
+    Silent,
+    #[error("{1}")]
+    TooMany(SocketAddr, TooMany),
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
 }
@@ -99,13 +110,26 @@ where
     // In memory of its own, which is given back when it is over.
     match Box::pin(introduce(&mut connection)).await {
         Ok(()) => handler(connection).await,
+        Err(IntroduceError::Silent) => Ok(()),
         Err(error) => {
-            // Whoever is believed is of one's own, and has something to mend.
-            let peer = connection.peer_ip();
-            tracing::info!(?peer, %error, "reset: it must begin with the PROXY protocol");
+            count(&connection, &error);
             let _ = connection.reset_on_close(); // the peer may have gone meanwhile
             Ok(())
         }
+    }
+}
+
+fn count(connection: &Connection, error: &IntroduceError) {
+    let Some(counts) = connection.counts() else { return };
+    match error {
+        IntroduceError::Io(error) if Cut::is_in(error) => {
+            counts.refused_late(Refused::ProxyProtocol);
+        }
+        IntroduceError::Header(_) | IntroduceError::Io(_) => {
+            counts.refused(Refused::ProxyProtocol, connection.known_peer(), error);
+        }
+        IntroduceError::TooMany(client, _) => counts.refused(Refused::PerIp, Some(client), error),
+        IntroduceError::Silent | IntroduceError::Cancelled(_) => {}
     }
 }
 
@@ -116,9 +140,7 @@ async fn introduce(connection: &mut Connection) -> Result<(), IntroduceError> {
     let header = read(connection).await?;
     if let Some((client, _)) = header.addresses {
         let client = SocketAddr::new(client.ip().to_canonical(), client.port());
-        if !connection.is_of(client) {
-            return Err(IntroduceError::TooMany(client.ip()));
-        }
+        connection.is_of(client).map_err(|error| IntroduceError::TooMany(client, error))?;
         with_current_account(|task| task.peer(client));
     }
     connection.begins_anew();
@@ -142,11 +164,15 @@ async fn read(connection: &mut Connection) -> Result<ProxyHeader, IntroduceError
                 polled
             })
         });
-        read.await??;
+        let read = read.await?;
         let came = room.filled().len();
         bytes.truncate(before + came);
-        if came == 0 {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-        }
+        let ended = match read {
+            Ok(()) if came > 0 => continue,
+            Ok(()) => io::Error::from(io::ErrorKind::UnexpectedEof),
+            Err(error) => error,
+        };
+        let is_silent = bytes.is_empty() && !Cut::is_in(&ended);
+        return Err(if is_silent { IntroduceError::Silent } else { ended.into() });
     }
 }

@@ -49,14 +49,24 @@ pub struct TlsConnection {
 pub(crate) struct Wire {
     connection: Connection,
     in_handshake: bool,
+    /// The peer has said something.
+    is_heard: bool,
 }
 
 impl Wire {
     /// For a handshake to come.
     pub(crate) fn new(connection: Connection) -> Wire {
-        let wire = Wire { connection, in_handshake: true };
+        let wire = Wire { connection, in_handshake: true, is_heard: false };
         wire.say_handshake();
         wire
+    }
+
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    pub(crate) fn is_heard(&self) -> bool {
+        self.is_heard
     }
 
     /// Says that nothing more will come from this side.
@@ -250,6 +260,7 @@ impl AsyncRead for Wire {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.connection).poll_read(cx, buffer);
+        self.is_heard |= !buffer.filled().is_empty();
         self.say_handshake();
         polled
     }

@@ -18,6 +18,7 @@ use crate::{
     limits::FIRST_WORDS,
     tls::{
         connection::{TlsConnection, Wire},
+        failure::HandshakeFailure,
         linger::linger,
     },
 };
@@ -86,10 +87,20 @@ pub(crate) async fn accept(
 
 /// Ends what came to no session.
 async fn refuse(mut wire: Wire, error: HandshakeError) -> HandshakeError {
+    count(&wire, &error);
     if error.is_told() {
         linger(&mut wire).await;
     }
     error
+}
+
+/// But for those who have said nothing: they have looked whether the port is open.
+fn count(wire: &Wire, error: &HandshakeError) {
+    let (connection, why) = (wire.connection(), HandshakeFailure::of(error));
+    let says_nothing = !wire.is_heard() && why == Some(HandshakeFailure::Closed);
+    if let (Some(counts), Some(why), false) = (connection.counts(), why, says_nothing) {
+        counts.handshake_failed(why, connection.known_peer(), error);
+    }
 }
 
 /// The client's side, with a server that must prove to be `name`.

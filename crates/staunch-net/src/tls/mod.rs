@@ -14,12 +14,14 @@
 //! | `validity` | when a certificate is valid, read from its DER |
 //! | `reload` | looks after the files of a listener while it runs |
 //! | `handshake` | from a connection to a TLS connection, on either side |
+//! | `failure` | why handshakes fail, for those who count |
 //! | `linger` | how a connection ends whose peer is to read an alert |
 //! | `serve` | the TLS listener |
 //! | `connection` | the stream that handlers get |
 
 mod config;
 mod connection;
+mod failure;
 mod files;
 mod handshake;
 mod linger;
@@ -32,6 +34,7 @@ pub(crate) use self::handshake::connect;
 pub use self::{
     config::{ClientAuth, TlsConfig},
     connection::TlsConnection,
+    failure::HandshakeFailure,
     files::LoadTlsError,
     handshake::HandshakeError,
     trust::TlsTrust,

@@ -12,8 +12,9 @@ use crate::{
 
 impl Listener {
     /// As [`Listener::serve`], over TLS: `handler` runs after the handshake, which must be done
-    /// within `Limits::handshake`. A connection that fails it ends, with a line in the debug log
-    /// that says why.
+    /// within `Limits::handshake`. A connection that fails it ends; that is counted by its reason
+    /// ([`HandshakeFailure`](crate::HandshakeFailure)), and logged once in ten seconds. One that
+    /// ends without having said anything is somebody who looks whether the port is open.
     ///
     /// It also looks whether the files of `tls` have changed, and takes new ones for the
     /// handshakes to come; see [`TlsConfig`].
@@ -32,6 +33,7 @@ impl Listener {
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: fmt::Display + Send + 'static,
     {
+        self.counts().speaks_tls();
         let (config, handler) = (tls.clone(), Arc::new(handler));
         let handle = move |connection| secured(connection, config.clone(), Arc::clone(&handler));
         let (config, id) = (tls.clone(), self.id());
@@ -57,9 +59,6 @@ where
 {
     match handshake::accept(connection, config.server()).await {
         Ok(connection) => handler(connection).await,
-        Err(error) => {
-            tracing::debug!(%error, "no TLS connection");
-            Ok(())
-        }
+        Err(_) => Ok(()), // which is counted, and logged
     }
 }

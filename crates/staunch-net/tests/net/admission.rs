@@ -1,9 +1,17 @@
 //! How many connections are let in.
 
-use std::{io::ErrorKind, time::Duration};
+use std::{
+    io::ErrorKind,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use staunch_ledger::{Kind, Ledger, State};
-use staunch_net::{Endpoint, Limits, Listener, SocketOptions};
+use staunch_net::{Endpoint, Limits, Listener, SocketOptions, UnattachedListener, listeners};
 use tokio::{
     io::AsyncReadExt,
     net::{TcpStream, UnixStream},
@@ -11,7 +19,8 @@ use tokio::{
 };
 
 use crate::harness::{
-    address, ask, bind, connect, echo, eventually, live, read_to_end, serving, unlimited,
+    Logged, address, ask, bind, connect, counted, echo, eventually, live, loopback, read_to_end,
+    serving, unlimited,
 };
 
 #[staunch::test]
@@ -144,4 +153,64 @@ async fn a_listener_that_waits_says_so() {
         eventually("the accept loop waits", waits).await;
     });
     assert_eq!(served.await.accepted, 0);
+}
+
+/// The resets may come before `connect` has returned.
+async fn refused(address: SocketAddr) {
+    if let Ok(mut stream) = TcpStream::connect(address).await {
+        assert_eq!(read_to_end(&mut stream).await, None);
+    }
+}
+
+#[staunch::test]
+async fn who_is_refused_is_counted_by_reason_and_said_once() {
+    let is_short = Arc::new(AtomicBool::new(false));
+    let refuses = Arc::clone(&is_short);
+    let limits = Limits { connections_per_ip: Some(1), ..unlimited() };
+    let listener = bind(limits).named("web").refuse_while(move || refuses.load(Ordering::SeqCst));
+    let address = address(&listener);
+    let logged = Logged::begin();
+    let served = serving(listener, echo, async || {
+        let mut first = connect(address).await;
+        ask(&mut first, "1").await;
+        for _ in 0..50 {
+            refused(address).await;
+        }
+        is_short.store(true, Ordering::SeqCst);
+        refused(address).await;
+        refused(address).await;
+        eventually("all are counted", || {
+            counted("web") == (1, vec![("per-ip", 50), ("pressure", 2)])
+        })
+        .await;
+    });
+    assert_eq!(served.await.refused, 52);
+    for (reason, remedy) in [("per-ip", "raise `connections_per_ip`"), ("pressure", "for the time")]
+    {
+        let lines = logged.warnings(reason);
+        let [line, ..] = &lines[..] else { panic!("nothing of {reason}") };
+        for part in ["listener=\"web\"", "times=1 ", "peer=127.0.0.1:", remedy] {
+            assert!(line.contains(part), "{part} in {line}");
+        }
+        assert!(lines.len() < 5, "seldom: {lines:?}");
+    }
+}
+
+#[staunch::test]
+async fn listeners_of_one_name_count_together() {
+    let endpoint = loopback();
+    let each = UnattachedListener::bind_each(&endpoint, &SocketOptions::default(), unlimited(), 2);
+    let each = each.unwrap().into_iter().map(|one| one.named("web"));
+    let [first, second] = &each.collect::<Vec<_>>()[..] else { panic!("two") };
+    let next = bind(unlimited()).named("web");
+    let other = bind(unlimited()).named("other");
+    assert_eq!((counted("web"), counted("other")), ((0, vec![]), (0, vec![])));
+    assert_eq!(listeners(Ledger::current()).len(), 2);
+    let _all = (first, second, other);
+    let address = address(&next);
+    let served = serving(next, echo, async || {
+        ask(&mut connect(address).await, "1").await;
+        assert_eq!(counted("web").0, 1);
+    });
+    let _ = served.await;
 }

@@ -16,6 +16,7 @@ use staunch::{Context, Ledger};
 use staunch_ledger::{Kind, Observation, State};
 use staunch_net::{
     Connection, Cut, CutReason, Endpoint, Limits, Listener, ReadLineError, Served, SocketOptions,
+    listeners,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -206,6 +207,15 @@ impl Ends {
 pub(crate) type Handled =
     std::pin::Pin<Box<dyn Future<Output = Result<(), std::convert::Infallible>> + Send>>;
 
+/// What listeners of this name have accepted, and refused by reason.
+pub(crate) fn counted(name: &str) -> (u64, Vec<(&'static str, u64)>) {
+    let mut all = listeners(Ledger::current());
+    all.retain(|listener| listener.name == name);
+    let [listener] = &all[..] else { panic!("one listener {name}, not {}", all.len()) };
+    let refused = listener.refused.iter().map(|(why, count)| (why.name(), *count));
+    (listener.accepted, refused.filter(|(_, count)| *count > 0).collect())
+}
+
 /// Why the watchdog cut the connection, if that is what the error says.
 pub(crate) fn cut(error: &ReadLineError) -> Option<CutReason> {
     let ReadLineError::Io(error) = error else { return None };
@@ -260,6 +270,21 @@ impl Logged {
 impl Logging {
     pub(crate) fn text(&self) -> String {
         shown(&self.logged.lines.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What an operator sees.
+    pub(crate) fn said(&self) -> Vec<String> {
+        let text = self.text();
+        let lines = text.lines().filter(|line| !line.contains("DEBUG"));
+        lines.map(str::to_owned).collect()
+    }
+
+    /// The warnings that have this reason.
+    pub(crate) fn warnings(&self, reason: &str) -> Vec<String> {
+        let reason = format!("reason=\"{reason}\"");
+        let mut lines = self.said();
+        lines.retain(|line| line.contains("WARN") && line.contains(&reason));
+        lines
     }
 }
 

@@ -7,7 +7,8 @@ use staunch_net::{Connection, Limits, Listener, ProxyHeader, ReadLineError};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::harness::{
-    address, ask, bind, connect, echo, eventually, live, observed, read_to_end, serving, unlimited,
+    Logged, address, ask, bind, connect, counted, echo, eventually, live, observed, read_to_end,
+    serving, unlimited,
 };
 
 /// Believes whoever is on this machine.
@@ -152,4 +153,60 @@ async fn a_drain_does_not_wait_for_a_header() {
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     let ended = read_to_end(&mut stream.unwrap()).await;
     assert!(ended.is_none_or(|bytes| bytes.is_empty()));
+}
+
+#[staunch::test]
+async fn who_says_nothing_of_the_kind_is_counted_and_said_seldom() {
+    let listener = believing(unlimited()).named("web");
+    let address = address(&listener);
+    let logged = Logged::begin();
+    let served = serving(listener, echo, async || {
+        for nonsense in [&b"GET / HTTP/1.0\r\n\r\n"[..], b"PROXY TCP4 1 2 3 4\r\n"].repeat(10) {
+            let mut stream = introduced(address, nonsense).await;
+            assert_eq!(read_to_end(&mut stream).await, None);
+        }
+        let mut half = introduced(address, b"PROXY ").await;
+        half.shutdown().await.unwrap();
+        eventually("all are counted", || counted("web") == (21, vec![("proxy-protocol", 21)]))
+            .await;
+    });
+    let _ = served.await;
+    let lines = logged.warnings("proxy-protocol");
+    let [line, ..] = &lines[..] else { panic!("nothing in {}", logged.text()) };
+    for part in ["listener=\"web\"", "times=1 ", "peer=127.0.0.1:", "`proxy_protocol_from`"] {
+        assert!(line.contains(part), "{part} in {line}");
+    }
+    assert!(lines.len() < 5 && logged.said().len() == lines.len(), "{}", logged.text());
+}
+
+/// As balancers do, every second or so.
+#[staunch::test]
+async fn who_looks_whether_the_port_is_open_is_no_news() {
+    let listener = believing(unlimited()).named("web");
+    let address = address(&listener);
+    let logged = Logged::begin();
+    let served = serving(listener, echo, async || {
+        drop(connect(address).await);
+        let reset = connect(address).await;
+        socket2::SockRef::from(&reset).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(reset);
+        eventually("both have gone", || counted("web").0 == 2 && live(Kind::CONNECTION) == 0).await;
+    });
+    let _ = served.await;
+    assert!(logged.said().is_empty(), "{}", logged.text());
+}
+
+#[staunch::test]
+async fn a_header_that_takes_too_long_is_counted_and_is_one_line_of_the_log() {
+    let limits = Limits { handshake: Duration::from_millis(200), ..unlimited() };
+    let listener = believing(limits).named("web");
+    let address = address(&listener);
+    let logged = Logged::begin();
+    let served = serving(listener, echo, async || {
+        let mut silent = connect(address).await;
+        assert_eq!(read_to_end(&mut silent).await, None);
+        eventually("it is counted", || counted("web") == (1, vec![("proxy-protocol", 1)])).await;
+    });
+    let _ = served.await;
+    assert_eq!(logged.said().len(), 1, "{}", logged.text());
 }
