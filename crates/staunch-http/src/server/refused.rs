@@ -18,9 +18,11 @@ pub struct Refused<'r> {
     pub asked: Option<&'r Request<RequestBody>>,
 }
 
+type Hear = dyn Fn(&Refused<'_>) + Send + Sync;
+
 /// Nobody, or somebody who counts and logs them.
 #[derive(Clone, Default)]
-pub(super) struct Hears(Option<Arc<dyn Fn(&Refused<'_>) + Send + Sync>>);
+pub(super) struct Hears(Option<Arc<Hear>>);
 
 impl Hears {
     pub(super) fn new(hears: impl Fn(&Refused<'_>) + Send + Sync + 'static) -> Hears {
