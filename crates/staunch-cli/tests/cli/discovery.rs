@@ -134,7 +134,9 @@ fn etcd_is_lost_and_comes_back_while_requests_run() {
         until("it is noticed", || of_discovery(&before, "lost_seconds") > 0.5);
         let failures = of_discovery(&before, "failures_total");
         until("it is asked again", || of_discovery(&before, "failures_total") > failures);
-        assert_eq!(said(&before, "the servers that are known stay"), 2, "once for each loss");
+        // Once for each loss, and once more if its reason is another one after ten seconds.
+        let told = said(&before, "the servers that are known stay");
+        assert!((2..=3).contains(&told), "{told}");
         etcd.restart().unwrap();
         etcd.put("/services/found/second", &second.to_string()).unwrap();
         etcd.compact().unwrap();

@@ -70,8 +70,16 @@ impl Consul {
         let seconds = wait.as_secs();
         let path = format!("/v1/health/service/{service}?passing=1&index={index}&wait={seconds}s");
         let request = self.request(Method::GET, &path).await?;
-        // Up to a sixteenth is added, so that not all come back at once.
-        let answered = ask::json(request.timeout(wait + wait / 16 + ANSWER_TIME)).await;
+        let answered = ask::json(request.timeout(answer_time(index, wait))).await;
         self.forget_on_failure(answered)
+    }
+}
+
+/// How long an answer may take: one that Consul does not wait with is due at once.
+fn answer_time(index: u64, wait: Duration) -> Duration {
+    match index {
+        0 => ANSWER_TIME,
+        // Up to a sixteenth is added, so that not all come back at once.
+        _ => wait + wait / 16 + ANSWER_TIME,
     }
 }

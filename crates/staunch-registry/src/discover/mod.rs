@@ -10,16 +10,19 @@ mod etcd;
 mod file;
 mod files;
 mod found;
+mod said;
 mod status;
 
 use std::{convert::Infallible, sync::Arc};
 
 use staunch_config::{Discovery, DiscoverySource, Endpoint, OnEmpty};
+use staunch_ledger::Ledger;
 use staunch_scope::{Context, ScopeBuilder, sleep};
 use tokio::time::Instant;
 
 use self::{
     consul::ConsulSource, dns::DnsSource, etcd::EtcdSource, file::FileSource, found::Found,
+    said::Said,
 };
 pub use self::{
     files::check_files,
@@ -111,11 +114,13 @@ struct Keeper<'k, T> {
     known: Option<Arc<[Endpoint]>>,
     /// What was logged of entries that are no servers.
     refused: Option<String>,
+    said: Said,
 }
 
 impl<'k, T: FnMut(Arc<[Endpoint]>) + Send> Keeper<'k, T> {
     fn new(service: &'k str, on_empty: OnEmpty, status: &'k Status, tell: T) -> Keeper<'k, T> {
-        Keeper { service, on_empty, status, tell, known: None, refused: None }
+        let said = Said::default();
+        Keeper { service, on_empty, status, tell, known: None, refused: None, said }
     }
 
     async fn keep(mut self, mut source: impl Source) {
@@ -158,8 +163,8 @@ impl<'k, T: FnMut(Arc<[Endpoint]>) + Send> Keeper<'k, T> {
         if endpoints.is_empty() && self.on_empty == OnEmpty::Keep {
             return Err(DiscoveryError::Empty);
         }
-        let was_lost = self.status.succeeded(Instant::now());
-        if was_lost {
+        self.status.succeeded(Instant::now());
+        if self.said.succeeded() {
             tracing::info!(service = self.service, "{} answers again", self.status.source());
         }
         if self.known.as_deref() == Some(&endpoints[..]) {
@@ -179,10 +184,8 @@ impl<'k, T: FnMut(Arc<[Endpoint]>) + Send> Keeper<'k, T> {
     }
 
     fn lost(&mut self, error: &DiscoveryError) {
-        let is_first = self.status.lost(Instant::now());
-        // A file is looked at when it has changed, so that each of its mistakes is another one.
-        let is_news = matches!(error, DiscoveryError::Line { .. });
-        if is_first || is_news {
+        self.status.lost(Instant::now());
+        if self.said.is_news(error, Ledger::current().now()) {
             let (service, source) = (self.service, self.status.source());
             let known = self.known.as_ref().map_or(0, |known| known.len());
             tracing::warn!(service, known, "{source}: {error}; the servers that are known stay");

@@ -21,14 +21,14 @@ pub struct Known {
     pub changed: Option<Instant>,
     /// When there was an answer last that could be used.
     pub succeeded: Option<Instant>,
-    /// Since when there is none.
+    /// Since when there is none: before the first since it is asked, and then since it was noticed.
     pub lost: Option<Instant>,
     /// Answers that could not be used, or did not come.
     pub failures: u64,
 }
 
 impl Status {
-    /// Of a discovery that has not begun.
+    /// Of a discovery that begins now.
     pub fn new(discovery: &Discovery) -> Status {
         let source = match &discovery.source {
             DiscoverySource::File(_) => "file",
@@ -36,7 +36,8 @@ impl Status {
             DiscoverySource::Etcd(_) => "etcd",
             DiscoverySource::Consul(_) => "consul",
         };
-        Status { source, known: Mutex::default() }
+        let known = Known { lost: Some(Instant::now()), ..Known::default() };
+        Status { source, known: Mutex::new(known) }
     }
 
     /// Who is asked: `file`, `dns`, `etcd` or `consul`.
@@ -49,11 +50,10 @@ impl Status {
         *self.lock()
     }
 
-    /// Whether it was lost before.
-    pub(super) fn succeeded(&self, now: Instant) -> bool {
+    pub(super) fn succeeded(&self, now: Instant) {
         let mut known = self.lock();
         known.succeeded = Some(now);
-        known.lost.take().is_some()
+        known.lost = None;
     }
 
     pub(super) fn changed(&self, servers: usize, now: Instant) {
@@ -66,13 +66,10 @@ impl Status {
         self.lock().failures += 1;
     }
 
-    /// Whether that is new.
-    pub(super) fn lost(&self, now: Instant) -> bool {
+    pub(super) fn lost(&self, now: Instant) {
         let mut known = self.lock();
         known.failures += 1;
-        let is_new = known.lost.is_none();
         known.lost.get_or_insert(now);
-        is_new
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {

@@ -56,9 +56,25 @@ async fn consul_is_told_who_asks() {
     std::fs::write(&token, "wrong").unwrap();
     let keys = format!("consul = '{}'\nservice = 'shop'\ntoken_file = 'token'", consul.url());
     discovering(discovery(folder.path(), &keys), async |shop| {
-        shop.until("it is refused", |known| known.lost.is_some()).await;
+        shop.until("it is refused", |known| known.failures > 0).await;
         std::fs::write(&token, "t0ken\n").unwrap();
         shop.tells(&["10.0.0.1:1 1"]).await;
+    })
+    .await;
+}
+
+/// It accepts, and that is all.
+#[staunch::test]
+async fn a_consul_that_never_answers_is_lost_from_the_start() {
+    let hangs = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let keys = format!("consul = 'http://{}'\nservice = 'shop'", hangs.local_addr().unwrap());
+    discovering(discovery("/".as_ref(), &keys), async |shop| {
+        let known = shop.status.known();
+        assert_eq!((known.failures, known.succeeded), (0, None));
+        let since = known.lost.expect("there is no answer yet");
+        // The first answer is due at once, though others may take a minute.
+        shop.until("it is noticed", |known| known.failures > 0).await;
+        assert_eq!(shop.status.known().lost, Some(since));
     })
     .await;
 }

@@ -14,7 +14,7 @@ async fn a_file_with_a_mistake_changes_nothing() {
     };
     let keys = "file = 'servers'\nevery = '100ms'";
     discovering(discovery(folder.path(), keys), async |shop| {
-        shop.until("there is none", |known| known.lost.is_some()).await;
+        shop.until("there is none", |known| known.failures > 0).await;
         write("10.0.0.1:80 # the first\n");
         shop.tells(&["10.0.0.1:80 1"]).await;
         write("10.0.0.1:80\n10.0.0.2:80 weight=2\n");
