@@ -52,22 +52,25 @@ struct TooLate {
 enum Failed {
     /// The time of the route is over, which says nothing of the server.
     Late,
-    Try {
-        failure: Failure,
-        /// The request, if it is safe to try again.
-        again: Option<Request<RequestBody>>,
-        /// For our own log.
-        why: String,
-    },
+    Try(Box<FailedTry>),
+}
+
+struct FailedTry {
+    failure: Failure,
+    /// The request, if it is safe to try again.
+    again: Option<Request<RequestBody>>,
+    /// For our own log.
+    why: String,
 }
 
 impl Failed {
     fn of(error: &HttpError, again: Option<Request<RequestBody>>) -> Failed {
-        Failed::Try { failure: Failure::of(error), again, why: with_sources(error) }
+        let (failure, why) = (Failure::of(error), with_sources(error));
+        Failed::Try(Box::new(FailedTry { failure, again, why }))
     }
 
     fn for_good(failure: Failure, why: String) -> Failed {
-        Failed::Try { failure, again: None, why }
+        Failed::Try(Box::new(FailedTry { failure, again: None, why }))
     }
 }
 
@@ -92,11 +95,11 @@ impl Tries<'_> {
                 slot.note(|entry| entry.asks(index));
             }
             self.account.set_upstream(&server.plan.name);
-            let (failure, again, why) =
+            let FailedTry { failure, again, why } =
                 match self.once(server, request, begun, timer.as_mut()).await {
                     Ok(answer) => return self.answered(server, in_flight, answer),
                     Err(Failed::Late) => return self.gives_up(Failure::Late),
-                    Err(Failed::Try { failure, again, why }) => (failure, again, why),
+                    Err(Failed::Try(failed)) => *failed,
                 };
             let failure = match self.progress {
                 Some(progress) if progress.has_failed() => Failure::Client,
@@ -135,13 +138,11 @@ impl Tries<'_> {
         let asked = Instant::now(); // there may have been a line for the connection
         let sent = opened.try_send(request);
         match self.in_time((begun, Some(asked)), timer, sent).await {
-            Ok(Ok(mut answer)) => match of_answer(answer.headers_mut()) {
-                Ok(()) => Ok(answer),
-                Err(TwoEnds) => {
-                    let failure = Failure::Malformed;
-                    Err(Failed::for_good(failure, failure.to_string()))
-                }
-            },
+            Ok(Ok(mut answer)) => {
+                of_answer(answer.headers_mut()).map(|()| answer).map_err(|TwoEnds| {
+                    Failed::for_good(Failure::Malformed, Failure::Malformed.to_string())
+                })
+            }
             Ok(Err(failed)) => Err(Failed::of(&failed.error, failed.request)),
             Err(TooLate { is_last: true }) => Err(Failed::Late),
             Err(TooLate { is_last: false }) => {
