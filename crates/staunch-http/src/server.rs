@@ -189,7 +189,8 @@ impl Server {
 /// A handler is dropped when its client leaves. While it works the watchdog lets the connection
 /// be, and each poll of it counts as progress on the ledger; while it waits for the request's
 /// body, or the client for the rest of an answer's body, the limits of the listener hold: `idle`
-/// is the pause between two requests, `read_stall` one within a request.
+/// is the pause between two requests, `read_stall` one within a request. Its `message` is not for
+/// HTTP: [`HttpLimits`] bound how long a request may take to come.
 ///
 /// When the task is asked to stop, the answers in the making are finished, and the client is told
 /// that there will be no others (`Connection: close`, GOAWAY). Handlers do not hear of it

@@ -46,6 +46,8 @@ pub enum ReadFor {
     Message,
     /// The rest of a message that has begun: `read_stall` and `message`.
     Rest,
+    /// The rest of a message for which its reader has a time of its own: `read_stall` alone.
+    TimedRest,
     /// Nothing but to notice when the peer leaves: no limit.
     Leaving,
 }
@@ -177,6 +179,10 @@ impl Connection {
         let (activity, account) = (&self.core.activity, &self.core.account);
         match what {
             ReadFor::Rest => activity.waits_for_rest(account.ledger().now()),
+            ReadFor::TimedRest => {
+                activity.message_ended();
+                activity.set_reading(Reading::Rest);
+            }
             ReadFor::Message => {
                 activity.message_ended();
                 activity.waits_to_read(Reading::Idle);

@@ -36,7 +36,8 @@ pub struct Limits {
     /// Time for a whole message, from the moment its first part is here; a tenth of that while
     /// connections wait for a buffer. Default 60 s: twice a stall, so that a byte now and then
     /// does not keep a buffer for ever, and a listener whose buffers are all taken by such peers
-    /// has them back in seconds.
+    /// has them back in seconds. Not for HTTP, whose server takes none of these buffers and has
+    /// limits of its own.
     pub message: Option<Duration>,
     /// Time without a byte after the peer has sent its last. Default 30 s, as a stall: what a
     /// handler still has to say it says, or the connection stays in `CLOSE_WAIT`.

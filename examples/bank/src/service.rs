@@ -69,8 +69,7 @@ impl Service {
     ) -> Result<Service, BoxError> {
         let application = Application::open(scope, settings).await?;
         let endpoint = Endpoint::Tcp(settings.address);
-        let limits = Limits { message: None, ..Limits::default() }; // `HttpLimits` bound a request
-        let listener = Listener::bind(&endpoint, &SocketOptions::default(), limits)?;
+        let listener = Listener::bind(&endpoint, &SocketOptions::default(), Limits::default())?;
         let address = match listener.endpoint() {
             Endpoint::Tcp(address) => *address,
             Endpoint::Unix(_) => settings.address,

@@ -239,7 +239,7 @@ impl<S: Sync> Fast<S> {
             return heard;
         }
         if !client.said.is_empty() {
-            client.io.reads_for(ReadFor::Rest);
+            client.io.reads_for(ReadFor::TimedRest);
             let due = *head_due.get_or_insert_with(|| wire::head_due(self.limits.head_time));
             if !stopping.is_asked() {
                 ready!(client.alarm.as_mut().poll(due, cx));

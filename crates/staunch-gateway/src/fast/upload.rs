@@ -225,7 +225,7 @@ impl Upload {
             let read = Pin::new(&mut client.io).poll_read(cx, &mut buffer);
             self.is_waiting = read.is_pending();
             if read.is_pending() {
-                client.io.reads_for(ReadFor::Rest);
+                client.io.reads_for(ReadFor::TimedRest);
             }
             ready!(read).map_err(|_| Lost::Client)?;
             let piece = buffer.filled();

@@ -329,9 +329,9 @@ impl<T: Transport> Socket<T> {
             self.transport.reads_for(ReadFor::Leaving);
             self.transport.rests(false);
         } else if self.exchange.is_receiving() {
-            self.transport.reads_for(ReadFor::Rest);
+            self.transport.reads_for(ReadFor::TimedRest);
         } else if self.exchange.is_in_head() {
-            self.transport.reads_for(ReadFor::Rest);
+            self.transport.reads_for(ReadFor::TimedRest);
             let head_time = self.head_time;
             let due = self.head_due.get_or_insert_with(|| Box::pin(sleep(head_time)));
             ready!(due.as_mut().poll(cx));

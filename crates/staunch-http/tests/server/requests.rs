@@ -20,6 +20,7 @@ use staunch_scope::current_task;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    time::{Instant, sleep},
 };
 
 use crate::support::{
@@ -260,4 +261,53 @@ async fn a_connection_has_so_many_requests() {
     })
     .await;
     assert_eq!(served, (2, 0));
+}
+
+/// How many bytes of a body came, or why there were no more.
+async fn counted(request: Request<RequestBody>) -> Answer {
+    match request.into_body().collect().await {
+        Ok(body) => text(format!("{} bytes.\n", body.to_bytes().len())),
+        Err(error) => text(format!("{error}.\n")),
+    }
+}
+
+/// `Limits::message` is for protocols that know no time of their own: the head and the body both take
+/// longer here than it allows.
+#[staunch::test]
+async fn an_upload_has_the_time_that_http_gives_it() {
+    const MESSAGE: Duration = Duration::from_millis(200);
+    let limits = Limits { message: Some(MESSAGE), ..Limits::default() };
+    let served =
+        with_server(HttpLimits::default(), limits, handler(counted), async |address, _| {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            let begun = Instant::now();
+            let mut drip = async |what: &[u8]| {
+                for byte in what {
+                    client.write_all(&[*byte]).await.unwrap();
+                    sleep(MESSAGE / 10).await;
+                }
+                begun.elapsed()
+            };
+            let took = drip(b"POST / HTTP/1.1\r\nHost: l\r\nContent-Length: 40\r\n\r\n").await;
+            assert!(took > 3 * MESSAGE, "{took:?}");
+            drip(&[b'a'; 40]).await;
+            let mut answer = vec![0; 1024];
+            let count = client.read(&mut answer).await.unwrap();
+            let answer = String::from_utf8_lossy(&answer[..count]).into_owned();
+            assert!(answer.ends_with("40 bytes.\n"), "{answer}");
+        });
+    assert_eq!(served.await.0, 1);
+    assert_eq!(observed("cut-message"), [""; 0]);
+}
+
+#[staunch::test]
+async fn a_pause_in_an_upload_is_a_stall() {
+    let limits = Limits { read_stall: Some(SOON), ..Limits::default() };
+    with_server(HttpLimits::default(), limits, handler(counted), async |address, _| {
+        for begun in ["POST / HT", "POST / HTTP/1.1\r\nHost: l\r\nContent-Length: 40\r\n\r\nab"] {
+            said(address, begun).await; // until it is reset
+        }
+        assert_eq!(observed("cut-read-stall").len(), 2);
+    })
+    .await;
 }

@@ -158,7 +158,7 @@ impl<'s, T: Transport> Quick<'s, T> {
             return Poll::Ready(next);
         }
         if !self.said.is_empty() {
-            self.io.reads_for(ReadFor::Rest);
+            self.io.reads_for(ReadFor::TimedRest);
             let head_time = self.requests.limits().head_time;
             let due = *self.head_due.get_or_insert_with(|| wire::head_due(head_time));
             if !self.is_stopping {
