@@ -194,7 +194,7 @@ pin_project_lite::pin_project! {
         body: B,
         _guard: G,
         piece: Piece,
-        // What would be sent, were it no answer to a `HEAD`.
+        // Nothing of it is sent: to a `HEAD`, or for want of content.
         is_silent: bool,
     }
 }

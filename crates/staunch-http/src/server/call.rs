@@ -11,9 +11,9 @@ use std::{
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::{
-    Request, Response, Version,
+    Request, Response, StatusCode, Version,
     body::{Body, Incoming},
-    header::{CONTENT_LENGTH, HeaderValue},
+    header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING},
 };
 use pin_project_lite::pin_project;
 use staunch_ledger::Obligation;
@@ -156,20 +156,21 @@ pin_project! {
         #[pin]
         answering: F,
         guard: Option<G>,
-        is_silent: bool,
+        // Over HTTP/2: whether to a `HEAD`.
+        over_http2: Option<bool>,
     }
 }
 
 impl<F, G> Answered<F, G> {
     pub(super) fn new(answering: F, guard: G) -> Answered<F, G> {
-        Answered { answering, guard: Some(guard), is_silent: false }
+        Answered { answering, guard: Some(guard), over_http2: None }
     }
 
-    /// Of the answer to a `HEAD` the headers alone are sent, whatever was made for it (RFC 9110, section
-    /// 9.3.2). Over HTTP/1 hyper sees to it, or
-    /// whoever sends the answer instead.
-    pub(super) fn silent(self, is_silent: bool) -> Answered<F, G> {
-        Answered { is_silent, ..self }
+    /// Of the answer to a `HEAD`, and of one whose status has no content, the headers alone are sent,
+    /// whatever was made for it (RFC 9110, section 6.4.1). Over HTTP/1 hyper sees to it, or whoever sends
+    /// the answer instead.
+    pub(super) fn over_http2(self, is_head: bool) -> Answered<F, G> {
+        Answered { over_http2: Some(is_head), ..self }
     }
 }
 
@@ -184,12 +185,29 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let (mut answer, piece) = ready!(this.answering.poll(cx));
-        if *this.is_silent {
-            say_length(&mut answer);
-        }
+        let is_silent = silence(&mut answer, *this.over_http2);
         piece.account().set_obligation(Obligation::EndsWithParent); // a body takes its time
         let guard = this.guard.take().expect(ONCE).answered();
-        Poll::Ready(Ok(answer.map(|body| AnswerBody::new(body, guard, piece, *this.is_silent))))
+        Poll::Ready(Ok(answer.map(|body| AnswerBody::new(body, guard, piece, is_silent))))
+    }
+}
+
+/// Whether nothing of the answer's body is sent. What its head says of it is made to fit.
+fn silence<B: Body>(answer: &mut Response<B>, over_http2: Option<bool>) -> bool {
+    match (answer.status(), over_http2) {
+        // RFC 9110, 8.6 and 15.3.6: of the first nothing is said; the other's is empty, and hyper says so.
+        (StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT, _) => {
+            answer.headers_mut().remove(CONTENT_LENGTH);
+            answer.headers_mut().remove(TRANSFER_ENCODING);
+            true
+        }
+        // What a GET would have been told may be said, of which the handler alone knows.
+        (StatusCode::NOT_MODIFIED, Some(_)) => true,
+        (_, Some(true)) => {
+            say_length(answer);
+            true
+        }
+        _ => false,
     }
 }
 

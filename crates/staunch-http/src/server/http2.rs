@@ -62,7 +62,7 @@ where
             let stream = exchange.open_stream();
             let answer =
                 answer(service.clone(), request, requests, Exchange::of_stream(&leftovers));
-            taking.taken(Answered::new(answer, stream).silent(is_head))
+            taking.taken(Answered::new(answer, stream).over_http2(is_head))
         });
         let children =
             Children { scope: scope.clone(), taking: taking.clone(), notes: requests.notes() };

@@ -131,6 +131,18 @@ fn answer(path: &str) -> Response<Parts> {
             builder = builder.status(StatusCode::NO_CONTENT);
             Parts::default()
         }
+        "no-content-with-some" => {
+            builder = builder.status(StatusCode::NO_CONTENT).header("content-length", "2");
+            Parts::of([b"ab"]).long(2)
+        }
+        "reset-content" => {
+            builder = builder.status(StatusCode::RESET_CONTENT).header("content-length", "2");
+            Parts::of([b"ab"]).long(2)
+        }
+        "reset-content-in-chunks" => {
+            builder = builder.status(StatusCode::RESET_CONTENT);
+            Parts::of([b"ab"])
+        }
         "not-modified" => {
             builder = builder.status(304).header("content-length", "7").header("etag", "\"1\"");
             Parts::default()
@@ -220,6 +232,8 @@ async fn answers_look_the_same_on_both_ways() {
             "/short",
             "/said",
             "/no-content",
+            "/no-content-with-some",
+            "/reset-content",
             "/chunked",
             "/closes",
             "/dated",
@@ -230,6 +244,14 @@ async fn answers_look_the_same_on_both_ways() {
                     let hyper = told(address, method, path, &format!("TE: gzip\r\n{own}")).await;
                     assert_eq!(quick, hyper, "{method} {path} {own}");
                 }
+            }
+        }
+        let none = told(address, "GET", "/no-content-with-some", "").await;
+        assert_eq!(none, "http/1.1 204 no content |  | true");
+        for path in ["/reset-content", "/reset-content-in-chunks"] {
+            for own in ["", "TE: gzip\r\n"] {
+                let none = told(address, "GET", path, own).await;
+                assert_eq!(none, "content-length: 0, http/1.1 205 reset content |  | true");
             }
         }
         // Of these hyper makes what nobody would expect.

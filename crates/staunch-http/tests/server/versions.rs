@@ -121,6 +121,38 @@ async fn a_body_over_its_limit_is_refused_by_both() {
     .await;
 }
 
+/// RFC 9110, 6.4.1: whatever a handler makes for them. Clients take content for a broken connection.
+#[staunch::test]
+async fn statuses_without_content_have_none_over_http2() {
+    let service = handler(|request: Request<RequestBody>| async move {
+        let mut answer = text("something nobody is sent");
+        *answer.status_mut() = request.uri().path()[1..4].parse().unwrap();
+        if request.uri().path().ends_with("says-length") {
+            answer.headers_mut().insert("content-length", "24".parse().unwrap());
+        }
+        answer
+    });
+    with_server(HttpLimits::default(), Limits::default(), service, async |address, scope| {
+        let mut client = http2(address, scope).await;
+        for (path, length) in [
+            ("/204", None),
+            ("/204/says-length", None),
+            ("/205", None),
+            ("/205/says-length", None),
+            ("/304", None),
+            ("/304/says-length", Some("24")), // that of a 200
+            ("/200", Some("24")),
+        ] {
+            let answer = client.send_request(get(path)).await.unwrap();
+            let said = answer.headers().get("content-length").map(|it| it.to_str().unwrap());
+            assert_eq!(said, length, "{path}");
+            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(body.is_empty(), path != "/200", "{path}: {body:?}");
+        }
+    })
+    .await;
+}
+
 /// Whether the size is announced or not, and whoever refuses it: curl, which is in the middle of sending,
 /// has the answer. Up to version 7.88 it loses it to a reset that comes too soon.
 #[staunch::test]

@@ -204,6 +204,10 @@ impl Framing {
         if matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
             return Framing::Nothing;
         }
+        if parts.status == StatusCode::RESET_CONTENT {
+            // RFC 9110, 15.3.6, whatever was made for it.
+            return if is_head { Framing::Nothing } else { Framing::Length(0) };
+        }
         if parts.headers.contains_key(TRANSFER_ENCODING) {
             return Framing::Chunked;
         }
