@@ -33,6 +33,7 @@ mod tls;
 mod tls_upstream;
 mod traces;
 mod udp;
+mod unread_bodies;
 mod upgrade;
 
 use std::{

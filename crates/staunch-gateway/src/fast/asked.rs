@@ -64,8 +64,7 @@ struct BothEdits {
 /// What is to be done with what a client has said.
 pub(crate) enum Judged {
     Ask(Asked),
-    /// It is told this. The head, and whether it is the last: also if a body follows that nobody
-    /// reads.
+    /// It is told this, whatever body it sends: whether to a `HEAD`, and whether it says no more.
     Tell {
         own: Own,
         is_head: bool,
@@ -117,6 +116,7 @@ impl<S> Fast<S> {
             }
         } else {
             client.begun = client.begun.saturating_add(1);
+            client.unread = plain.body;
             client.said.clear();
             client.said.extend_from_slice(said.get(plain.lines.head.len()..).unwrap_or_default());
         }
@@ -135,7 +135,7 @@ impl<S> Fast<S> {
         }
         let is_head = plain.method == "HEAD";
         let is_last = plain.is_last || client.begun.saturating_add(1) >= self.limits.requests;
-        let tell = |own| Judged::Tell { own, is_head, is_last: is_last || plain.body > 0 };
+        let tell = |own| Judged::Tell { own, is_head, is_last };
         let (path, query) = match plain.target.split_once('?') {
             Some((path, query)) => (path, Some(query)),
             None => (plain.target, None),

@@ -1,20 +1,24 @@
 //! A client's connection while something of it is in hand.
 
 use std::{
+    future::poll_fn,
     net::IpAddr,
     pin::Pin,
-    task::{Context as Poller, Poll},
+    task::{Context as Poller, Poll, ready},
 };
 
 use staunch_http::{
     Resting, Transport,
-    wire::{self, Alarm, Looked},
+    wire::{self, Alarm, BODY_FORGOTTEN, Looked},
 };
 use staunch_net::ReadFor;
-use tokio::time::Instant;
+use tokio::{io::ReadBuf, time::Instant};
 
 use super::outgoing::Introduction;
-use crate::access::{End, Entry};
+use crate::{
+    access::{End, Entry},
+    scratch,
+};
 
 /// A client's connection, and what its requests have in common.
 #[derive(Debug)]
@@ -22,6 +26,8 @@ pub(crate) struct Client<'a, T> {
     pub(crate) io: T,
     /// What it has said and nobody has read.
     pub(crate) said: Vec<u8>,
+    /// Bytes of its request's body that are not on their way to a server.
+    pub(crate) unread: u64,
     /// How far it was looked at, if it is a part of a head.
     pub(crate) looked: Looked,
     /// What it is told next, and what its server is.
@@ -51,6 +57,7 @@ impl<'a, T: Transport> Client<'a, T> {
         Client {
             io,
             said: heard.to_vec(),
+            unread: 0,
             looked: Looked::default(),
             out: Vec::new(),
             asking: Vec::new(),
@@ -81,6 +88,33 @@ impl<'a, T: Transport> Client<'a, T> {
         if let Some(mut entry) = self.entry.take() {
             entry.ends(end);
         }
+    }
+
+    /// Forgets what has come of its request's body, which nobody reads; whether that is all of it. If not,
+    /// the connection must end: what comes next is no request.
+    pub(crate) async fn forgets_body(&mut self) -> bool {
+        if self.unread > BODY_FORGOTTEN as u64 {
+            return false;
+        }
+        let there = self.said.len().min(self.unread as usize);
+        self.said.drain(..there);
+        self.unread -= there as u64;
+        poll_fn(|cx| Poll::Ready(self.poll_forget(cx) == Poll::Ready(true))).await
+    }
+
+    fn poll_forget(&mut self, cx: &mut Poller<'_>) -> Poll<bool> {
+        scratch::with_scratch(|scratch| {
+            while self.unread > 0 {
+                let most = scratch::LENGTH.min(self.unread as usize);
+                let mut buffer = ReadBuf::new(&mut scratch[..most]);
+                let read = ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer));
+                if read.is_err() || buffer.filled().is_empty() {
+                    return Poll::Ready(false);
+                }
+                self.unread -= buffer.filled().len() as u64;
+            }
+            Poll::Ready(true)
+        })
     }
 
     /// Ready when it has left, or cannot be heard any more. What it says meanwhile is kept.

@@ -172,7 +172,8 @@ impl<S: Sync> Fast<S> {
             let goes_on = match &mut next {
                 Next::Judged(Judged::Ask(asked)) => self.answer(client, asked, stopping).await?,
                 Next::Judged(Judged::Tell { own, is_head, is_last }) => {
-                    let is_last = *is_last || stopping.is_asked();
+                    let is_whole = client.forgets_body().await;
+                    let is_last = *is_last || !is_whole || stopping.is_asked();
                     tell(client, own, *is_head, is_last).await?;
                     !is_last
                 }
@@ -280,7 +281,7 @@ impl<S: Sync> Fast<S> {
             is_last: asked.is_last,
         };
         let mut begun = tries.answer(client).await;
-        let (own, is_read) = match &mut begun {
+        let own = match &mut begun {
             Ok(begun) => {
                 cancelling.0 = None;
                 let status = StatusCode::from_u16(begun.answered.status).unwrap_or_default();
@@ -291,10 +292,10 @@ impl<S: Sync> Fast<S> {
             }
             Err(Unanswered::Gone) => return Err(FastError::Left),
             Err(Unanswered::Slow) => {
-                (Own::new(StatusCode::REQUEST_TIMEOUT, "The body took too long to come"), false)
+                Own::new(StatusCode::REQUEST_TIMEOUT, "The body took too long to come")
             }
-            Err(Unanswered::Late) => (Own::from(Failure::Late), asked.body == 0),
-            Err(Unanswered::Failed(failure)) => (Own::from(*failure), asked.body == 0),
+            Err(Unanswered::Late) => Own::from(Failure::Late),
+            Err(Unanswered::Failed(failure)) => Own::from(*failure),
         };
         cancelling.0 = None;
         if let Some(failure) = begun.err().and_then(Unanswered::failure) {
@@ -306,7 +307,7 @@ impl<S: Sync> Fast<S> {
             admission.answered();
         }
         route.counts.answered(own.status, asked.begun.elapsed());
-        let is_last = asked.is_last || !is_read || stopping.is_asked();
+        let is_last = !client.forgets_body().await || asked.is_last || stopping.is_asked();
         tell(client, &own, asked.is_head, is_last).await?;
         Ok(!is_last)
     }

@@ -150,7 +150,10 @@ impl Tries<'_> {
         let mut exchange = Exchange::new(leased, self.asked, asked);
         match self.head(client, &mut exchange, &self.times(asked)).await {
             Ok(answered) => Ok((exchange, answered)),
-            Err(why) => Err(self.failed(&why, &exchange, was_used, asked)),
+            Err(why) => {
+                client.unread = exchange.upload.left();
+                Err(self.failed(&why, &exchange, was_used, asked))
+            }
         }
     }
 

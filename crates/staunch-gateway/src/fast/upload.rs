@@ -92,6 +92,11 @@ impl Upload {
         self.left > 0
     }
 
+    /// Bytes of it that nobody has taken from the client.
+    pub(super) fn left(&self) -> u64 {
+        self.left
+    }
+
     /// Whether more of it is read from the client.
     pub(super) fn is_heard(&self) -> bool {
         self.left > 0 && !self.is_broken

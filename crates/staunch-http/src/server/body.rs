@@ -14,7 +14,10 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use staunch_scope::{BoxError, Piece};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::exchange::{Breach, Exchange};
+use super::{
+    exchange::{Breach, Exchange},
+    unread::Unread,
+};
 use crate::limits::Allowance;
 
 /// The body of a request; ends in an error beyond [`HttpLimits::body_bytes`](crate::HttpLimits::body_bytes), and in a
@@ -31,6 +34,16 @@ pub struct RequestBody {
     received: u64,
     /// From the first wait.
     wait: Option<Waiting>,
+    /// Somebody has read of it, or waited for it.
+    was_wanted: bool,
+    end: Option<End>,
+}
+
+/// How a body has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Whole,
+    Broken,
 }
 
 /// A body is waited for.
@@ -106,7 +119,8 @@ impl RequestBody {
 
     fn of(body: Option<Limited<Incoming>>, may: &Allowance, exchange: Exchange) -> RequestBody {
         let (time, rate) = (may.body_time, may.body_rate);
-        RequestBody { body, exchange, time, rate, received: 0, wait: None }
+        let (wait, was_wanted, end) = (None, false, None);
+        RequestBody { body, exchange, time, rate, received: 0, wait, was_wanted, end }
     }
 
     /// How long what has come so far may have taken.
@@ -149,6 +163,7 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
+        this.was_wanted = true;
         let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
             let slow = ready!(this.poll_due(cx));
             this.exchange.set_breach(Breach::Slow);
@@ -159,10 +174,13 @@ impl Body for RequestBody {
             Some(Ok(frame)) => {
                 this.received += frame.data_ref().map_or(0, |data| data.len() as u64);
             }
-            Some(Err(error)) if error.is::<LengthLimitError>() => {
-                this.exchange.set_breach(Breach::Large);
+            Some(Err(error)) => {
+                this.end = Some(End::Broken);
+                if error.is::<LengthLimitError>() {
+                    this.exchange.set_breach(Breach::Large);
+                }
             }
-            _ => {}
+            None => _ = this.end.get_or_insert(End::Whole),
         }
         this.exchange.set_receiving(!this.is_end_stream() && matches!(frame, Some(Ok(_))));
         Poll::Ready(frame)
@@ -180,8 +198,9 @@ impl Body for RequestBody {
 impl Drop for RequestBody {
     fn drop(&mut self) {
         self.exchange.set_receiving(false); // nobody waits for more
-        if let Some(body) = self.body.take() {
-            self.exchange.leave(body);
+        let (was_wanted, is_broken) = (self.was_wanted, self.end == Some(End::Broken));
+        if let Some(body) = self.body.take().filter(|_| self.end != Some(End::Whole)) {
+            self.exchange.leave(Unread { body, was_wanted, is_broken });
         }
     }
 }

@@ -77,6 +77,7 @@ pin_project! {
     {
         Called { #[pin] called: Shield<Working<S>> },
         Refused { refused: Option<(Box<Refusal>, Piece)> },
+        Answered,
     }
 }
 
@@ -86,14 +87,17 @@ where
 {
     type Output = (Response<Either<B, Full<Bytes>>>, Piece);
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<Self::Output> {
-        match self.project() {
-            AnsweringProjection::Called { called } => called.poll(cx),
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<Self::Output> {
+        let answered = match self.as_mut().project() {
+            AnsweringProjection::Called { called } => ready!(called.poll(cx)),
             AnsweringProjection::Refused { refused } => {
                 let (refusal, piece) = refused.take().expect(ONCE);
-                Poll::Ready((refusal.map(Either::Right), piece))
+                (refusal.map(Either::Right), piece)
             }
-        }
+            AnsweringProjection::Answered => return Poll::Pending, // it has just answered
+        };
+        self.set(Answering::Answered); // the handler leaves what it has of the request
+        Poll::Ready(answered)
     }
 }
 

@@ -3,17 +3,13 @@
 //! only how many there are.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, Ordering},
 };
 
-use http_body_util::Limited;
-use hyper::{
-    StatusCode,
-    body::{Body, Incoming},
-};
+use hyper::{StatusCode, body::Body};
 
-use super::{call::Guard, framing::Ambiguity, leftovers::Leftovers};
+use super::{call::Guard, framing::Ambiguity, leftovers::Leftovers, unread::Unread};
 
 /// The state of the current exchange of one connection. Clones are the same.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +37,10 @@ struct Flags {
     blocked: AtomicU32,
     /// Of the HTTP/2 connection that it is an exchange of.
     leftovers: Option<Leftovers>,
+    /// What of the request's body nobody reads, over HTTP/1.
+    unread: Mutex<Option<Unread>>,
+    /// The connection ends before the request's body does.
+    is_cut_short: AtomicBool,
 }
 
 /// One after the other, and then from the beginning.
@@ -114,12 +114,32 @@ impl Exchange {
     }
 
     /// Nobody reads the body of the request any more.
-    pub(super) fn leave(&self, body: Limited<Incoming>) {
-        if let Some(leftovers) = &self.0.leftovers
-            && !body.is_end_stream()
-        {
-            leftovers.add(body);
+    pub(super) fn leave(&self, unread: Unread) {
+        if unread.body.is_end_stream() {
+            return;
         }
+        match &self.0.leftovers {
+            Some(leftovers) => leftovers.add(unread.body),
+            None => *self.unread() = Some(unread),
+        }
+    }
+
+    /// What was left of it, over HTTP/1.
+    pub(super) fn take_unread(&self) -> Option<Unread> {
+        self.unread().take()
+    }
+
+    fn unread(&self) -> MutexGuard<'_, Option<Unread>> {
+        self.0.unread.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The client is told that the connection ends, and may be in the middle of its body.
+    pub(super) fn cut_short(&self) {
+        self.0.is_cut_short.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_cut_short(&self) -> bool {
+        self.0.is_cut_short.load(Ordering::Relaxed)
     }
 
     /// Whether it could be parked: it waits for the next request.

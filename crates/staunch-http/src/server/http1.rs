@@ -16,7 +16,8 @@ use std::{
 use bytes::Bytes;
 use hyper::{
     Request, Response,
-    body::Body,
+    body::{Body, Incoming},
+    header::EXPECT,
     server::conn::http1::{self, Parts},
     service::service_fn,
 };
@@ -31,6 +32,7 @@ use super::{
     exchange::Exchange,
     request::Requests,
     socket::{Socket, Transport},
+    unread::Settled,
     upgrade::{Finding, Next},
 };
 use crate::limits::HttpLimits;
@@ -53,11 +55,13 @@ where
 {
     let limits = requests.limits();
     let (context, next) = (Context::current(), Next::default());
-    let service = service_fn(|request| {
+    let service = service_fn(|request: Request<Incoming>| {
         let handling = exchange.begin();
+        let is_expecting = request.headers().contains_key(EXPECT);
         let answer = answer(service.clone(), request, requests, exchange.clone());
         let is_last = exchange.begun() >= limits.requests || context.is_cancelled();
-        Finding::new(Answered::new(answer, handling), &next, is_last)
+        let answered = Answered::new(answer, handling);
+        Finding::new(Settled::new(answered, exchange.clone(), is_expecting), &next, is_last)
     });
     let mut connection =
         builder(limits).serve_connection(TokioIo::new(socket), service).with_upgrades();
@@ -85,10 +89,14 @@ where
         exchange.unpark();
         return Ok(connection.into_parts().map(unparked));
     }
-    if connection.into_parts().is_none() {
-        exchange.upgrade();
-        if let Some(speaking) = next.take() {
-            speaking.await;
+    match connection.into_parts() {
+        Some(parts) if exchange.is_cut_short() => parts.io.into_inner().linger().await,
+        Some(_) => {}
+        None => {
+            exchange.upgrade();
+            if let Some(speaking) = next.take() {
+                speaking.await;
+            }
         }
     }
     Ok(None)

@@ -29,6 +29,7 @@ use super::{
     framing::{Framing, SPOILED},
     refusal,
     sniff::PREFACE,
+    wire,
 };
 use crate::limits::HttpLimits;
 
@@ -174,6 +175,11 @@ impl<T: Transport> Socket<T> {
     pub(super) fn rest(self) -> Result<T, Socket<T>> {
         let is_clear = self.said.is_empty() && matches!(self.watch, Watch::Http1(_));
         if is_clear { Ok(self.transport) } else { Err(self) }
+    }
+
+    /// Ends it, in good time for the client to read why: it may still be sending.
+    pub(super) async fn linger(mut self) {
+        let _ = wire::linger(&mut self.transport).await; // the client may have gone meanwhile
     }
 
     /// What the client has said that nobody has read.

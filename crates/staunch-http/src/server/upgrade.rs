@@ -9,14 +9,12 @@ use std::{
     task::{Context as Poller, Poll, ready},
 };
 
-use hyper::{
-    Request, Response, StatusCode,
-    header::{CONNECTION, HeaderValue},
-    upgrade::OnUpgrade,
-};
+use hyper::{Request, Response, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::unread::say_close;
 
 /// A connection that speaks another protocol now: bytes, read and written.
 ///
@@ -126,8 +124,8 @@ impl<F: Future<Output = Result<Response<B>, E>>, B, E> Future for Finding<'_, F>
         let mut answer = ready!(this.answering.poll(cx));
         if let Ok(answer) = &mut answer {
             this.next.find_in(answer);
-            if *this.is_last && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            if *this.is_last {
+                say_close(answer);
             }
         }
         Poll::Ready(answer)

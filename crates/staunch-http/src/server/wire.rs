@@ -23,6 +23,9 @@ pub use super::{alarm::Alarm, head::is_plain_host};
 /// Bytes that a client may say before it has its answer: then it is not listened to until it has.
 pub const AHEAD_MAX: usize = 8 << 10;
 
+/// Bytes of a body that nobody reads, which are taken if they have come, so that its connection can go on.
+pub const BODY_FORGOTTEN: usize = 64 << 10;
+
 /// What a client may send of a body that nobody reads, and how long, before its connection is
 /// closed: if it were closed at once, what the client was told could be lost (RFC 9112, 9.6).
 const LINGER: (usize, Duration) = (256 << 10, Duration::from_secs(1));

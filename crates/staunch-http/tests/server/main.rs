@@ -14,6 +14,7 @@ mod ranges;
 mod requests;
 mod streams;
 mod support;
+mod unread;
 mod upgrading;
 mod versions;
 #[cfg(feature = "websocket")]

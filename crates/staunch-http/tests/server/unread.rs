@@ -1,0 +1,170 @@
+//! A request's body that nobody reads, over HTTP/1: what has come of it is forgotten and the connection
+//! goes on, or the answer says that it ends.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Either, Full};
+use hyper::{Request, Response, StatusCode};
+use staunch::BoxError;
+use staunch_http::{HttpLimits, RequestBody, handler};
+use staunch_net::Limits;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, BufReader},
+    net::TcpStream,
+};
+
+use crate::support::{SOON, with_server};
+
+type Body = Either<Full<Bytes>, RequestBody>;
+
+async fn answer(request: Request<RequestBody>) -> Response<Body> {
+    let own = |status, text: String| {
+        let mut answer = Response::new(Either::Left(Full::new(text.into())));
+        *answer.status_mut() = status;
+        answer
+    };
+    match request.uri().path() {
+        "/refuses" => own(StatusCode::UNAUTHORIZED, "no".to_owned()),
+        "/reads" => match request.into_body().collect().await {
+            Ok(body) => own(StatusCode::OK, body.to_bytes().len().to_string()),
+            Err(error) => own(StatusCode::BAD_REQUEST, error.to_string()),
+        },
+        "/waits" => std::future::pending().await,
+        "/hands-on" => Response::new(Either::Right(request.into_body())),
+        _ => own(StatusCode::OK, "next".to_owned()),
+    }
+}
+
+/// A server whose bodies have 100 kB, and little time.
+async fn with_small(client: impl AsyncFnOnce(SocketAddr)) {
+    let limits = HttpLimits {
+        body_bytes: 100_000,
+        body_time: SOON,
+        request_time: 2 * SOON,
+        ..HttpLimits::default()
+    };
+    let client = async |address, _: &staunch::Scope<BoxError>| client(address).await;
+    with_server(limits, Limits::default(), handler(answer), client).await;
+}
+
+/// The head of the next answer, whose body has a length or chunks.
+async fn head(client: &mut BufReader<TcpStream>) -> String {
+    let mut said = Vec::new();
+    while !said.ends_with(b"\r\n\r\n") {
+        said.push(client.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(said).unwrap();
+    if head.starts_with("HTTP/1.1 100 ") {
+        return head;
+    }
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    if let Some(length) = length {
+        client.read_exact(&mut vec![0; length.parse().unwrap()]).await.unwrap();
+    } else {
+        let mut body = Vec::new();
+        while !body.ends_with(b"0\r\n\r\n") {
+            body.push(client.read_u8().await.unwrap());
+        }
+    }
+    head
+}
+
+/// What is said in one packet gets this status; whether the connection goes on after it is what its
+/// answer says.
+async fn check(address: SocketAddr, said: &[u8], status: u16, goes_on: bool) {
+    let what = String::from_utf8_lossy(&said[..said.len().min(100)]).into_owned();
+    let mut client = BufReader::new(TcpStream::connect(address).await.unwrap());
+    client.write_all(said).await.unwrap();
+    let answer = head(&mut client).await;
+    assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{what}: {answer}");
+    assert_eq!(!answer.contains("connection: close\r\n"), goes_on, "{what}: {answer}");
+    if goes_on {
+        client.write_all(b"GET / HTTP/1.1\r\nHost: l\r\n\r\n").await.unwrap();
+        let next = head(&mut client).await;
+        assert!(next.starts_with("HTTP/1.1 200 "), "{what}: {next}");
+    } else {
+        assert_eq!(client.read(&mut [0]).await.unwrap(), 0, "{what}: an end, and no reset");
+    }
+}
+
+fn post(path: &str, header: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!("POST {path} HTTP/1.1\r\nHost: l\r\n{header}\r\n\r\n");
+    [head.as_bytes(), body].concat()
+}
+
+const CHUNKED: &str = "Transfer-Encoding: chunked";
+
+#[staunch::test]
+async fn what_has_come_of_it_is_forgotten() {
+    with_small(async |address| {
+        let goes_on = async |said: &[u8]| check(address, said, 401, true).await;
+        goes_on(&post("/refuses", "Content-Length: 0", b"")).await;
+        goes_on(&post("/refuses", "Content-Length: 5", b"hello")).await;
+        goes_on(&post("/refuses", CHUNKED, b"0\r\n\r\n")).await;
+        goes_on(&post("/refuses", CHUNKED, b"5\r\nhello\r\n1\r\n!\r\n0\r\n\r\n")).await;
+        goes_on(&post("/refuses", CHUNKED, b"5\r\nhello\r\n0\r\nx-sum: 1\r\n\r\n")).await;
+        goes_on(&post("/refuses", "Content-Length: 20000", &vec![b'a'; 20_000])).await;
+        let many = b"1\r\na\r\n".repeat(1000);
+        goes_on(&post("/refuses", CHUNKED, &[&many[..], b"0\r\n\r\n"].concat())).await;
+    })
+    .await;
+}
+
+#[staunch::test]
+async fn what_follows_it_is_the_next_request() {
+    with_small(async |address| {
+        let mut client = BufReader::new(TcpStream::connect(address).await.unwrap());
+        let refused = post("/refuses", CHUNKED, b"5\r\nhello\r\n0\r\n\r\n");
+        let next = post("/reads", "Content-Length: 2", b"ab");
+        client.write_all(&[refused.clone(), next, refused].concat()).await.unwrap();
+        for status in ["401", "200", "401"] {
+            let answer = head(&mut client).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        }
+    })
+    .await;
+}
+
+#[staunch::test]
+async fn an_answer_says_that_there_is_more_of_it() {
+    with_small(async |address| {
+        let ends = async |said: &[u8], status| check(address, said, status, false).await;
+        ends(&post("/refuses", "Content-Length: 5000", b""), 401).await;
+        ends(&post("/refuses", "Content-Length: 5000", b"some of it"), 401).await;
+        ends(&post("/refuses", CHUNKED, b"5\r\nhello\r\n"), 401).await;
+        ends(&post("/refuses", "Content-Length: 90000", &vec![b'a'; 90_000]), 401).await;
+        ends(&post("/refuses", "Content-Length: 100001", b""), 413).await;
+        ends(&post("/reads", CHUNKED, &[b"186a1\r\n".to_vec(), vec![b'a'; 100_001]].concat()), 413)
+            .await;
+        ends(&post("/reads", CHUNKED, b"no size\r\n"), 400).await;
+        ends(&post("/reads", "Content-Length: 5000", b"some of it"), 408).await;
+        ends(&post("/waits", "Content-Length: 5000", b""), 503).await;
+    })
+    .await;
+}
+
+#[staunch::test]
+async fn a_client_that_is_not_told_to_go_on_is_told_that_it_ends() {
+    const EXPECT: &str = "Content-Length: 5\r\nExpect: 100-continue";
+    with_small(async |address| {
+        check(address, &post("/refuses", EXPECT, b""), 401, false).await;
+        check(address, &post("/other", EXPECT, b""), 200, false).await;
+        let mut client = BufReader::new(TcpStream::connect(address).await.unwrap());
+        client.write_all(&post("/reads", EXPECT, b"")).await.unwrap();
+        assert!(head(&mut client).await.starts_with("HTTP/1.1 100 "));
+        client.write_all(b"hello").await.unwrap();
+        let answer = head(&mut client).await;
+        assert!(answer.starts_with("HTTP/1.1 200 ") && !answer.contains("close"), "{answer}");
+    })
+    .await;
+}
+
+/// Who has the body may still read it: nothing is said of the connection, and it goes on.
+#[staunch::test]
+async fn one_that_is_handed_on_is_read_after_the_head() {
+    with_small(async |address| {
+        check(address, &post("/hands-on", CHUNKED, b"5\r\nhello\r\n0\r\n\r\n"), 200, true).await;
+    })
+    .await;
+}
