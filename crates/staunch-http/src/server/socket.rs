@@ -120,9 +120,12 @@ impl Transport for TlsConnection {
 }
 
 /// What a client is told whose head takes too long (RFC 9110, 15.5.9).
-const LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\
-    content-type: text/plain; charset=utf-8\r\ncontent-length: 33\r\n\r\n\
-    Refused: the head took too long.\n";
+fn late() -> Vec<u8> {
+    const HEAD: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\
+        content-type: text/plain; charset=utf-8\r\ncontent-length: 33\r\ndate: ";
+    const BODY: &[u8] = b"\r\n\r\nRefused: the head took too long.\n";
+    wire::with_date(|now| [HEAD, now, BODY].concat())
+}
 
 pub(super) struct Socket<T> {
     transport: T,
@@ -343,7 +346,7 @@ impl<T: Transport> Socket<T> {
             ready!(due.as_mut().poll(cx));
             self.exchange.head_is_late();
             // As far as it goes: hyper ends at once. Nothing else is being written.
-            let _ = Pin::new(&mut self.transport).poll_write(cx, LATE);
+            let _ = Pin::new(&mut self.transport).poll_write(cx, &late());
             let _ = Pin::new(&mut self.transport).poll_flush(cx);
             return Poll::Ready(io::ErrorKind::TimedOut.into());
         }

@@ -441,6 +441,9 @@ async fn a_head_that_is_handed_over_is_late_when_it_was_due() {
         let mut said = String::new();
         client.read_to_string(&mut said).await.unwrap();
         assert!(said.starts_with("HTTP/1.1 408 "), "{said}");
+        let date = said.lines().find_map(|line| line.strip_prefix("date: "));
+        assert!(date.is_some_and(|date| date.ends_with(" GMT")), "{said}");
+        assert!(said.ends_with("\r\n\r\nRefused: the head took too long.\n"), "{said}");
     })
     .await;
 }

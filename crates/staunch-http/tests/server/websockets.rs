@@ -21,7 +21,7 @@ use tokio_tungstenite::{
 
 use crate::{
     streams::Serves,
-    support::{SOON, eventually, get, http2, read, with_server},
+    support::{SOON, eventually, get, get1, http1, http2, read, with_server},
 };
 
 /// Says everything again; "fail" has it fail, "leave" has it end.
@@ -106,9 +106,13 @@ async fn what_is_said_is_said_again() {
 
             let refused = read(http2(to, s).await.send_request(get("/echo")).await.unwrap()).await;
             assert_eq!(refused.0, 426, "{}", refused.1);
+            let refused = http1(to, s).await.send_request(get1("/echo")).await.unwrap();
+            let header = |name: &str| refused.headers()[name].to_str().unwrap();
+            assert_eq!((header("upgrade"), header("connection")), ("websocket", "upgrade"));
+            assert_eq!(read(refused).await.0, 426);
         })
         .await;
-    assert_eq!(served, (2, 0));
+    assert_eq!(served, (3, 0));
     assert_eq!((streams.counts().left, streams.counts().opened), (1, 1));
 }
 

@@ -27,7 +27,8 @@ pub enum NotWebSocketError {
 }
 
 impl NotWebSocketError {
-    /// What the client is told: 400, or 426 with the version that is spoken.
+    /// What the client is told: 400, or 426 with the version that is spoken. Over HTTP/2, which upgrades
+    /// nothing, the server leaves out what is said of the connection.
     pub fn answer(&self) -> Response<StreamBody> {
         let mut answer = Response::new(StreamBody::whole(format!("{self}\n")));
         *answer.status_mut() = match self {
@@ -37,6 +38,7 @@ impl NotWebSocketError {
         let headers = answer.headers_mut();
         headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade")); // RFC 9110, 7.8
         answer
     }
 }
