@@ -1,6 +1,7 @@
 //! The task that looks after a pool: resets what comes back, says goodbye, keeps the idle
-//! connections fresh, and looks for abandoned leases. A child of the pool's scope; whatever it
-//! starts is a child of its own.
+//! connections fresh, and looks for abandoned leases. A daemon of the pool's scope, so that whoever
+//! keeps a handle or a lease does not keep the scope from ending; whatever it starts is a child of
+//! its own.
 
 use std::{
     convert::Infallible,
@@ -8,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use staunch_scope::{Context, Isolate, Scope, ScopeBuilder, sleep_until};
+use staunch_scope::{Context, Isolate, Scope, ScopeBuilder, is_dismissed, sleep_until};
 use tokio::time::Instant;
 
 use crate::{
@@ -21,7 +22,8 @@ use crate::{
 };
 
 /// Looks after the pool until it is closed and its connections have ended, or the task is asked to
-/// stop. Closes the pool however it ends, also if it never runs.
+/// stop. Closes the pool however it ends, also if it never runs. What is still leased when nobody is
+/// left in the scope is kept by somebody who will not give it back: it is ended.
 pub(crate) fn keep<M: Manager>(shared: Arc<Shared<M>>) -> impl Future<Output = ()> + Send {
     let retires = Retires(shared);
     async move {
@@ -38,6 +40,9 @@ pub(crate) fn keep<M: Manager>(shared: Arc<Shared<M>>) -> impl Future<Output = (
             })
             .await;
         drop(ended);
+        if is_dismissed() {
+            shared.live().iter().for_each(|record| record.kill());
+        }
     }
 }
 

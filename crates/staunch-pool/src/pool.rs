@@ -93,7 +93,7 @@ impl<M: Manager> Pool<M> {
         let shared = Arc::new(Shared::new(manager, options, scope.id(), born_at));
         registry::register(Arc::downgrade(&shared));
         let keeping = keeper::keep(Arc::clone(&shared));
-        scope.spawn_at(born_at, async {
+        scope.spawn_daemon_at(born_at, async {
             keeping.await;
             Ok(())
         });

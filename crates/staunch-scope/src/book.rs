@@ -15,7 +15,7 @@ use crate::{
     context::{Cancelled, Context},
     error::{BoxError, Failure, FailureCause, JoinChildError, MAX_FAILURES, ScopeError, TaskPanic},
     frame::{Frame, Signal},
-    members::{Members, Refused},
+    members::{Members, Refused, Role},
     policy::{ChildEnd, Policy, Verdict},
     task::Outcome,
 };
@@ -69,10 +69,11 @@ impl<E: Send + 'static> Shared<E> {
     /// A frame for a new child, already counted.
     pub(crate) fn admit(
         &self,
+        role: Role,
         born_at: &'static Location<'static>,
         label: Option<&'static str>,
     ) -> Result<Arc<Frame>, Refused> {
-        self.members.admit(|| {
+        self.members.admit(role, || {
             let parent = Some(self.scope);
             let ledger = self.members.ledger();
             let account = ledger.open_at(born_at, Kind::TASK, Obligation::EndsWithParent, parent);

@@ -15,7 +15,7 @@ use crate::{
     context::{Cancelled, Context},
     error::TaskPanic,
     frame::{self, Signal},
-    members::Members,
+    members::{Members, Role},
     task::{Outcome, Task},
     wait::Wait,
 };
@@ -60,7 +60,7 @@ where
     let ledger = Ledger::current();
     let members = Arc::new(Members::detached(&Context::current().without_cancel(), ledger));
     let open = || ledger.open_at(born_at, Kind::TASK, Obligation::Perpetual(reason), None);
-    let frame = members.admit(open).expect("a new table of members has room for one");
+    let frame = members.admit(Role::Child, open).expect("a new table of members has room for one");
     frame::with_current(|frame| frame.trail().hand_on_by_spawn());
     let detached = Detached { members: Arc::downgrade(&members), id: frame.account().id() };
     let task = Task::new(frame, work, move |outcome| {

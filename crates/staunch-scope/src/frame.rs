@@ -330,6 +330,16 @@ pub fn is_forced() -> bool {
     with_current(|frame| frame.signal() == Signal::Forced).unwrap_or(false)
 }
 
+/// Whether the running daemon was asked to stop because only daemons are left in its scope: nobody
+/// whom it serves will come any more ([`Scope::spawn_daemon_at`](crate::Scope::spawn_daemon_at)).
+///
+/// ```
+/// assert!(!staunch_scope::is_dismissed());
+/// ```
+pub fn is_dismissed() -> bool {
+    with_current(|frame| frame.members().is_dismissed()).unwrap_or(false)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

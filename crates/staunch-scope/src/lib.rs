@@ -15,6 +15,8 @@
 //! 5. Stopping has two stages: ask, wait for the grace, force; who was forced is named.
 //! 6. Detaching needs a reason and is on the ledger.
 //! 7. A scope has a limit of children ([`ScopeBuilder::max_children`]).
+//! 8. It is not kept from ending by daemons ([`Scope::spawn_daemon_at`]): they serve the others, and
+//!    are asked to stop once only daemons are left.
 //!
 //! # The parts
 //! | | |
@@ -69,7 +71,7 @@ pub use crate::{
     context::{Cancelled, Canceller, Context},
     detach::{Detached, detach, detached},
     error::{BoxError, Failure, FailureCause, JoinChildError, MAX_FAILURES, ScopeError, TaskPanic},
-    frame::{current_task, is_forced, with_current_account},
+    frame::{current_task, is_dismissed, is_forced, with_current_account},
     log::{LogFields, log_fields, serve_subject},
     members::Forced,
     patrol::patrol,

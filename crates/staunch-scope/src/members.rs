@@ -10,6 +10,9 @@
 //! takes in the remains of scopes that its members still drop: a member lives, so it has not
 //! ended.
 //!
+//! **Invariant.** `daemons` is how many of the `live` are daemons. Whoever makes the two equal has
+//! the scope's future look: there is nobody left whom they could serve.
+//!
 //! **Lock order.** One table at a time: what is dropped or raised because of a table is dropped
 //! or raised after its lock is released.
 
@@ -46,6 +49,9 @@ struct Table {
     places: Vec<Place>,
     free: Option<Key>,
     live: usize,
+    daemons: usize,
+    /// The members were asked to stop because only daemons were left.
+    dismissed: bool,
     signal: Option<(Signal, Cancelled)>,
     /// The scope has ended, or is an orphan: no child may join any more.
     closed: bool,
@@ -56,6 +62,7 @@ enum Place {
     Free { next: Option<Key> },
     Joining,
     Child(Weak<Frame>),
+    Daemon(Weak<Frame>),
     Remains(Weak<Members>),
 }
 
@@ -66,6 +73,15 @@ struct Orphaned {
     reap_at: Instant,
     /// Their place in the scope of the task that dropped them.
     _place: Option<Membership>,
+}
+
+/// Whether the scope ends by itself as long as a child lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The scope waits for it.
+    Child,
+    /// It serves others, and is asked to stop once they have ended.
+    Daemon,
 }
 
 /// Why a child is not taken.
@@ -212,15 +228,23 @@ impl Members {
     /// A new child with its frame. It hears at once what the others were told already.
     pub(crate) fn admit(
         self: &Arc<Self>,
+        role: Role,
         open: impl FnOnce() -> Account,
     ) -> Result<Arc<Frame>, Refused> {
         let place = self.join()?;
         let key = place.key;
         let frame = Arc::new(Frame::new(open(), place));
         let mut table = self.table();
-        table.places[key as usize] = Place::Child(Arc::downgrade(&frame));
-        let signal = table.signal;
+        table.places[key as usize] = match role {
+            Role::Child => Place::Child(Arc::downgrade(&frame)),
+            Role::Daemon => Place::Daemon(Arc::downgrade(&frame)),
+        };
+        table.daemons += usize::from(role == Role::Daemon);
+        let (signal, is_alone) = (table.signal, table.has_daemons_only());
         drop(table);
+        if is_alone {
+            self.changed.notify_one();
+        }
         if let Some((signal, _)) = signal {
             frame.raise(signal);
         }
@@ -240,14 +264,19 @@ impl Members {
     fn leave(&self, key: Key) {
         let mut table = self.table();
         let next = table.free.replace(key);
-        table.places[key as usize] = Place::Free { next };
+        let left = std::mem::replace(&mut table.places[key as usize], Place::Free { next });
+        table.daemons -= usize::from(matches!(left, Place::Daemon(_)));
         table.live -= 1;
         if table.live == 0 {
             // Gives the table's memory back, and closes the entry of an orphaned scope.
-            let ended = Table { signal: table.signal, closed: table.closed, ..Table::default() };
+            let Table { dismissed, signal, closed, .. } = *table;
+            let ended = Table { dismissed, signal, closed, ..Table::default() };
             let before = std::mem::replace(&mut *table, ended);
             drop(table);
             drop(before);
+            self.changed.notify_one();
+        } else if table.has_daemons_only() {
+            drop(table);
             self.changed.notify_one();
         }
     }
@@ -270,6 +299,17 @@ impl Members {
         let mut table = self.table();
         table.closed |= table.live == 0;
         table.closed
+    }
+
+    /// Whether nobody is left whom the members could serve. From then on they are dismissed.
+    pub(crate) fn dismiss(&self) -> bool {
+        let mut table = self.table();
+        table.dismissed |= table.has_daemons_only();
+        table.dismissed
+    }
+
+    pub(crate) fn is_dismissed(&self) -> bool {
+        self.table().dismissed
     }
 
     /// Why the members were told to stop.
@@ -430,11 +470,17 @@ impl Table {
         key
     }
 
+    fn has_daemons_only(&self) -> bool {
+        self.live > 0 && self.live == self.daemons
+    }
+
     fn seated(&self) -> Seated {
         let mut seated = Seated { children: Vec::new(), remains: Vec::new() };
         for place in &self.places {
             match place {
-                Place::Child(frame) => seated.children.extend(frame.upgrade()),
+                Place::Child(frame) | Place::Daemon(frame) => {
+                    seated.children.extend(frame.upgrade());
+                }
                 Place::Remains(members) => seated.remains.extend(members.upgrade()),
                 Place::Free { .. } | Place::Joining => {}
             }

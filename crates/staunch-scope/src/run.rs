@@ -21,7 +21,7 @@ use crate::{
     book::Shared,
     context::{Cancelled, Context},
     frame::{self, Signal},
-    members::Members,
+    members::{Members, Role},
     scope::{Ended, Scope, ScopeBuilder},
     sleep::after,
     task::Task,
@@ -52,7 +52,7 @@ where
 
     let mut value = None;
     let frame = shared
-        .admit(born_at, Some("body of the scope"))
+        .admit(Role::Child, born_at, Some("body of the scope"))
         .expect("a new scope has room for its body");
     let body = async { body(Scope::new(Arc::clone(&shared))).await };
     let mut body = pin!(Task::new(frame, body, |outcome| {
@@ -79,7 +79,7 @@ where
 /// Why a scope stops before everybody has ended by themselves.
 #[derive(Clone, Copy)]
 enum Stop {
-    /// A failure, or the scope's own wish.
+    /// A failure, or the scope's own wish; or nobody is left but daemons.
     FromInside,
     /// Its context was cancelled, or the task it runs in was asked to stop.
     FromOutside(Cancelled),
@@ -98,7 +98,8 @@ impl Stop {
     }
 }
 
-/// Runs the body until everybody has ended (`None`), or something stops the scope.
+/// Runs the body until everybody has ended (`None`), or something stops the scope: also that only
+/// daemons are left.
 async fn run_until_stop<E: Send + 'static, B: Future<Output = ()>>(
     shared: &Shared<E>,
     context: &Context,
@@ -124,7 +125,8 @@ async fn run_until_stop<E: Send + 'static, B: Future<Output = ()>>(
             }
             never = joining(&shared.members) => match never {},
         }
-        if shared.must_stop() || shared.members.is_stopping() {
+        let members = &shared.members;
+        if shared.must_stop() || members.is_stopping() || members.dismiss() {
             return Some(Stop::FromInside);
         }
     }

@@ -23,7 +23,8 @@ pub const DEFAULT_GRACE: Duration = Duration::from_secs(5);
 pub const DEFAULT_MAX_CHILDREN: usize = 100_000;
 
 /// Runs `body` with a scope, and returns when `body` **and every child it spawned** have ended
-/// and their destructors have run.
+/// and their destructors have run. [Daemons](Scope::spawn_daemon_at) are asked to stop once the
+/// others have ended.
 ///
 /// The first error or panic asks the others to stop; so does a cancelled `context` or its
 /// deadline. Who does not stop within the grace (5 s) is forced: its future is dropped, and it

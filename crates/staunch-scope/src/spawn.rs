@@ -15,6 +15,7 @@ use crate::{
     blocking::{self, Blocking},
     error::JoinChildError,
     frame::{self, Frame},
+    members::Role,
     scope::Scope,
     task::Task,
     wait::Wait,
@@ -34,7 +35,7 @@ impl<E: Send + 'static> Scope<E> {
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
     {
-        self.start(Location::caller(), None, child, drop);
+        self.start(Role::Child, Location::caller(), None, child, drop);
     }
 
     /// Starts a child with a name for reports.
@@ -46,7 +47,7 @@ impl<E: Send + 'static> Scope<E> {
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
     {
-        self.start(Location::caller(), Some(name), child, drop);
+        self.start(Role::Child, Location::caller(), Some(name), child, drop);
     }
 
     /// Starts a child on behalf of somebody else's line: for wrappers, whose own line would say
@@ -58,7 +59,37 @@ impl<E: Send + 'static> Scope<E> {
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
     {
-        self.start(born_at, None, child, drop);
+        self.start(Role::Child, born_at, None, child, drop);
+    }
+
+    /// Starts a daemon on behalf of somebody else's line: a child that serves others, such as the
+    /// keeper of a pool. Once the body and all other children have ended, the scope asks its daemons
+    /// to stop, whoever still has a handle to what they serve. Until then, and in everything else,
+    /// it is a child like any other.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    ///
+    /// # Examples
+    /// ```
+    /// use staunch_scope::{BoxError, Context, scope, sleep};
+    /// use std::{panic::Location, time::Duration};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// let ended = scope(&Context::background(), |s| async move {
+    ///     s.spawn_daemon_at(Location::caller(), async {
+    ///         while sleep(Duration::from_secs(1)).await.is_ok() {} // looks after something
+    ///         Ok(())
+    ///     });
+    ///     Ok::<_, BoxError>("done")
+    /// });
+    /// assert_eq!(ended.await.unwrap(), "done");
+    /// # });
+    /// ```
+    pub fn spawn_daemon_at<F>(&self, born_at: &'static Location<'static>, daemon: F)
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+    {
+        self.start(Role::Daemon, born_at, None, daemon, drop);
     }
 
     /// Starts a child whose value is wanted: join it with [`Child::join`]. Dropping the
@@ -73,7 +104,7 @@ impl<E: Send + 'static> Scope<E> {
         F: Future<Output = Result<T, E>> + Send + 'static,
     {
         let (sender, value) = oneshot::channel();
-        let id = self.start(Location::caller(), None, child, |value| {
+        let id = self.start(Role::Child, Location::caller(), None, child, |value| {
             let _ = sender.send(value); // nobody may want it any more
         });
         Child { value, id }
@@ -92,7 +123,7 @@ impl<E: Send + 'static> Scope<E> {
     {
         let born_at = Location::caller();
         let (sender, value) = oneshot::channel();
-        let Some(frame) = self.admit(born_at, Some("blocking")) else {
+        let Some(frame) = self.admit(Role::Child, born_at, Some("blocking")) else {
             return Child { value, id: None };
         };
         let id = Some(frame.account().id());
@@ -108,6 +139,7 @@ impl<E: Send + 'static> Scope<E> {
     /// Makes the task of a child that hands its value to `deliver`; `None` when it is refused.
     pub(crate) fn start<T, F>(
         &self,
+        role: Role,
         born_at: &'static Location<'static>,
         name: Option<&'static str>,
         child: F,
@@ -117,7 +149,7 @@ impl<E: Send + 'static> Scope<E> {
         T: Send + 'static,
         F: Future<Output = Result<T, E>> + Send + 'static,
     {
-        let frame = self.admit(born_at, name)?;
+        let frame = self.admit(role, born_at, name)?;
         let id = frame.account().id();
         let shared = Arc::clone(&self.shared);
         let task = Task::new(frame, child, move |outcome| {
@@ -130,10 +162,11 @@ impl<E: Send + 'static> Scope<E> {
 
     fn admit(
         &self,
+        role: Role,
         born_at: &'static Location<'static>,
         name: Option<&'static str>,
     ) -> Option<Arc<Frame>> {
-        let admitted = self.shared.admit(born_at, name);
+        let admitted = self.shared.admit(role, born_at, name);
         match &admitted {
             Ok(_) => _ = frame::with_current(|frame| frame.trail().hand_on_by_spawn()),
             Err(why) => self.shared.members.report_refused(born_at, *why),

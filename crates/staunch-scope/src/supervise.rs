@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use crate::{
     error::{FailureCause, TaskPanic},
     frame,
+    members::Role,
     scope::Scope,
     sleep::sleep,
 };
@@ -110,7 +111,8 @@ impl<E: fmt::Display + Send + 'static> Scope<E> {
         Fut: Future<Output = Result<(), E>> + Send + 'static,
     {
         let born_at = Location::caller();
-        self.start(born_at, Some("supervised"), supervise(born_at, restart, attempt), drop);
+        let attempts = supervise(born_at, restart, attempt);
+        self.start(Role::Child, born_at, Some("supervised"), attempts, drop);
     }
 }
 

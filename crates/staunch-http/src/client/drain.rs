@@ -1,7 +1,7 @@
 //! What becomes of bodies that nobody read to their end.
 //!
 //! Over HTTP/1 the rest of a body stands in the way of the next answer: it is read, within
-//! bounds, or the connection is closed. A dropped body goes to the *drainer*, a child of the
+//! bounds, or the connection is closed. A dropped body goes to the *drainer*, a daemon of the
 //! client's scope, that has room for so many; a drop starts nothing. Over HTTP/2 the stream is
 //! reset, which costs the connection nothing.
 
@@ -83,7 +83,7 @@ impl Drain {
             counts: Counts::default(),
         });
         let drainer = Arc::clone(&shared);
-        scope.spawn_at(born_at, async move {
+        scope.spawn_daemon_at(born_at, async move {
             drain(drainer).await;
             Ok(())
         });

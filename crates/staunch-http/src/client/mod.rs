@@ -29,7 +29,7 @@ mod status;
 use std::{fmt, panic::Location, sync::Arc, time::Duration};
 
 use hyper::Method;
-use staunch_ledger::{EntryId, Ledger};
+use staunch_ledger::{Account, EntryId, Kind, Ledger, Obligation};
 use staunch_net::{LoadTlsError, TlsTrust};
 use staunch_pool::{Http, HttpOptions, KeyedPool};
 use staunch_scope::Scope;
@@ -50,7 +50,8 @@ pub use staunch_pool::RequestBody as SentBody;
 
 /// An HTTP client; clones are the same client.
 ///
-/// Its connections, and whatever drives them, belong to the scope it was made in. A request can be
+/// Its connections, and whatever drives them, belong to the scope it was made in, and end with it,
+/// whoever still has the client or an answer: what is kept is a leak then. A request can be
 /// given up in every phase: by dropping it, by its [`Context`](staunch_scope::Context), or by the
 /// handle of [`ClientRequest::cancellable`].
 ///
@@ -87,6 +88,8 @@ struct Inner {
     budget: Budget,
     counts: Arc<counts::Counts>,
     options: ClientOptions,
+    /// That somebody has the client: it is not to outlive its scope.
+    _account: Account,
 }
 
 impl Client {
@@ -129,17 +132,22 @@ impl Client {
         };
         let pool = KeyedPool::new(scope, make, options.pool.clone())?;
         let name = options.pool.per_key.name;
-        let drain = Drain::start(scope, Location::caller(), name, options.drain);
+        let (ledger, born_at) = (Ledger::current(), Location::caller());
+        let drain = Drain::start(scope, born_at, name, options.drain);
+        let (promise, owner) = (Obligation::EndsWithParent, Some(scope.id()));
+        let account = ledger.open_at(born_at, Kind::OTHER, promise, owner);
+        account.label(name);
         let client = Arc::new(Inner {
             owner: scope.id(),
-            born_at: Location::caller(),
-            ledger: Ledger::current(),
+            born_at,
+            ledger,
             pool,
             trust,
             drain: Arc::new(drain),
             budget: Budget::new(options.retry),
             counts: Arc::default(),
             options,
+            _account: account,
         });
         registry::register(Arc::downgrade(&client));
         Ok(Client(client))

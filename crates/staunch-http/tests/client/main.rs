@@ -8,6 +8,7 @@ mod counting;
 mod events;
 mod events_tls;
 mod following;
+mod kept;
 mod nginx;
 mod proxies;
 mod support;

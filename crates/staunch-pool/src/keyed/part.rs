@@ -62,7 +62,7 @@ impl<M: Manager> Part<M> {
     ) -> Part<M> {
         let shared = Arc::new(Shared::new(manager, options, scope.id(), born_at));
         let keeping = keeper::keep(Arc::clone(&shared));
-        scope.spawn_at(born_at, async {
+        scope.spawn_daemon_at(born_at, async {
             keeping.await;
             Ok(())
         });

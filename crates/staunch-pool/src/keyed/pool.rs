@@ -101,7 +101,7 @@ impl<K: Key, M: Manager> KeyedPool<K, M> {
         let book = Book::new(scope, born_at, Box::new(make), options);
         registry::register(Arc::downgrade(&book));
         let kept = Arc::clone(&book);
-        scope.spawn_at(born_at, async {
+        scope.spawn_daemon_at(born_at, async {
             keep(kept).await;
             Ok(())
         });

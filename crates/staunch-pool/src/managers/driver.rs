@@ -36,7 +36,7 @@ impl Drivers {
     pub(super) fn new<E: Send + 'static>(scope: &Scope<E>) -> Drivers {
         let (born_at, scope) = (Location::caller(), scope.clone());
         let start = move |driver: Driver| {
-            scope.spawn_at(born_at, async move {
+            scope.spawn_daemon_at(born_at, async move {
                 driver.await;
                 Ok(())
             });

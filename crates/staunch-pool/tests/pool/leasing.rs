@@ -1,10 +1,12 @@
 //! Leasing: in turn, within the limits, and an error that helps.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{convert::Infallible, sync::atomic::Ordering, time::Duration};
 
-use staunch::{BoxError, Kind, Ledger};
-use staunch_harness::{destroyed, eventually};
-use staunch_pool::{AcquireError, Condition, Destroyed, Order, PoolOptions, PoolOptionsError};
+use staunch::{BoxError, Context, Kind, Ledger, scope};
+use staunch_harness::{destroyed, eventually, live};
+use staunch_pool::{
+    AcquireError, Condition, Destroyed, Manager, Order, Pool, PoolOptions, PoolOptionsError,
+};
 
 use crate::manager::{plain, with_pool};
 
@@ -220,4 +222,40 @@ fn options_that_contradict_each_other_are_refused() {
     check(PoolOptions { min_idle: 5, max_total: 4, ..PoolOptions::default() }, too_many);
     let never = PoolOptions { maintenance_interval: Duration::ZERO, ..plain(1) };
     check(never, PoolOptionsError::NoInterval);
+}
+
+struct Plain;
+
+impl Manager for Plain {
+    type Connection = ();
+    type Error = Infallible;
+
+    async fn connect(&self) -> Result<(), Infallible> {
+        Ok(())
+    }
+}
+
+/// Its scope ends all the same.
+#[staunch::test(start_paused = true)]
+async fn a_pool_that_is_kept_does_not_keep_its_scope() {
+    let kept = scope(&Context::current(), |s| async move {
+        let pool = Pool::new(&s, Plain, PoolOptions::default())?;
+        drop(pool.acquire().await?);
+        Ok::<_, BoxError>(pool)
+    });
+    let pool = kept.await.unwrap();
+    assert_eq!((pool.status().size, live(Kind::TASK)), (0, 1));
+    assert!(matches!(pool.acquire().await, Err(AcquireError::Closed { .. })));
+}
+
+#[staunch::test(start_paused = true)]
+async fn a_lease_that_is_kept_does_not_keep_its_scope_and_is_on_the_ledger() {
+    let kept = scope(&Context::current(), |s| async move {
+        let pool = Pool::new(&s, Plain, PoolOptions::default())?;
+        Ok::<_, BoxError>(pool.acquire().await?)
+    });
+    let lease = kept.await.unwrap();
+    let entry = Ledger::current().entry(lease.id()).unwrap();
+    assert_eq!((entry.kind(), live(Kind::TASK)), (Kind::LEASE, 1));
+    assert!(entry.born_at().file().ends_with("leasing.rs"), "{}", entry.born_at());
 }

@@ -1,14 +1,19 @@
 //! Children end before the scope does.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    panic::Location,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
 };
 
 use staunch_ledger::{Kind, Ledger};
-use staunch_scope::{BoxError, Context, Scope, ScopeBuilder, scope, sleep};
+use staunch_scope::{
+    BoxError, Context, DEFAULT_GRACE, Scope, ScopeBuilder, is_dismissed, scope, sleep,
+};
 
-use crate::common::{Dropped, HOUR, SECOND, observed};
+use crate::common::{Dropped, HOUR, SECOND, deaf_sleep, observed};
 
 #[staunch::test(start_paused = true)]
 async fn the_scope_ends_after_its_children_and_their_destructors() -> Result<(), BoxError> {
@@ -213,4 +218,70 @@ async fn one_child_too_many_is_dropped_and_observed() {
     let observations = Ledger::current().observations();
     assert!(observations[0].text.contains("has 2 children"), "{}", observations[0]);
     assert_eq!(observations[0].born_at.line(), line!() - 19);
+}
+
+/// As the keeper of a pool does, it serves until it is asked to stop.
+async fn serve(dismissed: Arc<AtomicBool>) -> Result<(), BoxError> {
+    while sleep(HOUR).await.is_ok() {}
+    dismissed.store(is_dismissed(), Ordering::SeqCst);
+    Ok(())
+}
+
+#[staunch::test(start_paused = true)]
+async fn daemons_are_asked_to_stop_once_the_others_have_ended() -> Result<(), BoxError> {
+    let dismissed = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&dismissed);
+    let started = tokio::time::Instant::now();
+    let value = scope(&Context::current(), |s| async move {
+        for _ in 0..3 {
+            s.spawn_daemon_at(Location::caller(), serve(Arc::clone(&seen)));
+        }
+        let served = s.clone();
+        s.spawn(async move {
+            sleep(10 * SECOND).await?; // it has not been asked to stop
+            assert!(!seen.load(Ordering::SeqCst));
+            served.spawn_daemon_at(Location::caller(), serve(seen));
+            Ok(())
+        });
+        Ok::<_, BoxError>("the body is done long before")
+    });
+    assert_eq!(value.await?, "the body is done long before");
+    assert!(dismissed.load(Ordering::SeqCst));
+    assert_eq!(started.elapsed(), 10 * SECOND);
+    Ok(())
+}
+
+#[staunch::test(start_paused = true)]
+async fn a_daemon_that_does_not_stop_is_forced_and_named() {
+    let started = tokio::time::Instant::now();
+    let line = Location::caller();
+    let ended = ScopeBuilder::new(&Context::current())
+        .run(|s| async move {
+            s.spawn_daemon_at(line, async move {
+                deaf_sleep(HOUR).await;
+                Ok(())
+            });
+            Ok::<_, BoxError>(7)
+        })
+        .await;
+    let forced: Vec<_> = ended.forced.iter().map(|forced| forced.born_at).collect();
+    assert_eq!((ended.result.unwrap(), forced, ended.unheard), (7, vec![line], 0));
+    assert_eq!(started.elapsed(), DEFAULT_GRACE);
+}
+
+/// It was stopped: nobody is dismissed.
+#[staunch::test(start_paused = true)]
+async fn a_daemon_of_a_scope_that_is_stopped_is_asked_with_the_others() -> Result<(), BoxError> {
+    let dismissed = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&dismissed);
+    scope(&Context::current(), |s| async move {
+        s.spawn_daemon_at(Location::caller(), serve(seen));
+        tokio::task::yield_now().await;
+        s.stop();
+        deaf_sleep(SECOND).await;
+        Ok::<_, BoxError>(())
+    })
+    .await?;
+    assert!(!dismissed.load(Ordering::SeqCst));
+    Ok(())
 }
