@@ -12,9 +12,12 @@ impl Answer {
     /// Saves the body, of at most `limit` bytes, as `path`, and tells `progress` of each piece. How
     /// many bytes there were.
     ///
-    /// It is written beside `path`, with `.part` at the end of its name, and takes its name when it
-    /// is whole: whoever looks sees all of it or what was there before. It is not synced to the
-    /// disk. What is not whole is removed.
+    /// It is written beside `path`, to a name of its own that ends in `.part`, and takes its name when
+    /// it is whole: whoever looks sees all of it or what was there before, also if several save to one
+    /// path. It is not synced to the disk. What is not whole is removed.
+    ///
+    /// A symbolic link is followed, and stays. What is there and is no regular file (a directory, a
+    /// device, a pipe, a socket) is an error before anything is written: it would be replaced.
     ///
     /// # Errors
     /// [`ReadAnswerError`]
@@ -48,7 +51,7 @@ impl Answer {
         while let Some(piece) = body.chunk().await? {
             progress(saving.write(&piece).await.map_err(failed)?);
         }
-        saving.end(path).await.map_err(failed)
+        saving.end().await.map_err(failed)
     }
 
     /// The promise of what is read of it.

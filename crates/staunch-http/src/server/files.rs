@@ -57,7 +57,11 @@ impl RequestBody {
     ///
     /// It is written beside `path`, with `.part` at the end of its name, and takes its name when it
     /// is whole: whoever looks sees all of it or what was there before. It is not synced to the
-    /// disk. What is not whole is removed. Two that save to one path at a time spoil each other.
+    /// disk. What is not whole is removed. Of two that save to one path at a time,
+    /// the later one stays.
+    ///
+    /// A symbolic link is followed, and stays. What is there and is no regular file (a directory, a
+    /// device, a pipe, a socket) is an error before anything is written: it would be replaced.
     ///
     /// # Errors
     /// [`SaveBodyError`]
@@ -102,7 +106,7 @@ async fn save(
             progress(saving.write(piece).await.map_err(failed)?);
         }
     }
-    saving.end(path).await.map_err(failed)
+    saving.end().await.map_err(failed)
 }
 
 impl Admitted {

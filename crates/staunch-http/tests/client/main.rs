@@ -11,5 +11,6 @@ mod following;
 mod kept;
 mod nginx;
 mod proxies;
+mod saving;
 mod support;
 mod tracing;
