@@ -1,4 +1,6 @@
-//! Bodies that came compressed (RFC 9110, section 8.4.1; RFC 8878 for zstd).
+//! Bodies that came compressed (RFC 9110, section 8.4.1; RFC 8878 for zstd). One may be several
+//! members of gzip or frames of zstd: what they are the code of is one after the other (RFC 1952,
+//! section 2.2; RFC 8878, section 3).
 //!
 //! No more is decoded than somebody reads: what a few bytes swell to is never in memory at once,
 //! and counts against the limit of whoever reads it.
@@ -56,11 +58,17 @@ impl Coded {
         };
         let source = |body| Source { body, ready: Bytes::new(), came: false, is_over: false };
         let coded = match coding.trim_ascii() {
-            b"gzip" | b"x-gzip" => Coded::Gzip(Box::new(GzipDecoder::new(source(body)))),
+            b"gzip" | b"x-gzip" => {
+                let mut decoder = GzipDecoder::new(source(body));
+                decoder.multiple_members(true);
+                Coded::Gzip(Box::new(decoder))
+            }
             b"br" => Coded::Brotli(Box::new(BrotliDecoder::new(source(body)))),
             b"zstd" => {
                 let window = [DParameter::window_log_max(WINDOW_LOG)];
-                Coded::Zstd(Box::new(ZstdDecoder::with_params(source(body), &window)))
+                let mut decoder = ZstdDecoder::with_params(source(body), &window);
+                decoder.multiple_members(true);
+                Coded::Zstd(Box::new(decoder))
             }
             _ => return Coded::Plain(body),
         };

@@ -177,6 +177,7 @@ const BOMB: [u8; 27] = [
 async fn what_came_compressed_is_decoded_within_the_limit() {
     let hello = b"hello hello hello hello\n";
     let (gzip, zstd) = (coded!(GzipEncoder, hello), coded!(ZstdEncoder, hello));
+    let zeros = coded!(GzipEncoder, &vec![0; 600 << 10]);
     let mut far = Vec::new();
     let window = [CParameter::window_log(24)]; // more than a decoder must have
     let mut encoder = ZstdEncoder::with_quality_and_params(&mut far, Level::Default, &window);
@@ -195,6 +196,12 @@ async fn what_came_compressed_is_decoded_within_the_limit() {
             "/bomb" => ("br", BOMB.to_vec()),
             "/cut" => ("gzip", gzip[..20].to_vec()),
             "/more" => ("gzip", [&gzip[..], b"more"].concat()),
+            "/two" => ("gzip", gzip.repeat(2)),
+            "/two-frames" => ("zstd", zstd.repeat(2)),
+            "/bombs" => ("gzip", zeros.repeat(2)),
+            "/two-and-more" => ("gzip", [&gzip.repeat(2)[..], b"more"].concat()),
+            "/two-cut" => ("gzip", [&gzip[..], &gzip[..20]].concat()),
+            "/frame-and-more" => ("zstd", [&zstd[..], b"more"].concat()),
             _ => ("rot13", b"uryyb".to_vec()),
         };
         let asked = request.headers().get("accept-encoding");
@@ -215,14 +222,22 @@ async fn what_came_compressed_is_decoded_within_the_limit() {
             assert_eq!(answer.text(24).await.unwrap(), "hello hello hello hello\n", "{path}");
         }
         assert_eq!((counts(client), live(Kind::CONNECTION)), ([5, 0, 0, 0], 2));
-        let error = get("/bomb").send().await.unwrap().bytes(1 << 20).await.unwrap_err();
-        assert!(matches!(error, ReadAnswerError::TooLarge { .. }), "{error}");
-        for path in ["/cut", "/more"] {
+        for path in ["/two", "/two-frames"] {
+            let text = get(path).send().await.unwrap().text(48).await.unwrap();
+            assert_eq!(text, "hello hello hello hello\n".repeat(2), "{path}");
+        }
+        for path in ["/bomb", "/bombs"] {
+            let error = get(path).send().await.unwrap().bytes(1 << 20).await.unwrap_err();
+            assert!(matches!(error, ReadAnswerError::TooLarge { .. }), "{path}: {error}");
+        }
+        for path in ["/cut", "/more", "/two-and-more", "/two-cut"] {
             let error = get(path).send().await.unwrap().bytes(100).await.unwrap_err();
             assert!(matches!(error, ReadAnswerError::Coding { coding: "gzip", .. }), "{error}");
         }
-        let error = get("/far").send().await.unwrap().bytes(100).await.unwrap_err();
-        assert!(matches!(error, ReadAnswerError::Coding { coding: "zstd", .. }), "{error}");
+        for path in ["/far", "/frame-and-more"] {
+            let error = get(path).send().await.unwrap().bytes(100).await.unwrap_err();
+            assert!(matches!(error, ReadAnswerError::Coding { coding: "zstd", .. }), "{error}");
+        }
         for path in ["/other", "/twice"] {
             assert_eq!(get(path).send().await.unwrap().text(9).await.unwrap(), "uryyb");
         }
