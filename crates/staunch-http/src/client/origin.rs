@@ -4,7 +4,7 @@ use std::fmt;
 
 use hyper::Uri;
 use staunch_net::HttpProxy;
-use url::Url;
+use url::{ParseError, Url};
 
 use super::error::ClientError;
 
@@ -38,7 +38,11 @@ impl Origin {
         let is_secure = match url.scheme() {
             "http" => false,
             "https" => true,
-            _ => return refuse("only http and https can be requested"),
+            _ => {
+                return refuse(
+                    "only http and https can be requested: begin it with http:// or https://",
+                );
+            }
         };
         if !url.username().is_empty() || url.password().is_some() {
             return refuse(
@@ -66,7 +70,12 @@ impl Origin {
 
 pub(super) fn parse(text: &str) -> Result<Url, ClientError> {
     let refused = |reason: String| ClientError::Url { url: text.to_owned(), reason };
-    let url = Url::parse(text).map_err(|error| refused(error.to_string()))?;
+    let url = Url::parse(text).map_err(|error| {
+        refused(match error {
+            ParseError::RelativeUrlWithoutBase => "begin it with http:// or https://".to_owned(),
+            error => error.to_string(),
+        })
+    })?;
     Origin::of(&url)?;
     Ok(url)
 }
@@ -112,7 +121,10 @@ mod tests {
         check("https://[::1]:8443/", Ok(("https://[::1]:8443", "::1")));
         check("ftp://a.example/", Err("only http"));
         check("http://me:secret@a.example/", Err("authorization"));
-        check("/relative", Err("relative URL without a base"));
+        for unsaid in ["/relative", "127.0.0.1:8080/x", "[::1]:8080", "localhost:8080/x", ""] {
+            check(unsaid, Err(": begin it with http:// or https://"));
+        }
+        check("http://", Err("empty host"));
         assert!(!parse("http://me:secret@a.example/").unwrap_err().to_string().contains("secret"));
     }
 }

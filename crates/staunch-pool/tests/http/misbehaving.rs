@@ -131,6 +131,21 @@ async fn a_connection_that_is_cut_in_the_middle_of_a_body_is_not_used_again() {
 }
 
 #[staunch::test]
+async fn a_body_that_is_cut_off_says_why() {
+    let server = Raw::start(|mut stream, _| {
+        read_head(&mut stream);
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nok");
+    });
+    with_pool(server.port, HttpOptions::default(), of_one(), async |pool, _| {
+        let error = get(&pool, "/").await.unwrap().into_body().collect().await.unwrap_err();
+        let says = "the answer's body was cut off: error reading a body from connection: end of \
+                    file before message length reached";
+        assert_eq!(error.to_string(), format!("127.0.0.1:{}: {says}", server.port));
+    })
+    .await;
+}
+
+#[staunch::test]
 async fn a_body_without_an_end_can_be_dropped() {
     let heard = Arc::new(AtomicBool::new(false));
     let hears = Arc::clone(&heard);

@@ -1,6 +1,6 @@
 //! Why there is no answer.
 
-use std::time::Duration;
+use std::{error::Error, iter, time::Duration};
 
 use staunch_net::DialError;
 
@@ -17,7 +17,7 @@ pub enum ConnectHttpError {
     #[error(transparent)]
     Dial(#[from] DialError),
     /// Connected, but it does not speak HTTP as we do.
-    #[error("{address}: no HTTP connection: {source}")]
+    #[error("{address}: no HTTP connection: {}", whole(source))]
     Handshake {
         /// Where to.
         address: String,
@@ -46,7 +46,7 @@ pub enum HttpError {
     #[error(transparent)]
     Revoked(#[from] Revoked),
     /// The connection ended, and nothing of an answer had come. The server may have worked on it.
-    #[error("{address}: the connection ended before an answer came: {source}")]
+    #[error("{address}: the connection ended before an answer came: {}", whole(source))]
     Unanswered {
         /// Where to.
         address: String,
@@ -54,7 +54,7 @@ pub enum HttpError {
         source: hyper::Error,
     },
     /// What came was no answer, or the request could not be sent.
-    #[error("{address}: no answer: {source}")]
+    #[error("{address}: no answer: {}", whole(source))]
     Failed {
         /// Where to.
         address: String,
@@ -90,7 +90,7 @@ pub enum HttpError {
 #[non_exhaustive]
 pub enum BodyError {
     /// The connection ended, or what came is no body.
-    #[error("{address}: the answer's body was cut off: {source}")]
+    #[error("{address}: the answer's body was cut off: {}", whole(source))]
     Cut {
         /// Where from.
         address: String,
@@ -113,4 +113,17 @@ pub enum BodyError {
         /// Where from.
         address: String,
     },
+}
+
+/// What hyper says, which leaves its cause to whoever asks for it. What says the same as the one
+/// before it is not said again.
+fn whole(error: &hyper::Error) -> String {
+    let mut all = error.to_string();
+    for cause in iter::successors(error.source(), |cause| (*cause).source()) {
+        let says = cause.to_string();
+        if !all.ends_with(&says) {
+            all = format!("{all}: {says}");
+        }
+    }
+    all
 }
