@@ -53,6 +53,7 @@ pub(super) fn is_worth(result: &Result<Answer, ClientError>, method: &Method) ->
         }
         Err(ClientError::Http { source, .. }) => match &**source {
             HttpError::AcquireKeyed(KeyedAcquireError::Key(error)) => may_connect_later(error),
+            HttpError::Refused { .. } => true, // it was never sent, as far as anybody can tell
             HttpError::Unanswered { .. } => method.is_idempotent(),
             _ => false,
         },

@@ -11,8 +11,11 @@ use std::{
 use hyper::{Request, StatusCode, header::LOCATION};
 use staunch::Context;
 use staunch_http::{ClientError, ClientOptions, RetryOptions, SentBody};
-
-use tokio::io::AsyncReadExt;
+use staunch_pool::{HttpOptions, HttpProtocol};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use crate::support::{Answer, text, with_client, with_server};
 
@@ -234,6 +237,67 @@ async fn what_may_have_been_worked_on_is_sent_again_if_it_is_idempotent() {
             let error = request.await.unwrap_err();
             assert!(matches!(error, ClientError::Http { .. }), "{error}");
             assert_eq!(client.status().retries, retries);
+        }
+    })
+    .await;
+}
+
+/// An HTTP/2 connection whose first `refused` streams are (REFUSED_STREAM); others get a 200.
+async fn refuses(mut socket: TcpStream, mut refused: u32) -> std::io::Result<()> {
+    const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    const ACKNOWLEDGED: [u8; 9] = [0, 0, 0, 4, 1, 0, 0, 0, 0];
+    socket.read_exact(&mut [0; 24]).await?; // the preface
+    socket.write_all(&SETTINGS).await?;
+    let mut head = [0; 9];
+    loop {
+        socket.read_exact(&mut head).await?;
+        let [_, high, low, kind, flags, id @ ..] = head;
+        let mut payload = vec![0; usize::from(high) << 8 | usize::from(low)];
+        socket.read_exact(&mut payload).await?;
+        let answer = match kind {
+            4 if flags == 0 => ACKNOWLEDGED.to_vec(),
+            1 if refused > 0 => {
+                refused -= 1;
+                [&[0, 0, 4, 3, 0], &id[..], &[0, 0, 0, 7]].concat()
+            }
+            1 => [&[0, 0, 1, 1, 5], &id[..], &[0x88]].concat(),
+            _ => continue,
+        };
+        socket.write_all(&answer).await?;
+    }
+}
+
+/// By the pool once, then within the budget.
+#[staunch::test]
+async fn what_the_server_has_refused_is_sent_again_whatever_it_is() {
+    let http = HttpOptions { protocol: HttpProtocol::Http2, ..HttpOptions::default() };
+    with_client(ClientOptions { http, ..ClientOptions::default() }, async |client, s| {
+        for (refused, retries, stream) in [(1, 0, false), (3, 1, false), (1, 1, true)] {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let served = s.fork(async move {
+                let (socket, _) = listener.accept().await?;
+                let _ = Context::current().run(refuses(socket, refused)).await; // the client leaves
+                Ok(())
+            });
+            drop(served);
+            let body = if stream {
+                SentBody::stream(http_body_util::Full::new("once".into()))
+            } else {
+                "body".into()
+            };
+            let answer = client.post(format!("http://{address}/")).body(body).send().await;
+            match answer {
+                Ok(answer) => assert_eq!((answer.status().as_u16(), stream), (200, false)),
+                Err(error) => {
+                    let says = error.to_string();
+                    assert!(
+                        stream && says.contains("refused the request before it worked"),
+                        "{says}"
+                    );
+                }
+            }
+            assert_eq!(client.status().retries, retries, "{refused} {stream}");
         }
     })
     .await;

@@ -8,4 +8,5 @@ mod misbehaving;
 mod multiplexing;
 mod nginx;
 mod raw;
+mod refusing;
 mod support;

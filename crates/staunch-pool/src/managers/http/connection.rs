@@ -23,7 +23,7 @@ use super::{
     life::{Life, OffOnDrop},
     manager::Server,
     multiplex::{Answer, Slot},
-    request::{RequestBody, for_http1, for_http2, for_relay},
+    request::{RequestBody, copy, for_http1, for_http2, for_relay},
 };
 use crate::manager::Condition;
 
@@ -47,7 +47,7 @@ enum Wire {
 /// Why a request has no answer, and how to ask again.
 pub(super) struct Failed {
     pub(super) error: HttpError,
-    /// It was never sent.
+    /// It was never sent, or is as good as that.
     pub(super) unsent: Option<Request<RequestBody>>,
     /// The connection or the stream ended, and nothing of an answer had come.
     pub(super) is_unanswered: bool,
@@ -190,6 +190,8 @@ impl HttpConnection {
                     .map_err(|error| Failed::new(&server, error, is_silent))
             }
             Wire::Http2(slot) => {
+                // What is idempotent whoever asks has a copy of.
+                let copy = (!request.method().is_idempotent()).then(|| copy(&request)).flatten();
                 let request = for_http2(request, &server.name, server.is_secure());
                 let answer = Arc::clone(&slot.answer);
                 let sent = tokio::select! {
@@ -197,7 +199,7 @@ impl HttpConnection {
                     () = answer.killed.cancelled() => return Err(Failed::ended(&server)),
                     sent = within(limit, slot.sender.try_send_request(request)) => sent,
                 };
-                let response = sent.map_err(|error| Failed::new(&server, error, is_refused))?;
+                let response = sent.map_err(|error| Failed::http2(&server, error, copy))?;
                 let (head, body) = response.into_parts();
                 answer.put(body);
                 Ok(Response::from_parts(head, Coming::Shared(answer)))
@@ -273,6 +275,20 @@ impl Failed {
             HttpError::Failed { address, source }
         };
         Failed { error, unsent, is_unanswered }
+    }
+
+    /// What the server has refused was never sent, as far as anybody can tell: `copy` may be, also if
+    /// it must not be sent twice.
+    fn http2(server: &Server, error: SendError, copy: Option<Request<RequestBody>>) -> Failed {
+        let mut failed = Failed::new(server, error, is_refused);
+        failed.error = match failed.error {
+            HttpError::Unanswered { address, source } if is_refused(&source) => {
+                failed.unsent = failed.unsent.or(copy);
+                HttpError::Refused { address, source }
+            }
+            error => error,
+        };
+        failed
     }
 
     fn ended(server: &Server) -> Failed {

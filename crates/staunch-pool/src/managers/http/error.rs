@@ -53,6 +53,15 @@ pub enum HttpError {
         /// What hyper said.
         source: hyper::Error,
     },
+    /// The server says that it has not worked on it: there was one too many, or the connection was
+    /// going away already (RFC 9113, section 8.7). It is as if it had never been sent.
+    #[error("{address}: the server refused the request before it worked on it: {}", whole(source))]
+    Refused {
+        /// Where to.
+        address: String,
+        /// What hyper said.
+        source: hyper::Error,
+    },
     /// What came was no answer, or the request could not be sent.
     #[error("{address}: no answer: {}", whole(source))]
     Failed {

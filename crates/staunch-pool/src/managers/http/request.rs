@@ -156,9 +156,11 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<(), HttpError> {
 /// The same request once more, if sending it twice does what sending it once does (RFC 9110,
 /// section 9.2.2), and its body can be had again.
 pub(super) fn again(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    if !request.method().is_idempotent() {
-        return None;
-    }
+    if request.method().is_idempotent() { copy(request) } else { None }
+}
+
+/// The same request, if its body can be had again.
+pub(super) fn copy(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     let mut same = Request::new(request.body().again()?);
     *same.method_mut() = request.method().clone();
     *same.uri_mut() = request.uri().clone();
