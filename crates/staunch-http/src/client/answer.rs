@@ -148,11 +148,9 @@ impl AnswerLines {
     /// Cancel safe: no byte is lost.
     pub async fn next(&mut self) -> Result<Option<String>, ReadAnswerError> {
         loop {
-            let too_long =
-                ReadAnswerError::LineTooLong { url: self.body.url(), limit: self.max_line };
             if let Some(found) = self.splitter.next_line(&self.buffer, self.is_over) {
                 if found.length > self.max_line {
-                    return Err(too_long);
+                    return Err(self.too_long());
                 }
                 let line = self.buffer[..found.length].to_vec();
                 self.buffer.advance(found.used);
@@ -164,12 +162,17 @@ impl AnswerLines {
                 return Ok(None);
             }
             if self.buffer.len() > self.max_line + 1 {
-                return Err(too_long);
+                return Err(self.too_long());
             }
             match self.body.chunk().await? {
                 Some(more) => self.buffer.extend_from_slice(&more),
                 None => self.is_over = true,
             }
         }
+    }
+    /// The rest is not read.
+    fn too_long(&mut self) -> ReadAnswerError {
+        self.body.gives_up();
+        ReadAnswerError::LineTooLong { url: self.body.url(), limit: self.max_line }
     }
 }

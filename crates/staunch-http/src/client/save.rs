@@ -46,10 +46,21 @@ impl Answer {
         let (until, mut body) = (self.deadline(), self.into_body().limited(limit));
         let total = body.size_hint().exact();
         body.check()?;
-        let saving = Saving::begin(path, total, body.born_at(), until);
-        let mut saving = saving.map_err(failed)?;
+        let mut saving = match Saving::begin(path, total, body.born_at(), until) {
+            Ok(saving) => saving,
+            Err(error) => {
+                body.forsake();
+                return Err(failed(error));
+            }
+        };
         while let Some(piece) = body.chunk().await? {
-            progress(saving.write(&piece).await.map_err(failed)?);
+            match saving.write(&piece).await {
+                Ok(at) => progress(at),
+                Err(error) => {
+                    body.forsake();
+                    return Err(failed(error));
+                }
+            }
         }
         saving.end().await.map_err(failed)
     }

@@ -314,3 +314,26 @@ async fn what_is_known_to_be_too_large_is_not_waited_for() {
     })
     .await;
 }
+
+/// What the client itself gives up is nobody's fault.
+#[staunch::test]
+async fn who_is_told_why_has_dropped_nothing() {
+    with_client(ClientOptions::default(), async |client, s| {
+        let head = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n";
+        let server = says(s, format!("{head}a line that is longer than it may be")).await;
+        let get = async || client.get(format!("http://{server}/")).send().await.unwrap();
+        let mut lines = get().await.lines(5);
+        for _ in 0..2 {
+            let error = lines.next().await.unwrap_err();
+            assert!(matches!(error, ReadAnswerError::LineTooLong { limit: 5, .. }), "{error}");
+        }
+        drop(lines);
+        assert_eq!(counts(client), [0, 0, 1, 0]);
+        let folder = tempfile::tempdir().unwrap();
+        let error = get().await.save_to(folder.path().join("no/where"), 100, |_| {}).await;
+        assert!(matches!(error, Err(ReadAnswerError::Save { .. })), "{error:?}");
+        assert_eq!(client.status().bodies.draining, 1, "its connection may be saved");
+        assert_eq!(client.status().bodies.dropped_by, []);
+    })
+    .await;
+}
