@@ -1,5 +1,7 @@
 //! Where an answer says to go instead (RFC 9110, section 15.4).
 
+use std::borrow::Cow;
+
 use hyper::{
     HeaderMap, Method, StatusCode,
     header::{
@@ -7,6 +9,7 @@ use hyper::{
         CONTENT_TYPE, COOKIE, HOST, HeaderName, LOCATION, PROXY_AUTHORIZATION, TRANSFER_ENCODING,
     },
 };
+use percent_encoding::{AsciiSet, percent_encode};
 use staunch_pool::RequestBody;
 
 use super::{
@@ -42,7 +45,7 @@ pub(super) fn next(
         _ => return Ok(None),
     };
     let Some(location) = headers.get(LOCATION) else { return Ok(None) };
-    let location = String::from_utf8_lossy(location.as_bytes());
+    let location = as_text(location.as_bytes());
     let refused = |reason: String| ClientError::Redirect {
         url: shown(&hop.url),
         location: location.split(['?', '#']).next().unwrap_or_default().to_owned(),
@@ -74,6 +77,14 @@ pub(super) fn next(
     Ok(Some(Hop { url, method: hop.method.clone(), headers, body, is_replayable: true }))
 }
 
+/// Bytes that are no UTF-8 stand for themselves: they are percent-encoded as they are.
+fn as_text(location: &[u8]) -> Cow<'_, str> {
+    match str::from_utf8(location) {
+        Ok(text) => text.into(),
+        Err(_) => percent_encode(location, &AsciiSet::EMPTY).into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use hyper::header::HeaderValue;
@@ -92,7 +103,12 @@ mod tests {
 
     const SECRETS: [HeaderName; 4] = [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, HOST];
 
-    fn follow(method: &str, url: &str, status: u16, location: &str) -> Result<Hop, String> {
+    fn follow(
+        method: &str,
+        url: &str,
+        status: u16,
+        location: impl AsRef<[u8]>,
+    ) -> Result<Hop, String> {
         let hop = Hop {
             url: url.parse().unwrap(),
             method: method.parse().unwrap(),
@@ -104,7 +120,8 @@ mod tests {
             body: "body".into(),
             is_replayable: true,
         };
-        let headers = [(LOCATION, HeaderValue::from_str(location).unwrap())].into_iter().collect();
+        let headers =
+            [(LOCATION, HeaderValue::from_bytes(location.as_ref()).unwrap())].into_iter().collect();
         let next = next(&hop, StatusCode::from_u16(status).unwrap(), &headers);
         next.map_err(|error| error.to_string())?.ok_or_else(|| "none".into())
     }
@@ -132,6 +149,17 @@ mod tests {
         check(("HEAD", 303), Some(("HEAD", true)));
         check(("POST", 307), Some(("POST", true)));
         check(("POST", 308), Some(("POST", true)));
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_asked_for_as_they_are() {
+        let leads_to = |location: &[u8]| follow("GET", "http://a/x", 302, location).unwrap().url;
+        assert_eq!(leads_to(b"/caf\xc3\xa9?x=\xe9").as_str(), "http://a/caf%C3%A9?x=%E9");
+        assert_eq!(leads_to(b"/%41\xff#\xff").as_str(), "http://a/%41%FF#%FF");
+        assert_eq!(
+            leads_to("//b\u{fc}cher/\u{e9}".as_bytes()).as_str(),
+            "http://xn--bcher-kva/%C3%A9"
+        );
     }
 
     fn keeps_secrets(to: &str, expected: bool) {
