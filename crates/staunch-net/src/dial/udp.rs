@@ -43,8 +43,8 @@ pub enum DatagramError {
         /// The length of the buffer.
         room: usize,
     },
-    /// The socket failed. `ConnectionRefused` from a send tells that nobody listened when the
-    /// datagram before it arrived there (ICMP, udp(7)).
+    /// The socket failed. `ConnectionRefused` tells that nobody listened when an earlier datagram
+    /// arrived there (ICMP, udp(7)); a send that says so has sent nothing.
     #[error(transparent)]
     Io(#[from] io::Error),
     /// The task was asked to stop.
@@ -136,8 +136,9 @@ impl UdpPeer {
     /// If the future is dropped before it is ready, nothing was sent.
     pub async fn send(&self, datagram: &[u8]) -> Result<(), DatagramError> {
         let mut wait = Wait::new();
-        poll_fn(|cx| wait.poll(cx, State::Write, |cx| self.socket.poll_send(cx, datagram)))
-            .await??;
+        // Not `poll_send`, which wakes the one who has polled last.
+        let mut send = pin!(self.socket.send(datagram));
+        poll_fn(|cx| wait.poll(cx, State::Write, |cx| send.as_mut().poll(cx))).await??;
         self.account.touch();
         Ok(())
     }
@@ -153,9 +154,12 @@ impl UdpPeer {
         let room = buffer.len();
         let mut wait = Wait::new();
         loop {
-            poll_fn(|cx| wait.poll(cx, State::Read, |cx| self.socket.poll_recv_ready(cx)))
-                .await??;
-            let received = self.socket.try_io(Interest::READABLE, || {
+            // What ICMP says makes a socket no more readable than it was.
+            let mut ready = pin!(self.socket.ready(Interest::READABLE | Interest::ERROR));
+            let ready =
+                poll_fn(|cx| wait.poll(cx, State::Read, |cx| ready.as_mut().poll(cx))).await??;
+            let interest = if ready.is_readable() { Interest::READABLE } else { Interest::ERROR };
+            let received = self.socket.try_io(interest, || {
                 // With `TRUNC` the kernel tells the datagram's own length (recv(2)).
                 let (_, length) = rustix::net::recv(&self.socket, &mut *buffer, RecvFlags::TRUNC)?;
                 Ok(length)

@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -14,7 +15,7 @@ use staunch_net::{
 use tokio::{io::AsyncWriteExt, net::TcpListener};
 
 use crate::harness::{
-    address, bind, cut, echo, eventually, live, observed, poll_once, serving, unlimited,
+    PATIENCE, address, bind, cut, echo, eventually, live, observed, poll_once, serving, unlimited,
 };
 
 /// An address where nobody answers: a listener whose backlog is full drops what comes.
@@ -106,6 +107,43 @@ async fn udp_peers_are_dialled() {
     peer.send(b"is anybody there?").await.unwrap();
     let refused = peer.send(b"is anybody there?").await.unwrap_err();
     assert!(refused.to_string().contains("refused"), "{refused}");
+}
+
+/// Also before the kernel has said that a socket can be written to.
+#[staunch::test]
+async fn several_tasks_may_send_at_once() {
+    let server = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = server.local_addr().unwrap();
+    let ended = scope(&Context::current(), |s| async move {
+        let peer = Arc::new(dial_udp(s.context(), address, &DialOptions::default()).await?);
+        for _ in 0..3 {
+            let peer = Arc::clone(&peer);
+            s.spawn(async move { peer.send(b"hello").await.map_err(BoxError::from) });
+        }
+        Ok::<_, BoxError>(())
+    });
+    tokio::time::timeout(PATIENCE, ended).await.expect("all have sent").unwrap();
+    for _ in 0..3 {
+        assert_eq!(server.recv(&mut [0; 16]).await.unwrap(), 5);
+    }
+}
+
+/// Whoever waits for an answer need not send once more to hear that there is nobody.
+#[staunch::test]
+async fn who_receives_hears_that_nobody_listens() {
+    let deserted = {
+        let server = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        server.local_addr().unwrap()
+    };
+    let peer = dial_udp(&Context::current(), deserted, &DialOptions::default()).await.unwrap();
+    for _ in 0..2 {
+        peer.send(b"is anybody there?").await.unwrap();
+        let mut answer = [0; 4];
+        let received = tokio::time::timeout(PATIENCE, peer.receive(&mut answer)).await;
+        let refused = received.expect("it is heard of").unwrap_err();
+        assert!(refused.to_string().contains("refused"), "{refused}");
+        assert!(poll_once(peer.receive(&mut answer)).await.is_none(), "it is said once");
+    }
 }
 
 #[staunch::test]
