@@ -66,6 +66,6 @@ pub use crate::{
         ClientAuth, HandshakeError, HandshakeFailure, LoadTlsError, TlsConfig, TlsConnection,
         TlsTrust,
     },
-    udp::{Datagram, UdpLimits, UdpOptions, UdpServed, UdpServer},
+    udp::{Datagram, UdpCounts, UdpLimits, UdpOptions, UdpServed, UdpServer},
     watchdog::{Cut, CutReason},
 };

@@ -1,9 +1,19 @@
 //! What a handler gets for each datagram.
 
-use std::{future::Future, io, net::SocketAddr, sync::Arc};
+use std::{
+    future::{Future, poll_fn},
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::Arc,
+};
 
-use staunch_ledger::Account;
+use staunch_ledger::{Account, State};
+use staunch_scope::{Cancelled, Wait};
 use tokio::net::UdpSocket;
+use tokio_util::sync::CancellationToken;
+
+use crate::udp::known::Known;
 
 /// A datagram, with the state of its peer and a way to answer.
 ///
@@ -13,6 +23,7 @@ use tokio::net::UdpSocket;
 pub struct Datagram<S = ()> {
     bytes: Box<[u8]>,
     peer: Arc<Peer<S>>,
+    known: Arc<Known<S>>,
     bound: Arc<Bound>,
 }
 
@@ -28,13 +39,20 @@ pub(super) struct Bound {
 pub(super) struct Peer<S> {
     pub(super) state: S,
     pub(super) address: SocketAddr,
+    /// Cancelled once it is no longer remembered.
+    pub(super) forgotten: CancellationToken,
     pub(super) account: Account,
 }
 
 impl<S> Datagram<S> {
-    pub(super) fn new(bytes: &[u8], peer: Arc<Peer<S>>, bound: Arc<Bound>) -> Datagram<S> {
+    pub(super) fn new(
+        bytes: &[u8],
+        peer: Arc<Peer<S>>,
+        known: Arc<Known<S>>,
+        bound: Arc<Bound>,
+    ) -> Datagram<S> {
         bound.account.add_bytes(bytes.len() as u64);
-        Datagram { bytes: bytes.into(), peer, bound }
+        Datagram { bytes: bytes.into(), peer, known, bound }
     }
 
     /// What was sent.
@@ -57,7 +75,22 @@ impl<S> Datagram<S> {
         &self.peer.account
     }
 
-    /// Sends a datagram back. Answer with no more than was asked: the address may be that of a
+    /// Waits until its peer is no longer remembered: because nothing has gone either way for
+    /// [`UdpLimits::peer_idle`](crate::UdpLimits::peer_idle), or another one needed its place. Who
+    /// keeps something open for the peer gives it back then.
+    ///
+    /// # Errors
+    /// [`Cancelled`]
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn forgotten(&self) -> Result<(), Cancelled> {
+        let mut wait = Wait::new();
+        let mut forgotten = pin!(self.peer.forgotten.cancelled());
+        poll_fn(|cx| wait.poll(cx, State::Waiting, |cx| forgotten.as_mut().poll(cx))).await
+    }
+
+    /// Sends a datagram back; the peer is remembered anew from then on. Answer with no more than was asked: the address may be that of a
     /// victim (RFC 8085, section 4).
     ///
     /// # Errors
@@ -66,8 +99,13 @@ impl<S> Datagram<S> {
     /// # Cancel safety
     /// Cancel safe: then nothing was sent.
     pub fn reply(&self, bytes: &[u8]) -> impl Future<Output = io::Result<()>> {
-        let send = self.bound.socket.send_to(bytes, self.peer.address);
-        async { send.await.map(|_| ()) } // a datagram is sent whole or not at all
+        let address = self.peer.address;
+        let send = self.bound.socket.send_to(bytes, address);
+        async move {
+            send.await?; // a datagram is sent whole or not at all
+            let _or_forgotten_meanwhile = self.known.hear(address);
+            Ok(())
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
 
 use staunch_ledger::{EntryId, Kind, Ledger, Obligation};
 use staunch_scope::sleep;
+use tokio_util::sync::CancellationToken;
 
 use crate::udp::{UdpLimits, datagram::Peer, peers::Peers};
 
@@ -22,7 +23,7 @@ pub(super) struct Known<S> {
     scope: EntryId,
 }
 
-impl<S: Default> Known<S> {
+impl<S> Known<S> {
     pub(super) fn new(
         limits: &UdpLimits,
         ledger: Ledger,
@@ -33,30 +34,42 @@ impl<S: Default> Known<S> {
         Known { peers, idle: limits.peer_idle, ledger, born_at, scope }
     }
 
-    /// The peer, remembered from now on, and whom that cost a place.
-    pub(super) fn hear(&self, address: SocketAddr) -> (Arc<Peer<S>>, Option<Arc<Peer<S>>>) {
+    /// The peer, if it is remembered: something has gone one way or the other.
+    pub(super) fn hear(&self, address: SocketAddr) -> Option<Arc<Peer<S>>> {
         let now = self.ledger.now();
-        if let Some(peer) = self.peers().hear(address, now) {
-            peer.account.touch();
-            return (Arc::clone(peer), None);
-        }
-        let peer = Arc::new(self.meet(address));
+        let peer = Arc::clone(self.peers().hear(address, now)?);
+        peer.account.touch();
+        Some(peer)
+    }
+
+    /// A peer that is not remembered, from now on, and whom that cost a place.
+    pub(super) fn meet(&self, address: SocketAddr) -> (Arc<Peer<S>>, Option<Arc<Peer<S>>>)
+    where
+        S: Default,
+    {
+        let peer = Arc::new(self.peer(address));
+        let now = self.ledger.now();
         let forgotten = self.peers().insert(address, Arc::clone(&peer), now);
+        if let Some(forgotten) = &forgotten {
+            forgotten.forgotten.cancel();
+        }
         (peer, forgotten)
     }
 
-    fn meet(&self, address: SocketAddr) -> Peer<S> {
+    fn peer(&self, address: SocketAddr) -> Peer<S>
+    where
+        S: Default,
+    {
         let kind = Kind::user("udp-peer").unwrap_or(Kind::OTHER);
         // Forgotten after `idle`; a promise broken means that it was not.
         let promise = Obligation::ProgressWithin(self.idle + Duration::from_secs(5));
         let account = self.ledger.open_at(self.born_at, kind, promise, Some(self.scope));
         account.add_bytes(size_of::<Peer<S>>() as u64);
         account.peer(address);
-        Peer { state: S::default(), address, account }
+        let (state, forgotten) = (S::default(), CancellationToken::new());
+        Peer { state, address, forgotten, account }
     }
-}
 
-impl<S> Known<S> {
     fn peers(&self) -> MutexGuard<'_, Peers<Arc<Peer<S>>>> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -69,14 +82,20 @@ impl<S> Known<S> {
         const OFTEN: Duration = Duration::from_millis(20);
         const SELDOM: Duration = Duration::from_secs(1);
         while sleep((self.idle / 8).clamp(OFTEN, SELDOM)).await.is_ok() {
-            // One by one: a state's destructor must not run under the lock.
-            while let Some(silent) = self.forget_silent() {
-                drop(silent);
-            }
+            self.forget_silent(self.idle);
         }
     }
 
-    fn forget_silent(&self) -> Option<Arc<Peer<S>>> {
-        self.peers().forget_silent(self.ledger.now(), self.idle)
+    /// Forgets everybody: nothing is received any more.
+    pub(super) fn forget_all(&self) {
+        self.forget_silent(Duration::ZERO);
+    }
+
+    fn forget_silent(&self, idle: Duration) {
+        // One by one: neither a state's destructor nor a waker may run under the lock.
+        let oldest = || self.peers().forget_silent(self.ledger.now(), idle);
+        while let Some(silent) = oldest() {
+            silent.forgotten.cancel();
+        }
     }
 }

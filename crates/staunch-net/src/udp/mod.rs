@@ -5,6 +5,7 @@
 //! kernel's buffer, which drops what it cannot hold), and how many peers are remembered
 //! (`peers`: the one that has been silent for longest is forgotten for a new one).
 
+mod counts;
 mod datagram;
 mod known;
 mod peers;
@@ -14,6 +15,7 @@ mod server;
 use std::time::Duration;
 
 pub use self::{
+    counts::UdpCounts,
     datagram::Datagram,
     server::{UdpServed, UdpServer},
 };
@@ -24,9 +26,10 @@ pub struct UdpLimits {
     /// Peers remembered at a time. Default 10 000, as many as a listener has connections. A
     /// further one is let in at the price of the peer that has been silent for longest, whose
     /// state is lost: were newcomers refused instead, anybody could keep everybody out with
-    /// datagrams from 10 000 made-up addresses.
+    /// datagrams from 10 000 made-up addresses. What is open for it ends then
+    /// ([`Datagram::forgotten`]).
     pub peers: usize,
-    /// Time without a datagram after which a peer is forgotten. Default 120 s: NATs keep their
+    /// Time without a datagram, either way, after which a peer is forgotten. Default 120 s: NATs keep their
     /// mappings at least as long (RFC 4787, REQ-5), and a sender behind one that has lost its
     /// mapping comes back as another peer anyway.
     pub peer_idle: Duration,

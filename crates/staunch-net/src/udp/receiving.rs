@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use staunch_ledger::{Stamp, State};
+use staunch_ledger::{Seldom, State};
 use staunch_scope::{Cancelled, Wait, sleep};
 use tokio::{
     io::ReadBuf,
@@ -18,24 +18,33 @@ use tokio::{
 };
 
 use crate::{
+    control::Refuses,
     observe::observe,
     udp::{
-        UdpLimits, UdpServed,
+        UdpCounts, UdpLimits,
         datagram::{Bound, Datagram, Peer},
         known::Known,
     },
 };
 
 /// The state of the loop.
-pub(super) struct Receiving<'a, S> {
+pub(super) struct Receiving<S> {
     bound: Arc<Bound>,
-    known: &'a Known<S>,
+    known: Arc<Known<S>>,
     room: Arc<Semaphore>,
     /// One byte longer than the longest datagram, to tell a longer one.
     memory: Box<[u8]>,
-    oversize_said: Seldom,
-    evicted_said: Seldom,
-    served: &'a mut UdpServed,
+    said: Said,
+    refuses: Option<Box<Refuses>>,
+    counts: UdpCounts,
+}
+
+/// What anybody can have happen, and so is said seldom.
+#[derive(Default)]
+struct Said {
+    oversize: Seldom,
+    refused: Seldom,
+    evicted: Seldom,
 }
 
 /// No datagram is longer (RFC 768 has 16 bits for its length).
@@ -44,18 +53,18 @@ const LONGEST: usize = u16::MAX as usize;
 /// The pause after a failed receive, so that one that fails for ever does not burn a core.
 const PAUSE: Duration = Duration::from_millis(5);
 
-impl<'a, S: Default> Receiving<'a, S> {
+impl<S: Default> Receiving<S> {
     pub(super) fn new(
         bound: Arc<Bound>,
         limits: &UdpLimits,
-        known: &'a Known<S>,
-        served: &'a mut UdpServed,
-    ) -> Receiving<'a, S> {
+        known: Arc<Known<S>>,
+        (refuses, counts): (Option<Box<Refuses>>, UdpCounts),
+    ) -> Receiving<S> {
         let memory = vec![0; limits.datagram.min(LONGEST) + 1].into_boxed_slice();
         bound.account.add_bytes(memory.len() as u64);
         let room = Arc::new(Semaphore::new(limits.in_flight.clamp(1, Semaphore::MAX_PERMITS)));
-        let (oversize_said, evicted_said) = Default::default();
-        Receiving { bound, known, room, memory, oversize_said, evicted_said, served }
+        let said = Said::default();
+        Receiving { bound, known, room, memory, said, refuses, counts }
     }
 
     /// The next datagram, and its place among those being handled; an error once the task is
@@ -65,7 +74,11 @@ impl<'a, S: Default> Receiving<'a, S> {
         loop {
             match self.receive().await? {
                 Ok((length, peer)) if length == self.memory.len() => self.too_long(peer),
-                Ok((length, peer)) => return Ok((self.datagram(length, peer), permit)),
+                Ok((length, address)) => {
+                    if let Some(peer) = self.peer(address) {
+                        return Ok((self.datagram(length, peer), permit));
+                    }
+                }
                 Err(error) => {
                     tracing::debug!(%error, "nothing received");
                     sleep(PAUSE).await?;
@@ -95,19 +108,32 @@ impl<'a, S: Default> Receiving<'a, S> {
         .await
     }
 
-    fn datagram(&mut self, length: usize, peer: SocketAddr) -> Datagram<S> {
-        self.served.received += 1;
-        let (peer, forgotten) = self.known.hear(peer);
+    /// The peer of a datagram, unless it is new and none are taken.
+    fn peer(&self, address: SocketAddr) -> Option<Arc<Peer<S>>> {
+        if let Some(peer) = self.known.hear(address) {
+            return Some(peer);
+        }
+        if self.refuses.as_ref().is_some_and(|refuses| refuses()) {
+            self.refused(address);
+            return None;
+        }
+        let (peer, forgotten) = self.known.meet(address);
         if let Some(forgotten) = forgotten {
             self.evicted(&forgotten);
         }
-        Datagram::new(&self.memory[..length], peer, Arc::clone(&self.bound))
+        Some(peer)
     }
 
-    fn too_long(&mut self, peer: SocketAddr) {
-        self.served.oversize += 1;
-        if self.oversize_said.is_time(self.known.ledger.now()) {
-            let (limit, count) = (self.memory.len() - 1, self.served.oversize);
+    fn datagram(&self, length: usize, peer: Arc<Peer<S>>) -> Datagram<S> {
+        self.counts.count_received();
+        let (known, bound) = (Arc::clone(&self.known), Arc::clone(&self.bound));
+        Datagram::new(&self.memory[..length], peer, known, bound)
+    }
+
+    fn too_long(&self, peer: SocketAddr) {
+        self.counts.count_oversize();
+        if self.said.oversize.happened(self.known.ledger.now()).is_some() {
+            let (limit, count) = (self.memory.len() - 1, self.counts.oversize());
             self.observe(
                 "udp-oversize",
                 format!("dropped a datagram of more than {limit} bytes from {peer}, {count} so far: raise `datagram`, or make the peer send shorter ones"),
@@ -115,11 +141,22 @@ impl<'a, S: Default> Receiving<'a, S> {
         }
     }
 
-    fn evicted(&mut self, peer: &Peer<S>) {
-        self.served.evicted += 1;
+    fn refused(&self, peer: SocketAddr) {
+        self.counts.count_refused();
+        if self.said.refused.happened(self.known.ledger.now()).is_some() {
+            let count = self.counts.refused();
+            self.observe(
+                "udp-refused",
+                format!("dropped a datagram of {peer}, which is new, {count} such so far: no peers are taken for the time being"),
+            );
+        }
+    }
+
+    fn evicted(&self, peer: &Peer<S>) {
+        self.counts.count_evicted();
         let now = self.known.ledger.now();
-        if self.evicted_said.is_time(now) {
-            let (address, count) = (peer.address, self.served.evicted);
+        if self.said.evicted.happened(now).is_some() {
+            let (address, count) = (peer.address, self.counts.evicted());
             let silent = now.since(peer.account.progress());
             self.observe(
                 "udp-peers-full",
@@ -129,21 +166,7 @@ impl<'a, S: Default> Receiving<'a, S> {
     }
 
     fn observe(&self, rule: &'static str, text: String) {
-        tracing::debug!("{text}");
+        tracing::warn!("{text}");
         observe(self.known.ledger, self.bound.account.id(), rule, text);
-    }
-}
-
-/// Anybody can send what is worth saying, so it is said once a second at most.
-#[derive(Default)]
-struct Seldom(Option<Stamp>);
-
-impl Seldom {
-    fn is_time(&mut self, now: Stamp) -> bool {
-        let is_time = self.0.is_none_or(|said| now.since(said) >= Duration::from_secs(1));
-        if is_time {
-            self.0 = Some(now);
-        }
-        is_time
     }
 }

@@ -18,9 +18,10 @@ use tokio::{net::UdpSocket, sync::OwnedSemaphorePermit};
 
 use crate::{
     bind_error::BindError,
+    control::Refuses,
     handover::{InheritedSockets, SharedSocket},
     udp::{
-        UdpLimits, UdpOptions,
+        UdpCounts, UdpLimits, UdpOptions,
         datagram::{Bound, Datagram},
         known::Known,
         receiving::Receiving,
@@ -47,11 +48,12 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct UdpServer {
     bound: Arc<Bound>,
     address: SocketAddr,
     limits: UdpLimits,
+    counts: UdpCounts,
+    refuses: Option<Box<Refuses>>,
 }
 
 /// What a UDP server did, once it is drained.
@@ -63,6 +65,9 @@ pub struct UdpServed {
     pub received: u64,
     /// Datagrams dropped because they were too long.
     pub oversize: u64,
+    /// Datagrams of new peers, dropped because none were taken
+    /// ([`UdpServer::refuse_while`]).
+    pub refused: u64,
     /// Peers forgotten before their time to make room for new ones.
     pub evicted: u64,
     /// Handlers that did not end within the drain deadline and were cut.
@@ -141,12 +146,30 @@ impl UdpServer {
         account.set_fd(socket.as_raw_fd());
         account.label(&format!("udp:{address}"));
         account.set_state(State::Read);
-        UdpServer { bound: Arc::new(Bound { socket, account }), address, limits }
+        let (bound, counts) = (Arc::new(Bound { socket, account }), UdpCounts::default());
+        UdpServer { bound, address, limits, counts, refuses: None }
     }
 
     /// Where it listens, with the port that the system chose.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What it allows.
+    pub fn limits(&self) -> &UdpLimits {
+        &self.limits
+    }
+
+    /// What it has done, to be read while it serves.
+    pub fn counts(&self) -> UdpCounts {
+        self.counts.clone()
+    }
+
+    /// Drops datagrams of peers that are not remembered, as long as `refuses` says so: it is asked
+    /// for each, and must be quick. Those that are remembered go on.
+    #[must_use]
+    pub fn refuse_while(self, refuses: impl Fn() -> bool + Send + Sync + 'static) -> UdpServer {
+        UdpServer { refuses: Some(Box::new(refuses)), ..self }
     }
 
     /// Receives datagrams and runs `handler` for each, until `context` is cancelled; then
@@ -174,6 +197,12 @@ impl UdpServer {
         E: fmt::Display + Send + 'static,
     {
         serve(self, context.clone(), Location::caller(), handler)
+    }
+}
+
+impl fmt::Debug for UdpServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UdpServer").field("address", &self.address).finish_non_exhaustive()
     }
 }
 
@@ -214,8 +243,8 @@ where
     F: Future<Output = Result<(), E>> + Send + 'static,
     E: fmt::Display + Send + 'static,
 {
-    let UdpServer { bound, limits, .. } = server;
-    let mut served = UdpServed { received: 0, oversize: 0, evicted: 0, cut: Vec::new() };
+    let UdpServer { bound, limits, counts, refuses, .. } = server;
+    let serving = (refuses, counts.clone());
     let ended = ScopeBuilder::<Infallible>::new(&context)
         .policy(Isolate)
         .grace(limits.drain)
@@ -223,7 +252,8 @@ where
         .run(async |scope| {
             let handler = Arc::new(handler);
             let known = Known::new(&limits, bound.account.ledger(), born_at, scope.id());
-            let mut receiving = Receiving::new(bound, &limits, &known, &mut served);
+            let known = Arc::new(known);
+            let mut receiving = Receiving::new(bound, &limits, Arc::clone(&known), serving);
             let work = async {
                 while let Ok((datagram, permit)) = receiving.next().await {
                     start(&scope, born_at, datagram, permit, &handler);
@@ -234,10 +264,17 @@ where
                 () = known.keep_forgetting() => {}
                 () = work => {}
             }
+            known.forget_all();
             Ok(())
         })
         .await;
-    UdpServed { cut: ended.forced, ..served }
+    UdpServed {
+        received: counts.received(),
+        oversize: counts.oversize(),
+        refused: counts.refused(),
+        evicted: counts.evicted(),
+        cut: ended.forced,
+    }
 }
 
 /// Starts the handler of one datagram.

@@ -4,7 +4,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -107,7 +107,7 @@ async fn each_peer_has_its_own_state() {
 #[staunch::test]
 async fn ten_thousand_peers_do_not_make_it_grow() {
     let server = bind(UdpLimits { peers: 1_000, ..UdpLimits::default() });
-    let address = server.address();
+    let (address, counts) = (server.address(), server.counts());
     let served = serving(server, count, async || {
         let loyal = client(address).await;
         for number in 0..10_000_u32 {
@@ -122,6 +122,7 @@ async fn ten_thousand_peers_do_not_make_it_grow() {
         let observed = observed("udp-peers-full");
         assert!(observed[0].text.contains("raise `peers`"), "{}", observed[0].text);
         assert!(observed.len() < 100, "not once for each");
+        assert_eq!(counts.evicted(), 9_001, "it can be read meanwhile");
     });
     let served = served.await;
     assert_eq!((served.received, served.evicted), (10_020, 9_001));
@@ -143,6 +144,94 @@ async fn a_peer_that_is_silent_is_forgotten() {
         assert_eq!(ask(&silent, "").await, "1", "as if never heard of");
     });
     assert_eq!(served.await.evicted, 0);
+}
+
+/// Answers the first datagram, and keeps its peer's place until that is wanted for another.
+async fn keep(datagram: Datagram) -> std::io::Result<()> {
+    datagram.reply(datagram.bytes()).await?;
+    datagram.forgotten().await.map_err(std::io::Error::other)
+}
+
+#[staunch::test]
+async fn what_is_open_for_a_peer_hears_that_it_is_forgotten() {
+    let limits = UdpLimits { peers: 2, peer_idle: Duration::from_mins(1), ..UdpLimits::default() };
+    let server = bind(limits);
+    let address = server.address();
+    let served = serving(server, keep, async || {
+        for number in 0..10 {
+            ask(&client(address).await, "").await;
+            let most = (number + 1).min(2);
+            eventually("who made room has gone", || peers() == most).await;
+        }
+        Ledger::current().advance_clock(Duration::from_mins(2));
+        eventually("those that were silent have gone", || peers() == 0).await;
+    });
+    let served = served.await;
+    assert_eq!((served.received, served.evicted), (10, 8));
+    assert!(served.cut.is_empty(), "nobody had to be cut");
+}
+
+#[staunch::test]
+async fn who_is_answered_is_remembered() {
+    let server = bind(UdpLimits { peer_idle: Duration::from_mins(1), ..UdpLimits::default() });
+    let address = server.address();
+    let again = Arc::new(Semaphore::new(0));
+    let answers = Arc::clone(&again);
+    let handler = move |datagram: Datagram<AtomicU64>| {
+        let answers = Arc::clone(&answers);
+        async move {
+            let count = datagram.state().fetch_add(1, Ordering::Relaxed) + 1;
+            datagram.reply(count.to_string().as_bytes()).await?;
+            while datagram.bytes() == b"more"
+                && let Ok(permit) = answers.acquire().await
+            {
+                permit.forget();
+                datagram.reply(b"more").await?;
+            }
+            Ok(())
+        }
+    };
+    let served = serving(server, handler, async || {
+        let socket = client(address).await;
+        assert_eq!(ask(&socket, "more").await, "1");
+        for _ in 0..3 {
+            assert_eq!(ask(&client(address).await, "").await, "1");
+            Ledger::current().advance_clock(Duration::from_secs(40));
+            again.add_permits(1);
+            let mut answer = [0; 16];
+            let length = socket.recv(&mut answer).await.unwrap();
+            assert_eq!(&answer[..length], b"more");
+            Ledger::current().advance_clock(Duration::from_secs(40));
+            eventually("the one without an answer is forgotten", || peers() == 1).await;
+        }
+        assert_eq!(ask(&socket, "").await, "2", "it said nothing itself for four minutes");
+        again.close();
+    });
+    assert_eq!(served.await.received, 5);
+}
+
+#[staunch::test]
+async fn new_peers_are_refused_for_a_while_and_others_go_on() {
+    let refuses = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&refuses);
+    let server = bind(UdpLimits { peers: 1, ..UdpLimits::default() });
+    let server = server.refuse_while(move || asked.load(Ordering::Relaxed));
+    let (address, counts) = (server.address(), server.counts());
+    let served = serving(server, count, async || {
+        let (old, new) = (client(address).await, client(address).await);
+        assert_eq!(ask(&old, "").await, "1");
+        refuses.store(true, Ordering::Relaxed);
+        for _ in 0..100 {
+            new.send(b"").await.unwrap();
+        }
+        eventually("all were refused", || counts.refused() == 100).await;
+        assert_eq!(ask(&old, "").await, "2", "it has made room for nobody");
+        assert_eq!(observed("udp-refused").len(), 1, "it is said once");
+        refuses.store(false, Ordering::Relaxed);
+        assert_eq!(ask(&new, "").await, "1");
+    });
+    let served = served.await;
+    assert_eq!((served.received, served.refused, served.evicted), (3, 100, 1));
 }
 
 #[staunch::test]
