@@ -29,7 +29,7 @@ use crate::{
     remote,
     reports::Reports,
     traces::TracesError,
-    udp,
+    udp::{self, Receiver, Ways, guarded_datagrams},
 };
 
 /// What listens, and where what comes is sent.
@@ -76,11 +76,8 @@ pub enum ReloadError {
 
 #[derive(Debug)]
 struct Receiving {
-    name: String,
     server: UdpServer,
-    service: Arc<str>,
-    /// How long a silent client is remembered, and the longest datagram.
-    limits: (Duration, usize),
+    receiver: Arc<Receiver>,
 }
 
 /// Changes what a gateway does while it does it, and shows what it has done: it is a collector for
@@ -91,6 +88,8 @@ pub struct Control {
     plans: watch::Sender<Arc<Plan>>,
     discoveries: Arc<Discoveries>,
     reports: Reports,
+    /// Of datagrams; they are the same for as long as it lives.
+    receivers: Arc<Mutex<Vec<Arc<Receiver>>>>,
     /// Locked while it changes which listeners there are, and never for long.
     stage: Arc<Mutex<Stage>>,
     reloads: Arc<Reloads>,
@@ -151,7 +150,9 @@ impl Gateway {
         let plans = watch::channel(Arc::new(plan)).0;
         let stage = Arc::new(Mutex::new(Stage::Begins));
         let (reports_of, reloads) = (reports.clone(), Arc::default());
-        let control = Control { cores, plans, discoveries, reports: reports_of, stage, reloads };
+        let receivers = Arc::default();
+        let control =
+            Control { cores, plans, discoveries, reports: reports_of, receivers, stage, reloads };
         let (listeners, datagrams) = (control.no_listeners(), Vec::new());
         Ok(Gateway { grace, listeners, datagrams, control, reports })
     }
@@ -161,11 +162,13 @@ impl Gateway {
         &mut self.listeners
     }
 
-    /// Has the datagrams of a server go to a service; each client is remembered for `idle` after
-    /// something was said, and answers have `longest` bytes at most.
-    pub fn udp(&mut self, name: &str, server: UdpServer, service: &str, limits: (Duration, usize)) {
-        let (name, service) = (name.to_owned(), service.into());
-        self.datagrams.push(Receiving { name, server, service, limits });
+    /// Has the datagrams of a server go to a service. Each client that the server remembers has a
+    /// socket of its own, and a task that stays for its answers: the server's `in_flight` must be
+    /// more than its `peers`.
+    pub fn udp(&mut self, name: &str, server: UdpServer, service: &str) {
+        let receiver = Arc::new(Receiver::new(name, service, &server));
+        self.control.receivers().push(Arc::clone(&receiver));
+        self.datagrams.push(Receiving { server, receiver });
     }
 
     /// Whether nothing listens.
@@ -178,7 +181,7 @@ impl Gateway {
         let datagrams = self.datagrams.iter();
         self.listeners
             .endpoints()
-            .chain(datagrams.map(|it| (it.name.as_str(), it.server.address().to_string())))
+            .chain(datagrams.map(|it| (it.receiver.name.as_str(), it.server.address().to_string())))
     }
 
     /// Every socket that receives datagrams once more, to be handed to a successor; those with
@@ -302,7 +305,7 @@ impl Gateway {
         });
         if !datagrams.is_empty() {
             let plans = control.plans.subscribe();
-            receive(scope, datagrams, plans, cores.get(), done);
+            receive(scope, datagrams, (plans, guard), cores.get(), done);
         }
         all
     }
@@ -315,7 +318,7 @@ const GRACE_MARGIN: Duration = Duration::from_secs(2);
 fn receive(
     scope: &Scope<Infallible>,
     datagrams: Vec<Receiving>,
-    mut plans: watch::Receiver<Arc<Plan>>,
+    (mut plans, guard): (watch::Receiver<Arc<Plan>>, Option<&Guard>),
     cores: usize,
     done: &Arc<Mutex<Done>>,
 ) {
@@ -330,13 +333,14 @@ fn receive(
         keeping.await;
         Ok(())
     });
-    for Receiving { name, server, service, limits } in datagrams {
-        let (shared, context) = (Arc::clone(&shared), scope.context().clone());
-        let done = Arc::clone(done);
+    for Receiving { server, receiver } in datagrams {
+        let (core, context, name) =
+            (Arc::clone(&shared), scope.context().clone(), receiver.name.clone());
+        let (ways, done) = (Ways { core, receiver, guard: guard.cloned() }, Arc::clone(done));
+        let server = guarded_datagrams(server, guard);
         scope.spawn_named("udp", async move {
             let served = server.serve(&context, move |datagram: Datagram<udp::Session>| {
-                let (shared, service) = (Arc::clone(&shared), Arc::clone(&service));
-                async move { udp::serve(shared, &service, limits, datagram).await }
+                udp::serve(ways.clone(), datagram)
             });
             let served = served.await;
             done.lock().unwrap_or_else(PoisonError::into_inner).datagrams.push((name, served));
@@ -352,6 +356,11 @@ impl Control {
 
     pub(crate) fn reports(&self) -> &Reports {
         &self.reports
+    }
+
+    /// Those of datagrams.
+    pub(crate) fn receivers(&self) -> MutexGuard<'_, Vec<Arc<Receiver>>> {
+        self.receivers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn discoveries(&self) -> &Arc<Discoveries> {

@@ -58,4 +58,5 @@ pub use crate::{
     listeners::{ListenError, Listeners},
     plan::PlanError,
     traces::{TraceHeadersError, TracesError},
+    udp::guarded_datagrams,
 };

@@ -29,6 +29,7 @@ impl Collector for Control {
         policies(&plan, &mut encoder)?;
         durations(&plan, &mut encoder)?;
         servers(&plan, &mut encoder)?;
+        datagrams(self, &mut encoder)?;
         discoveries(self, &mut encoder)?;
         reloads(self, &mut encoder)?;
         reports(self, &mut encoder)
@@ -142,6 +143,28 @@ fn servers(plan: &Plan, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         up.encode(metric.encode_family(&labels(service, server))?)?;
     }
     Ok(())
+}
+
+fn datagrams(control: &Control, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let receivers = control.receivers().clone();
+    if receivers.is_empty() {
+        return Ok(());
+    }
+    let help = "Datagrams of clients that were taken";
+    let mut taken =
+        encoder.encode_descriptor("staunch_udp_datagrams", help, None, MetricType::Counter)?;
+    for it in &receivers {
+        counter(&mut taken, &[("listener", &it.name)], it.read()[0])?;
+    }
+    let help = "Clients forgotten before their time to make room for others";
+    let mut evicted =
+        encoder.encode_descriptor("staunch_udp_evicted", help, None, MetricType::Counter)?;
+    for it in &receivers {
+        counter(&mut evicted, &[("listener", &it.name)], it.read()[1])?;
+    }
+    let losses = receivers.iter().map(|it| ([("listener", it.name.as_str())], it.losses()));
+    let help = "Datagrams that were dropped, either way, by reason";
+    by_reason(encoder, "staunch_udp_dropped", help, losses)
 }
 
 /// One of the numbers of a discovery.

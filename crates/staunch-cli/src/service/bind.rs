@@ -187,12 +187,11 @@ fn bind_datagram(
         let server = UdpServer::bind_or_inherit(datagram.listen, &options, limits, sockets)?;
         return Ok(Some(Protocol::UdpEcho(server)));
     };
-    let session = (limits.peer_idle, limits.datagram);
     // Each client that is remembered has a task, which hands back what the server says.
-    let in_flight = limits.peers.saturating_add(limits.in_flight).min(SESSIONS_MAX);
-    let limits = UdpLimits { in_flight, ..limits };
+    let peers = limits.peers.min(SESSIONS_MAX);
+    let limits = UdpLimits { peers, in_flight: peers + limits.in_flight, ..limits };
     let server = UdpServer::bind_or_inherit(datagram.listen, &options, limits, sockets)?;
-    gateway.udp(&datagram.name, server, service, session);
+    gateway.udp(&datagram.name, server, service);
     Ok(None)
 }
 

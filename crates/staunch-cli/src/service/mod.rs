@@ -111,7 +111,10 @@ impl Protocol {
                 Protocol::HttpTls { listener: guarded(listener), tls, http }
             }
             Protocol::Bank(listener, tls, bank) => Protocol::Bank(guarded(listener), tls, bank),
-            unguarded @ (Protocol::Admin(..) | Protocol::UdpEcho(_)) => unguarded,
+            Protocol::UdpEcho(server) => {
+                Protocol::UdpEcho(staunch_gateway::guarded_datagrams(server, guard))
+            }
+            unguarded @ Protocol::Admin(..) => unguarded,
         };
         (protocol, closes)
     }

@@ -45,11 +45,11 @@ pub struct DatagramLimits {
     /// Bytes of the longest datagram that is taken. \[1472B: what a packet of Ethernet carries
     /// (1500 without the headers of IPv4 and UDP); a longer one came in fragments\]
     pub datagram: NonZeroUsize,
-    /// The most peers that are remembered; `None` is `"unlimited"`. \[10000: as many as
-    /// connections\]
+    /// The most peers that are remembered; the one that was silent for longest makes room for
+    /// another. `None` is `"unlimited"`. \[10000: as many as connections\]
     pub peers: Option<NonZeroUsize>,
-    /// How long a silent peer is remembered. \[2m: as long as a NAT keeps its mapping at least
-    /// (RFC 4787, REQ-5)\]
+    /// How long a peer is remembered while nothing goes either way. \[2m: as long as a NAT keeps its
+    /// mapping at least (RFC 4787, REQ-5)\]
     pub peer_idle: Duration,
 }
 
