@@ -278,6 +278,31 @@ fn what_a_drain_cuts_says_so() {
     behind.terminate().assert_clean();
 }
 
+/// Whoever reads it may be started after us; `check --files` says ok as `run` does.
+#[test]
+fn a_pipe_may_be_read_later() {
+    let behind = Server::start(BEHIND);
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("log");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let log = format!("[access_log]\nto = '{}'\n", pipe.display());
+    let gateway = gateway(&format!("{log}{}", service(behind.tcp("demo"), "")));
+    let config = gateway.process().path("staunch.toml");
+    let arguments = ["check", "--files", "--config", config.to_str().unwrap()];
+    let checked = Process::start(tempfile::tempdir().unwrap(), &arguments).ended();
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+    assert_eq!(get(gateway.tcp("web"), "/hello").0, 200);
+    eventually("it is said", || {
+        let log = gateway.process().stderr();
+        if log.contains("nobody reads from the pipe") { Ok(()) } else { Err(log) }
+    });
+    let reads = Command::new("timeout").args(["30", "head", "-n", "1"]).arg(&pipe).output();
+    let line: Value = serde_json::from_slice(&reads.unwrap().stdout).unwrap();
+    check(&line, &[("path", "/hello".into()), ("status", 200.into())]);
+    gateway.terminate().assert_clean();
+    behind.terminate().assert_clean();
+}
+
 /// Nobody has spoken yet, client nor server: it is not the server that broke off.
 #[test]
 fn what_a_drain_cuts_before_it_is_connected_says_so() {

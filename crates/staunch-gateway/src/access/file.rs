@@ -27,7 +27,11 @@ use super::AccessLogError;
 #[derive(Debug)]
 pub(super) enum Out {
     Stdout,
-    File { path: PathBuf, open: Open },
+    /// Not open as long as it is a pipe that nobody reads from: whoever does may start later.
+    File {
+        path: PathBuf,
+        open: Option<Open>,
+    },
 }
 
 #[derive(Debug)]
@@ -67,9 +71,11 @@ impl Out {
     /// Opens the file anew if its path leads to another one by now, or to none.
     pub(super) fn refresh(&mut self) -> io::Result<()> {
         if let Out::File { path, open } = self {
-            let is_there = fs::metadata(&*path).is_ok_and(|found| id(&found) == open.id);
-            if !is_there {
-                *open = Open::at(path)?;
+            let is_it = |open: &Open| fs::metadata(&*path).is_ok_and(|it| id(&it) == open.id);
+            if !open.as_ref().is_some_and(is_it) {
+                let opened = Open::at(path)?;
+                let unread = || io::Error::other("nobody reads from the pipe that it is");
+                *open = Some(opened.ok_or_else(unread)?);
             }
         }
         Ok(())
@@ -79,23 +85,34 @@ impl Out {
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Out::Stdout => write_ready(io::stdout().as_fd(), bytes),
-            Out::File { open, .. } if open.is_pipe => write_ready(open.file.as_fd(), bytes),
-            Out::File { open, .. } => open.file.write(bytes),
+            Out::File { open: Some(open), .. } if open.is_pipe => {
+                write_ready(open.file.as_fd(), bytes)
+            }
+            Out::File { open: Some(open), .. } => open.file.write(bytes),
+            Out::File { open: None, .. } => Ok(0),
         }
     }
 }
 
 impl Open {
+    /// `None` if it is a pipe that nobody reads from.
     #[track_caller]
-    fn at(path: &Path) -> io::Result<Open> {
-        // A pipe without a reader is an error, and nothing to wait for.
+    fn at(path: &Path) -> io::Result<Option<Open>> {
+        if let Ok(found) = fs::metadata(path) {
+            takes_lines(&found)?;
+        }
+        // A pipe without a reader is an error (ENXIO), and nothing to wait for.
         let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
         let file = OpenOptions::new()
             .append(true)
             .create(true)
             .mode(0o640)
             .custom_flags(nonblocking)
-            .open(path)?;
+            .open(path);
+        let file = match file {
+            Err(error) if is_unread(&error, path) => return Ok(None),
+            opened => opened?,
+        };
         let found = file.metadata()?;
         takes_lines(&found)?;
         let promise = Obligation::Perpetual("the access log");
@@ -107,13 +124,21 @@ impl Open {
         );
         account.set_fd(file.as_raw_fd());
         account.label(&path.to_string_lossy());
-        Ok(Open { id: id(&found), is_pipe: !found.is_file(), file, _account: account })
+        let open = Open { id: id(&found), is_pipe: !found.is_file(), file, _account: account };
+        Ok(Some(open))
     }
+}
+
+/// Whether that is why it could not be opened: it is a pipe, and nobody reads from it.
+fn is_unread(error: &io::Error, path: &Path) -> bool {
+    let is_nobody = error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error());
+    is_nobody && fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo())
 }
 
 /// Whether lines can be written to what it is.
 fn takes_lines(found: &fs::Metadata) -> io::Result<()> {
-    if found.is_dir() || found.file_type().is_block_device() {
+    let kind = found.file_type();
+    if kind.is_dir() || kind.is_block_device() || kind.is_socket() {
         return Err(io::Error::new(ErrorKind::InvalidInput, "it is no file to write lines to"));
     }
     Ok(())
@@ -207,10 +232,36 @@ mod tests {
         assert_eq!(write_ready(write.as_fd(), &much).unwrap(), 0);
     }
 
+    /// As it goes on without one that has gone.
     #[test]
-    fn a_folder_is_no_log() {
+    fn a_pipe_may_be_without_a_reader_at_first() {
         let folder = tempfile::tempdir().unwrap();
-        let error = Out::open(&AccessLogTarget::File(folder.path().to_owned())).unwrap_err();
-        assert!(error.to_string().contains("name another file in `to`"), "{error}");
+        let path = folder.path().join("log");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, 0o600.into()).unwrap();
+        let to = AccessLogTarget::File(path.clone());
+        Out::check(&to).unwrap();
+        let mut out = Out::open(&to).unwrap();
+        let error = out.refresh().unwrap_err();
+        assert!(error.to_string().contains("nobody reads"), "{error}");
+        assert_eq!(out.write(b"a\n").unwrap(), 0, "it is kept");
+        let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let reader = OpenOptions::new().read(true).custom_flags(nonblocking).open(&path);
+        out.refresh().unwrap();
+        assert_eq!(out.write(b"a\n").unwrap(), 2);
+        assert_eq!(rustix::io::read(reader.unwrap(), &mut [0; 8]).unwrap(), 2);
+    }
+
+    #[test]
+    fn a_folder_or_a_socket_is_no_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("socket");
+        let _bound = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        for path in [folder.path(), &socket] {
+            let to = AccessLogTarget::File(path.to_owned());
+            for error in [Out::open(&to).unwrap_err(), Out::check(&to).unwrap_err()] {
+                let error = error.to_string();
+                assert!(error.contains("no file to write lines to; name another"), "{error}");
+            }
+        }
     }
 }
