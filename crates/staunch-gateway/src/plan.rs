@@ -8,7 +8,7 @@ use std::{
 };
 
 use hyper::header::HeaderValue;
-use staunch_config::{Config, Listener, Route, Service};
+use staunch_config::{Config, Listener, Policy as ConfiguredPolicy, Route, Service};
 use staunch_ledger::{Ledger, Seldom};
 use staunch_net::LoadTlsError;
 use staunch_policy::{Policy, PolicyError};
@@ -30,8 +30,13 @@ use crate::{
 #[non_exhaustive]
 pub enum PlanError {
     /// A file that a policy names cannot be used.
-    #[error(transparent)]
-    Policy(#[from] PolicyError),
+    #[error("policy \"{policy}\": {source}")]
+    Policy {
+        /// The policy.
+        policy: String,
+        /// What is wrong.
+        source: PolicyError,
+    },
     /// A file of TLS to servers cannot be used.
     #[error("[service.tls] of \"{service}\": {source}")]
     Tls {
@@ -134,7 +139,7 @@ impl Plan {
                 route: route.clone(),
             })))
         });
-        let routes = routes.collect::<Result<_, PolicyError>>()?;
+        let routes = routes.collect::<Result<_, PlanError>>()?;
         let names = config.listeners.iter().map(Listener::name);
         let tables = names
             .map(|name| (name.to_owned(), Arc::new(Table::new(&config.routes, name))))
@@ -194,9 +199,16 @@ pub(crate) fn policy(
     config: &Config,
     route: &Route,
     before: Option<&Arc<RoutePlan>>,
-) -> Result<Option<Policy>, PolicyError> {
+) -> Result<Option<Policy>, PlanError> {
     let before = before.and_then(|before| before.policy.as_ref());
-    Policy::new(&route.name, &config.policy(route), route.version.as_ref(), before)
+    let made = Policy::new(&route.name, &config.policy(route), route.version.as_ref(), before);
+    // Only keys of tokens are in a file.
+    let has_it =
+        |policy: &&ConfiguredPolicy| route.policies.contains(&policy.name) && policy.jwt.is_some();
+    made.map_err(|source| {
+        let policy = config.policies.iter().find(has_it).map(|policy| policy.name.clone());
+        PlanError::Policy { policy: policy.unwrap_or_default(), source }
+    })
 }
 
 impl ServicePlan {

@@ -54,6 +54,18 @@ pub enum PolicyError {
         /// What is wrong with them.
         source: ParseKeySetError,
     },
+    /// All of them are for other algorithms.
+    #[error(
+        "{path}: has no key for {algorithms}, which `algorithms` names: name another file, or what its \
+         keys are for",
+        path = path.display()
+    )]
+    NoKeyFits {
+        /// Which file.
+        path: PathBuf,
+        /// Those that tokens may be signed with.
+        algorithms: String,
+    },
     /// A value is none that a header can have.
     #[error("`{0}` has a value that no header can have")]
     Value(&'static str),

@@ -79,7 +79,7 @@ fn check_says_what_is_wrong_with_the_files_that_are_named() {
         "admin: cannot read the token from token",
         "[service.tls] of \"behind\": ca.pem",
         "[service.discovery] of \"found\": servers",
-        "keys.json",
+        "policy \"tokens\": keys.json: cannot be read: ",
         "none/access.log",
         "headers",
     ];
@@ -114,6 +114,24 @@ fn check_says_that_a_list_of_servers_is_empty_or_that_a_link_leads_nowhere() {
     let ended = Process::start(made, &CHECK_FILES).ended();
     assert_eq!(ended.code, Some(2), "{ended:#?}");
     assert!(ended.stderr.contains("access.log"), "{}", ended.stderr);
+}
+
+/// With it every request would be refused.
+#[test]
+fn check_says_that_keys_of_tokens_cannot_be_used() {
+    let key = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC KEY-----\n";
+    let other = NAMES_FILES.replace("['HS256']", "['RS256', 'ES256']");
+    let no_key =
+        "policy \"tokens\": keys.json: has no key for `RS256`, `ES256`, which `algorithms`";
+    for (config, keys, expected) in [
+        (NAMES_FILES, key, "policy \"tokens\": keys.json: PEM is not taken: make it a JWK set"),
+        (&other, &*key_set(), no_key),
+    ] {
+        let files = [("staunch.toml", config), ("keys.json", keys)];
+        let ended = Process::start(folder(&files), &CHECK_FILES).ended();
+        assert_eq!(ended.code, Some(2), "{ended:#?}");
+        assert!(ended.stderr.contains(expected), "{}", ended.stderr);
+    }
 }
 
 #[test]

@@ -22,6 +22,9 @@ pub enum ParseKeySetError {
     /// It is no JSON, or another.
     #[error("this is no JWK set: it must be JSON with `keys` (RFC 7517, 5)")]
     NoSet,
+    /// It is what most tools write keys as.
+    #[error("PEM is not taken: make it a JWK set (RFC 7517, 5)")]
+    Pem,
     /// There are more than are looked at.
     #[error("the JWK set has more than {KEYS_MAX} keys")]
     TooMany,
@@ -90,6 +93,9 @@ impl JwtKeySet {
     /// # Errors
     /// [`ParseKeySetError`]
     pub fn parse(json: &[u8]) -> Result<JwtKeySet, ParseKeySetError> {
+        if json.trim_ascii_start().starts_with(b"-----BEGIN ") {
+            return Err(ParseKeySetError::Pem);
+        }
         let set: Set = serde_json::from_slice(json).map_err(|_| ParseKeySetError::NoSet)?;
         if set.keys.len() > KEYS_MAX {
             return Err(ParseKeySetError::TooMany);
@@ -97,6 +103,11 @@ impl JwtKeySet {
         let written = set.keys.into_iter().filter_map(|key| Written::deserialize(key).ok());
         let keys: Vec<Key> = written.filter_map(Key::of).collect();
         if keys.is_empty() { Err(ParseKeySetError::NoKey) } else { Ok(JwtKeySet(keys)) }
+    }
+
+    /// Whether a token of one of these can have been signed by one of them.
+    pub(super) fn has_one_for(&self, algorithms: &[JwtAlgorithm]) -> bool {
+        self.0.iter().any(|key| algorithms.iter().any(|algorithm| key.is_for(*algorithm)))
     }
 
     /// The key of this name; without a name, the only one that there is for the algorithm.

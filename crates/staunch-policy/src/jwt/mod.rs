@@ -80,6 +80,12 @@ impl Jwt {
                 let text = read(path).map_err(unreadable)?;
                 let set = JwtKeySet::parse(&text)
                     .map_err(|source| PolicyError::KeySet { path: path.clone(), source })?;
+                if !set.has_one_for(&config.algorithms) {
+                    let names: Vec<_> =
+                        config.algorithms.iter().map(|it| format!("`{}`", it.name())).collect();
+                    let algorithms = names.join(", ");
+                    return Err(PolicyError::NoKeyFits { path: path.clone(), algorithms });
+                }
                 Arc::new(ArcSwapOption::from_pointee(set))
             }
             JwtKeys::Url { .. } => {
