@@ -99,6 +99,9 @@ impl Check {
                     }
                 }
                 Err(Unwell::Dial(DialError::Cancelled(_))) => return,
+                Err(Unwell::Dial(error)) if error.is_local() => {
+                    tracing::debug!(service = self.service, %error, "a check cannot be made");
+                }
                 Err(why) => {
                     (failures, successes) = (failures + 1, 0);
                     if failures >= self.health.failures.get() {

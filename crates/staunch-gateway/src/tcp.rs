@@ -113,7 +113,9 @@ async fn connect(
             return Err(error.into());
         }
         let failure = Failure::of_dial(&error);
-        plan.unanswered(&server.plan, failure, &error, Instant::now());
+        if failure.is_servers() {
+            plan.unanswered(&server.plan, failure, &error, Instant::now());
+        }
         if let Some(entry) = &mut entry {
             entry.failed(failure);
         }

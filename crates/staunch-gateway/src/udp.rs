@@ -183,7 +183,7 @@ async fn dial(
     match dial_udp(&Context::current(), address.as_str(), &options).await {
         Ok(socket) => Ok((socket, chosen)),
         Err(DialError::Cancelled(cause)) => Err(cause.into()),
-        Err(error) if is_own_lack(&error) => Err(UdpError::NoSocket(error)),
+        Err(error) if error.is_local() => Err(UdpError::NoSocket(error)),
         Err(error) => {
             chosen.failed(Failure::of_dial(&error), &error);
             Err(UdpError::Dial(error))
@@ -234,19 +234,6 @@ async fn answers(
 fn is_unreachable(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
     matches!(error.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable)
-}
-
-/// Whether it is this process or machine that lacks what a socket takes: that says nothing of the
-/// server.
-fn is_own_lack(error: &DialError) -> bool {
-    let lacks = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
-    match error {
-        DialError::OutOfDescriptors { .. } | DialError::NoLocalPort { .. } => true,
-        DialError::Io { source, .. } | DialError::Unresolved { source, .. } => {
-            Errno::from_io_error(source).is_some_and(|errno| lacks.contains(&errno))
-        }
-        _ => false,
-    }
 }
 
 impl Chosen {

@@ -23,6 +23,7 @@ mod limit;
 mod limits;
 mod line_reader;
 mod lines;
+mod linger;
 mod listener;
 mod listening;
 mod observe;
@@ -30,6 +31,7 @@ mod options;
 mod pipe;
 mod proxied;
 mod read_to_end;
+mod resources;
 mod socket;
 mod splitter;
 mod states;
@@ -55,6 +57,7 @@ pub use crate::{
     limits::{FIRST_WORDS, Limits},
     line_reader::LineReader,
     lines::{Lines, NextLine, ReadLineError},
+    linger::linger,
     listener::{Listener, Served, UnattachedListener},
     options::SocketOptions,
     pipe::Pipe,

@@ -1,6 +1,6 @@
 //! How connections are made: in a place, and only while the server is not taken for down.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use staunch_ledger::{Kind, Obligation, Stamp};
 use staunch_scope::Context;
@@ -38,7 +38,11 @@ impl<M: Manager> Shared<M> {
             Ok(Ok(connection)) => connection,
             Ok(Err(source)) => {
                 Context::current().check()?; // the manager may have heard of it first
-                attempt.failed(source.to_string());
+                if self.manager.is_local(&source) {
+                    attempt.tell(&source); // and nothing is known of the server
+                } else {
+                    attempt.failed(source.to_string());
+                }
                 return Err(AcquireError::Connect { pool, source });
             }
             Err(_) => {
@@ -148,11 +152,14 @@ impl<'s, M: Manager> Attempt<'s, M> {
 
     fn failed(mut self, why: String) {
         self.is_over = true;
-        let now = self.shared.ledger.now();
-        if let Some(times) = self.shared.unconnected.happened(now) {
+        self.tell(&why);
+        self.shared.circuit().failed(self.of, self.shared.ledger.now(), why);
+    }
+
+    fn tell(&self, why: &dyn fmt::Display) {
+        if let Some(times) = self.shared.unconnected.happened(self.shared.ledger.now()) {
             tracing::warn!(pool = self.shared.options.name, times, "no connection: {why}");
         }
-        self.shared.circuit().failed(self.of, now, why);
     }
 }
 

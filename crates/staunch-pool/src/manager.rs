@@ -33,6 +33,13 @@ pub trait Manager: Send + Sync + 'static {
     /// Makes a connection.
     fn connect(&self) -> impl Future<Output = Result<Self::Connection, Self::Error>> + Send;
 
+    /// Whether there is no connection because something is lacking here, such as descriptors
+    /// ([`DialError::is_local`](staunch_net::DialError::is_local)). That says nothing of the other side, which
+    /// is not taken for down then.
+    fn is_local(&self, _error: &Self::Error) -> bool {
+        false
+    }
+
     /// Whether the other side still answers, for instance by `SELECT 1`. Called where
     /// [`PoolOptions`](crate::PoolOptions) says `test_on_…`.
     fn validate(

@@ -67,6 +67,10 @@ impl Manager for Dials {
         Ok(ServerConnection { io, is_in_exchange: false, has_been_used: false })
     }
 
+    fn is_local(&self, error: &DialError) -> bool {
+        error.is_local()
+    }
+
     fn condition(&self, connection: &mut ServerConnection) -> Condition {
         if connection.is_in_exchange { Condition::Broken } else { Condition::Clean }
     }

@@ -23,6 +23,8 @@ pub(crate) enum Failure {
     Late,
     /// We have as many requests there as we may; that is no fault of the server's.
     Busy,
+    /// We have no descriptor or no memory for a connection.
+    Lacking,
     /// We are to stop, or nobody wants it any more.
     Ours,
     /// None of the service's servers is well.
@@ -34,12 +36,13 @@ pub(crate) enum Failure {
 }
 
 /// What [`Failure::name`] can be.
-pub(crate) const REASONS: [&str; 9] = [
+pub(crate) const REASONS: [&str; 10] = [
     "unreachable",
     "closed",
     "malformed",
     "timeout",
     "busy",
+    "descriptors",
     "stopping",
     "no_server",
     "circle",
@@ -96,6 +99,7 @@ impl Failure {
         match error {
             DialError::TimedOut { .. } => Failure::Late,
             DialError::Cancelled(_) => Failure::Ours,
+            error if error.is_local() => Failure::Lacking,
             _ => Failure::Unreachable,
         }
     }
@@ -124,10 +128,11 @@ impl Failure {
             Failure::Malformed => 2,
             Failure::Late => 3,
             Failure::Busy => 4,
-            Failure::Ours => 5,
-            Failure::NoServer => 6,
-            Failure::Circle => 7,
-            Failure::Client => 8,
+            Failure::Lacking => 5,
+            Failure::Ours => 6,
+            Failure::NoServer => 7,
+            Failure::Circle => 8,
+            Failure::Client => 9,
         }
     }
 
@@ -146,6 +151,9 @@ impl Failure {
                 "The server behind this gateway has too much to do",
                 Some(1),
             ),
+            Failure::Lacking => {
+                (StatusCode::SERVICE_UNAVAILABLE, "This gateway has too much to do", Some(1))
+            }
             Failure::Ours => {
                 (StatusCode::SERVICE_UNAVAILABLE, "This gateway is about to stop", Some(1))
             }
@@ -176,6 +184,7 @@ impl fmt::Display for Failure {
             Failure::Malformed => "what it said is no HTTP answer",
             Failure::Late => "it took too long",
             Failure::Busy => "too many requests are there already",
+            Failure::Lacking => "the gateway has no descriptor or no memory for a connection",
             Failure::Ours => "the gateway is about to stop",
             Failure::NoServer => "no server of the service is well",
             Failure::Circle => "the request is going in circles",
@@ -191,8 +200,19 @@ mod tests {
     #[test]
     fn the_first_reasons_are_those_that_speak_against_a_server() {
         use Failure::*;
-        let all =
-            [Unreachable, Closed, Malformed, Stale, Late, Busy, Ours, NoServer, Circle, Client];
+        let all = [
+            Unreachable,
+            Closed,
+            Malformed,
+            Stale,
+            Late,
+            Busy,
+            Lacking,
+            Ours,
+            NoServer,
+            Circle,
+            Client,
+        ];
         for failure in all {
             let is_first = failure != Stale && failure.place() < REASONS_OF_SERVERS;
             assert_eq!(failure.is_servers(), is_first, "{failure:?}");

@@ -2,7 +2,6 @@
 
 use std::{
     cell::RefCell,
-    future::poll_fn,
     io,
     mem::MaybeUninit,
     pin::Pin,
@@ -14,7 +13,7 @@ use memchr::memchr_iter;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::{
     io::{AsyncWriteExt, ReadBuf},
-    time::{Instant, timeout},
+    time::Instant,
 };
 
 use super::socket::Transport;
@@ -25,13 +24,6 @@ pub const AHEAD_MAX: usize = 8 << 10;
 
 /// Bytes of a body that nobody reads, which are taken if they have come, so that its connection can go on.
 pub const BODY_FORGOTTEN: usize = 64 << 10;
-
-/// What a client may send of a body that nobody reads, and how long, before its connection is
-/// closed: if it were closed at once, what the client was told could be lost (RFC 9112, 9.6).
-const LINGER: (usize, Duration) = (256 << 10, Duration::from_secs(1));
-
-/// Bytes that are read at a time to be forgotten.
-const FORGOTTEN: usize = 8 << 10;
 
 /// How far a head was looked at that is not whole yet, so that one that comes byte by byte is not read
 /// anew for each of them.
@@ -196,20 +188,7 @@ pub fn poll_leaving<T: Transport>(
 /// Dropped, what the client was told last may be lost.
 pub async fn linger<T: Transport>(io: &mut T) -> io::Result<()> {
     io.shutdown().await?;
-    let (mut left, time) = LINGER;
-    let reads = poll_fn(|cx| {
-        let mut room = [const { MaybeUninit::uninit() }; FORGOTTEN];
-        while left > 0 {
-            let mut buffer = ReadBuf::uninit(&mut room);
-            let read = ready!(Pin::new(&mut *io).poll_read(cx, &mut buffer));
-            if read.is_err() || buffer.filled().is_empty() {
-                break;
-            }
-            left = left.saturating_sub(buffer.filled().len());
-        }
-        Poll::Ready(())
-    });
-    let _ = timeout(time, reads).await; // either way nothing more is to be said
+    staunch_net::linger(io).await;
     Ok(())
 }
 

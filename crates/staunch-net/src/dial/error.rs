@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, time::Duration};
 use rustix::io::Errno;
 use staunch_scope::Cancelled;
 
-use crate::tls::HandshakeError;
+use crate::{resources::out_of_resources, tls::HandshakeError};
 
 /// A connection could not be dialled. The address is as it was given, with the one that was
 /// tried if that is another.
@@ -128,6 +128,32 @@ fn remedy(status: u16) -> &'static str {
 }
 
 impl DialError {
+    /// Whether it is this process or this machine that lacks what a connection takes: descriptors, memory,
+    /// or ports for datagrams. That says nothing of the other side.
+    ///
+    /// [`NoLocalPort`](DialError::NoLocalPort) is not among them: ports are in use towards one address, and
+    /// the system says the same of an address that it has no way to, such as one of IPv6 without IPv6.
+    ///
+    /// # Examples
+    /// ```
+    /// use staunch_net::DialError;
+    /// let address = String::from("db.internal:5432");
+    /// assert!(DialError::OutOfDescriptors { address: address.clone() }.is_local());
+    /// assert!(!DialError::Refused { address }.is_local());
+    /// ```
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        match self {
+            DialError::OutOfDescriptors { .. } => true,
+            DialError::Io { source, .. } | DialError::Unresolved { source, .. } => {
+                // A socket for datagrams is bound before it is connected.
+                let no_port = Errno::from_io_error(source) == Some(Errno::ADDRINUSE);
+                no_port || out_of_resources(source)
+            }
+            _ => false,
+        }
+    }
+
     /// What `connect(2)` and its like say.
     pub(super) fn connect(target: &str, tried: Option<SocketAddr>, source: io::Error) -> DialError {
         let tried = tried.map(|tried| tried.to_string()).filter(|tried| !target.ends_with(tried));

@@ -29,6 +29,7 @@ use crate::{
     limits::Limits,
     observe::observe,
     proxied::introduced,
+    resources::out_of_resources,
     socket::Socket,
 };
 
@@ -281,11 +282,4 @@ impl Accepting {
         }
         Connection::new(socket, account, listening, admitted, Reading::New)
     }
-}
-
-/// Whether nobody can accept for the moment: out of file descriptors or memory.
-fn out_of_resources(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
-    Errno::from_io_error(error).is_some_and(|errno| exhausted.contains(&errno))
 }

@@ -16,10 +16,10 @@ use crate::{
     activity::Reading,
     connection::Connection,
     limits::FIRST_WORDS,
+    linger::linger,
     tls::{
         connection::{TlsConnection, Wire},
         failure::HandshakeFailure,
-        linger::linger,
     },
 };
 
@@ -88,8 +88,8 @@ pub(crate) async fn accept(
 /// Ends what came to no session.
 async fn refuse(mut wire: Wire, error: HandshakeError) -> HandshakeError {
     count(&wire, &error);
-    if error.is_told() {
-        linger(&mut wire).await;
+    if error.is_told() && wire.shutdown_write().is_ok() {
+        linger(&mut wire).await; // so that it reads the alert
     }
     error
 }

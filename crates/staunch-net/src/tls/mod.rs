@@ -15,7 +15,6 @@
 //! | `reload` | looks after the files of a listener while it runs |
 //! | `handshake` | from a connection to a TLS connection, on either side |
 //! | `failure` | why handshakes fail, for those who count |
-//! | `linger` | how a connection ends whose peer is to read an alert |
 //! | `serve` | the TLS listener |
 //! | `connection` | the stream that handlers get |
 
@@ -24,7 +23,6 @@ mod connection;
 mod failure;
 mod files;
 mod handshake;
-mod linger;
 mod reload;
 mod serve;
 mod trust;

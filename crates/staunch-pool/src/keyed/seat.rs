@@ -154,6 +154,10 @@ impl<M: Manager> Manager for Seated<M> {
         Ok(SeatedConnection { connection, seat: Owned(Arc::new(Seat::new(room))) })
     }
 
+    fn is_local(&self, error: &M::Error) -> bool {
+        self.manager.is_local(error)
+    }
+
     fn validate(
         &self,
         connection: &mut Self::Connection,

@@ -69,6 +69,10 @@ impl Manager for Tcp {
         Ok(TcpConnection { connection, is_in_exchange: AtomicBool::new(false) })
     }
 
+    fn is_local(&self, error: &DialError) -> bool {
+        error.is_local()
+    }
+
     async fn validate(&self, connection: &mut TcpConnection) -> Result<(), DialError> {
         match self.condition(connection) {
             Condition::Clean => Ok(()),

@@ -25,6 +25,8 @@ pub(crate) struct Server {
     pub(crate) goodbyes: AtomicU64,
     pub(crate) killed: AtomicU64,
     pub(crate) is_down: AtomicBool,
+    /// It is not the server's fault if it is down.
+    pub(crate) is_lacking: AtomicBool,
     /// Connections are at work all the time.
     pub(crate) is_busy: AtomicBool,
     /// Nothing answers, and nothing fails.
@@ -98,6 +100,10 @@ impl Manager for Scripted {
         self.0.most.fetch_max(live, Ordering::SeqCst);
         let server = Arc::clone(&self.0);
         Ok(Connection { number, condition: Condition::Clean, is_dead: false, server })
+    }
+
+    fn is_local(&self, _: &Down) -> bool {
+        self.0.is_lacking.load(Ordering::SeqCst)
     }
 
     async fn validate(&self, connection: &mut Connection) -> Result<(), Down> {

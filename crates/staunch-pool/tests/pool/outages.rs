@@ -34,6 +34,22 @@ async fn a_caller_who_is_asked_to_stop_says_nothing_of_the_server() {
 }
 
 #[staunch::test(start_paused = true)]
+async fn what_is_lacking_here_says_nothing_of_the_server() {
+    with_pool(plain(2), async |pool, server, _| {
+        server.is_lacking.store(true, Ordering::SeqCst);
+        server.is_down.store(true, Ordering::SeqCst);
+        for _ in 0..3 {
+            let error = pool.acquire().await.unwrap_err();
+            assert!(matches!(error, AcquireError::Connect { source: Down, .. }), "{error}");
+            assert!(!pool.status().is_down);
+        }
+        server.is_down.store(false, Ordering::SeqCst);
+        drop(pool.acquire().await.unwrap()); // without a pause
+    })
+    .await;
+}
+
+#[staunch::test(start_paused = true)]
 async fn a_caller_whose_time_is_nearly_over_says_nothing_of_the_server() {
     with_pool(plain(1), async |pool, server, s| {
         let mut lease = pool.acquire().await.unwrap();

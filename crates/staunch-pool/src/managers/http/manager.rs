@@ -352,6 +352,10 @@ impl Manager for Http {
         }
     }
 
+    fn is_local(&self, error: &ConnectHttpError) -> bool {
+        matches!(error, ConnectHttpError::Dial(error) if error.is_local())
+    }
+
     fn condition(&self, connection: &mut HttpConnection) -> Condition {
         connection.condition()
     }

@@ -234,6 +234,10 @@ impl Manager for Postgres {
         Ok(connection.session.ping().await?)
     }
 
+    fn is_local(&self, error: &ConnectPostgresError) -> bool {
+        matches!(error, ConnectPostgresError::Dial(error) if error.is_local())
+    }
+
     fn condition(&self, connection: &mut PostgresConnection) -> Condition {
         let may_be_clean = self.reset == ResetSession::WhenTouched;
         match connection {

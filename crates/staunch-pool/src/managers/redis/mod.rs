@@ -179,6 +179,10 @@ impl Manager for Redis {
         Ok(redis::cmd("PING").exec_async(connection).await?)
     }
 
+    fn is_local(&self, error: &ConnectRedisError) -> bool {
+        matches!(error, ConnectRedisError::Dial(error) if error.is_local())
+    }
+
     fn condition(&self, connection: &mut RedisConnection) -> Condition {
         connection.condition()
     }
