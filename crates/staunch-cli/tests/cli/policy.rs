@@ -492,6 +492,30 @@ fn a_fleet_counts_together_and_does_as_it_is_told_when_it_cannot() {
     }
 }
 
+/// A Redis that takes connections and says nothing costs some requests their time, not each.
+#[test]
+fn a_redis_that_is_stuck_is_asked_seldom() {
+    const REQUESTS: usize = 40;
+    let behind = Telling::mirror();
+    let stuck = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    stuck.set_nonblocking(true).unwrap();
+    let url = format!("redis://{}/", stuck.local_addr().unwrap());
+    let rate = format!(
+        "[policy.rate]\nrequests = 100\nper = '1h'\nredis = '{url}'\nredis_timeout = '200ms'"
+    );
+    let before = gateway(&policy(behind.address, &rate));
+    let mut asked = Vec::new();
+    for _ in 0..REQUESTS {
+        assert_eq!(curl(before.tcp("web"), "/", &[]).1, 200);
+        asked.extend(std::iter::from_fn(|| stuck.accept().ok()));
+    }
+    assert!((3..REQUESTS).contains(&asked.len()), "{}", asked.len());
+    let ended = before.terminate();
+    let said = ended.stderr.matches("cannot be counted in Redis").count();
+    assert!((1..asked.len()).contains(&said), "once for each core: {}", ended.stderr);
+    ended.assert_clean();
+}
+
 /// Whoever has no policy pays nothing for it, and has no metrics of it.
 #[test]
 fn a_route_that_asks_nothing_has_nothing_of_it() {

@@ -1,19 +1,15 @@
 //! Where a fleet counts: in Redis, by the same algorithm and on Redis' own clock, so that the clocks of
 //! its instances need not agree.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use staunch_config::RedisUrl;
 use staunch_policy::{Count, Shared};
 use staunch_pool::{Pool, PoolOptions, Redis};
 use staunch_scope::Scope;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
+
+use super::standing::Standing;
 
 /// Those of a core, by where they are.
 #[derive(Debug, Default)]
@@ -24,8 +20,8 @@ pub(super) struct Counters(Vec<Arc<Counter>>);
 struct Counter {
     url: RedisUrl,
     pool: Option<Pool<Redis>>,
-    /// Whether the last request had no answer: its end and its begin are logged, and not each request.
-    is_down: AtomicBool,
+    /// That it ends and begins to answer is logged, and not each request.
+    standing: Standing,
 }
 
 /// Until when the share of an entry is used up is all that is kept, in microseconds, which Lua's numbers
@@ -59,7 +55,7 @@ impl Counters {
                 let known = before.and_then(|before| before.counter(url)).cloned();
                 let new = || {
                     let pool = pool(scope, url, limit);
-                    Arc::new(Counter { url: url.clone(), pool, is_down: AtomicBool::new(false) })
+                    Arc::new(Counter { url: url.clone(), pool, standing: Standing::default() })
                 };
                 counters.0.push(known.unwrap_or_else(new));
             }
@@ -71,15 +67,21 @@ impl Counters {
         self.0.iter().find(|known| known.url == *url)
     }
 
-    /// How `entry` stands after a request; `None` without an answer in time.
+    /// How `entry` stands after a request; `None` without an answer in time, and for some time at once
+    /// after there was none again and again.
     pub(super) async fn count(&self, shared: &Shared<'_>, entry: &str) -> Option<Count> {
         let counter = self.counter(&shared.at.url)?;
-        let asked = timeout(shared.at.timeout, ask(counter.pool.as_ref()?, shared, entry)).await;
+        let (begun, limit) = (Instant::now(), shared.at.timeout);
+        if !counter.standing.is_to_be_asked(begun) {
+            return None;
+        }
+        let asked = timeout(limit, ask(counter.pool.as_ref()?, shared, entry)).await;
         let answer = asked.map_err(|_| "it took too long".to_owned()).and_then(|answer| answer);
-        let was_down = counter.is_down.swap(answer.is_err(), Ordering::Relaxed);
         match &answer {
-            Ok(_) if was_down => tracing::info!("requests are counted in Redis again"),
-            Err(error) if !was_down => {
+            Ok(_) if counter.standing.has_answered() => {
+                tracing::info!("requests are counted in Redis again");
+            }
+            Err(error) if counter.standing.has_failed(begun, Instant::now(), limit) => {
                 tracing::warn!("requests cannot be counted in Redis: {error}");
             }
             _ => {}

@@ -4,6 +4,7 @@
 
 mod count;
 mod forward;
+mod standing;
 mod token_keys;
 
 use hyper::{Uri, header::HeaderValue};
