@@ -87,8 +87,9 @@ impl Dialer {
     /// Dials connections that are watched within `limits`: those for `idle`, `read_stall`,
     /// `write_stall`, `min_send_rate` and `lifetime`, as for a listener.
     ///
-    /// The watchdog is a child of `scope`, born on the caller's line. It ends with the scope, or
-    /// with the dialer and the last of its connections.
+    /// The watchdog is a daemon of `scope`, born on the caller's line: it does not keep the scope from
+    /// ending, whoever keeps the dialer. It ends with the scope, or with the dialer and the last of its
+    /// connections.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -100,7 +101,7 @@ impl Dialer {
     ) -> Dialer {
         let dialer = Dialer::new(Some(scope.id()), options, limits);
         let watch = watch(Arc::clone(&dialer.shared), Arc::clone(&dialer.abandoned));
-        scope.spawn_at(Location::caller(), async {
+        scope.spawn_daemon_at(Location::caller(), async {
             watch.await;
             Ok(())
         });

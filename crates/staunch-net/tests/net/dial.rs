@@ -340,6 +340,25 @@ async fn a_scope_that_stops_ends_the_watchdog_although_the_dialer_lives() {
 }
 
 #[staunch::test]
+async fn a_dialer_that_somebody_keeps_does_not_keep_its_scope_from_ending() {
+    let listener = bind(unlimited());
+    let address = address(&listener);
+    let served = serving(listener, echo, async || {
+        let begun = Instant::now();
+        let ended = scope(&Context::current(), |s| async move {
+            let dialer = Dialer::watched(&s, DialOptions::default(), Limits::default());
+            let connection = dialer.tcp(s.context(), address).await?;
+            Ok::<_, BoxError>((dialer, connection))
+        });
+        let kept = ended.await.unwrap();
+        assert!(begun.elapsed() < staunch_scope::DEFAULT_GRACE);
+        assert_eq!(live(Kind::CONNECTION), 2, "it is still there, and its peer");
+        drop(kept);
+    });
+    assert_eq!(served.await.accepted, 1);
+}
+
+#[staunch::test]
 async fn dialling_can_be_dropped_at_every_await() {
     let listener = bind(unlimited());
     let address = address(&listener);
