@@ -26,7 +26,7 @@ pub struct HttpLimits {
     /// Bytes of a request's path and query. Default 8 KiB, as RFC 9110, 4.1, recommends everybody to
     /// take.
     pub uri_bytes: usize,
-    /// Headers of a request. Default 64: twice what a browser behind two proxies sends.
+    /// Headers of a request; its cookies are one. Default 64: twice what a browser behind two proxies sends.
     pub headers: usize,
     /// Bytes of a request body. Default 1 MiB; for paths that take more there is `bodies`.
     pub body_bytes: usize,

@@ -177,6 +177,40 @@ fn an_early_answer_is_heard_by_a_client_that_still_sends() {
     before.terminate().assert_clean();
 }
 
+/// Nobody reads what still comes of it: its server has gone, or has said all that it will.
+#[test]
+fn an_early_answer_ends_the_connection_of_a_client_that_sends_chunks() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let before = gateway(&service(listener.local_addr().unwrap(), ""));
+    let baseline = before.baseline();
+    for (server_goes, client_goes) in [(true, false), (true, true), (false, false)] {
+        let mut client = connect(before.tcp("web"));
+        let post = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n123\r\n";
+        client.write_all(post.as_bytes()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        server.set_read_timeout(Some(PATIENCE)).unwrap();
+        head(&mut server);
+        let last = if server_goes { "Connection: close\r\n" } else { "" };
+        let refusal = format!("HTTP/1.1 403 No\r\nContent-Length: 3\r\n{last}\r\nno\n");
+        server.write_all(refusal.as_bytes()).unwrap();
+        let answer = head(&mut client);
+        assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+        assert!(answer.contains("connection: close"), "{answer}");
+        let server = Some(server).filter(|_| !server_goes);
+        let mut body = [0; 3];
+        client.read_exact(&mut body).unwrap();
+        if server_goes {
+            client.write_all(b"3\r\n456\r\n").unwrap();
+        }
+        if !client_goes {
+            assert_eq!(rest(&mut client), "");
+        }
+        drop((client, server));
+        before.settles_to(&baseline);
+    }
+    before.terminate().assert_clean();
+}
+
 #[test]
 fn a_client_that_leaves_gives_up_what_it_asked_for() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

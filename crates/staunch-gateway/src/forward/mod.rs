@@ -13,7 +13,11 @@ mod tries;
 
 use std::{sync::Arc, time::Duration};
 
-use hyper::{Request, Response, StatusCode, Version, body::Body, header::HOST};
+use hyper::{
+    Request, Response, StatusCode, Version,
+    body::Body,
+    header::{CONNECTION, HOST, HeaderValue},
+};
 use staunch_http::{Refused, RequestBody};
 use staunch_policy::{Asked, Now, Pass, Policy, Verdict, preflight};
 use staunch_scope::is_forced;
@@ -227,6 +231,7 @@ impl Forward {
     ) -> Response<AnswerBody> {
         let client = staunch_http::peer().map(|peer| peer.ip());
         let host = target::host_header(&request);
+        let is_http2 = request.version() == Version::HTTP_2;
         let version = version(request.version());
         let origin = Origin { client, host: host.as_ref(), is_secure: self.is_secure };
         if of_request(request.headers_mut(), version, &origin).is_err() {
@@ -250,7 +255,13 @@ impl Forward {
         let progress_of = progress.as_deref();
         let tries = Tries { route, upstream, client, progress: progress_of, slot, account };
         let answer = tries.answer(Request::from_parts(head, body)).await;
-        progress.and_then(|progress| progress.answer()).unwrap_or(answer)
+        let Some(progress) = progress else { return answer };
+        let mut answer = progress.answer().unwrap_or(answer);
+        if progress.over().is_none() && !is_http2 {
+            // Its client may be sending what nobody will read.
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        answer
     }
 }
 

@@ -28,6 +28,8 @@ pub struct RequestBody {
     /// Until it is dropped, if there is one.
     body: Option<Limited<Incoming>>,
     exchange: Exchange,
+    /// Which of its connection's requests it belongs to: what becomes of it is nothing to the next ones.
+    number: u32,
     time: Duration,
     /// Bytes a second, on average; 0: any.
     rate: u32,
@@ -109,6 +111,7 @@ const RATE_GRACE: Duration = Duration::from_secs(5);
 impl RequestBody {
     pub(super) fn new(body: Incoming, may: &Allowance, exchange: Exchange) -> RequestBody {
         exchange.set_receiving(!body.is_end_stream());
+        exchange.set_open(!body.is_end_stream());
         RequestBody::of(Some(Limited::new(body, may.body_bytes)), may, exchange)
     }
 
@@ -119,8 +122,19 @@ impl RequestBody {
 
     fn of(body: Option<Limited<Incoming>>, may: &Allowance, exchange: Exchange) -> RequestBody {
         let (time, rate) = (may.body_time, may.body_rate);
-        let (wait, was_wanted, end) = (None, false, None);
-        RequestBody { body, exchange, time, rate, received: 0, wait, was_wanted, end }
+        let (number, wait, was_wanted, end) = (exchange.begun(), None, false, None);
+        RequestBody { body, exchange, number, time, rate, received: 0, wait, was_wanted, end }
+    }
+
+    /// Its exchange, as long as that is at its request.
+    fn current(&self) -> Option<&Exchange> {
+        Some(&self.exchange).filter(|exchange| exchange.begun() == self.number)
+    }
+
+    fn breaks(&self, breach: Breach) {
+        if let Some(exchange) = self.current() {
+            exchange.set_breach(breach);
+        }
     }
 
     /// How long what has come so far may have taken.
@@ -166,23 +180,30 @@ impl Body for RequestBody {
         this.was_wanted = true;
         let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
             let slow = ready!(this.poll_due(cx));
-            this.exchange.set_breach(Breach::Slow);
+            this.breaks(Breach::Slow);
             return Poll::Ready(Some(Err(slow.into())));
         };
         let frame = frame.map(|frame| frame.map_err(MalformedBodyError::of));
         match &frame {
             Some(Ok(frame)) => {
                 this.received += frame.data_ref().map_or(0, |data| data.len() as u64);
+                if frame.is_trailers() {
+                    this.end = Some(End::Whole); // nobody has to ask for more
+                }
             }
             Some(Err(error)) => {
                 this.end = Some(End::Broken);
                 if error.is::<LengthLimitError>() {
-                    this.exchange.set_breach(Breach::Large);
+                    this.breaks(Breach::Large);
                 }
             }
             None => _ = this.end.get_or_insert(End::Whole),
         }
-        this.exchange.set_receiving(!this.is_end_stream() && matches!(frame, Some(Ok(_))));
+        let is_over = this.is_end_stream() || this.end == Some(End::Whole);
+        if let Some(exchange) = this.current() {
+            exchange.set_receiving(!is_over && matches!(frame, Some(Ok(_))));
+            exchange.set_open(!is_over);
+        }
         Poll::Ready(frame)
     }
 
@@ -197,10 +218,12 @@ impl Body for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        self.exchange.set_receiving(false); // nobody waits for more
+        let body = self.body.take().filter(|_| self.end != Some(End::Whole));
         let (was_wanted, is_broken) = (self.was_wanted, self.end == Some(End::Broken));
-        if let Some(body) = self.body.take().filter(|_| self.end != Some(End::Whole)) {
-            self.exchange.leave(Unread { body, was_wanted, is_broken });
+        let Some(exchange) = self.current() else { return };
+        exchange.set_receiving(false); // nobody waits for more
+        if let Some(body) = body {
+            exchange.leave(Unread { body, was_wanted, is_broken });
         }
     }
 }

@@ -13,7 +13,7 @@ use http_body_util::{Either, Full};
 use hyper::{
     Request, Response, StatusCode, Version,
     body::{Body, Incoming},
-    header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING},
+    header::{CONTENT_LENGTH, COOKIE, HeaderMap, HeaderValue, TRANSFER_ENCODING},
 };
 use pin_project_lite::pin_project;
 use staunch_ledger::Obligation;
@@ -299,6 +299,15 @@ fn refused(
     if uri > limits.uri_bytes {
         return Some(refusal::long_uri(uri, limits.uri_bytes, is_http2));
     }
+    let headers = lines(request.headers());
+    if is_http2 && headers > limits.headers {
+        return Some(refusal::many_headers(headers, limits.headers));
+    }
     let announced = request.body().size_hint().lower();
     (announced > may.body_bytes as u64).then(|| refusal::large(announced, may.body_bytes, is_http2))
+}
+
+/// How many headers a client of HTTP/1 would have sent: over HTTP/2 each cookie may be one (RFC 9113, 8.2.3).
+fn lines(headers: &HeaderMap) -> usize {
+    headers.len() - headers.get_all(COOKIE).iter().count().saturating_sub(1)
 }

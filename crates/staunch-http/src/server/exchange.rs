@@ -39,6 +39,10 @@ struct Flags {
     leftovers: Option<Leftovers>,
     /// What of the request's body nobody reads, over HTTP/1.
     unread: Mutex<Option<Box<Unread>>>,
+    /// The end of the request's body has not been seen, whoever has it.
+    is_open: AtomicBool,
+    /// The answer is made: what is left of the request's body from then on nobody takes.
+    is_settled: AtomicBool,
     /// The connection ends before the request's body does.
     is_cut_short: AtomicBool,
 }
@@ -90,9 +94,9 @@ impl Exchange {
         self.0.step.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
-    /// Bytes have come; whether they begin a head.
+    /// Bytes have come; whether they begin a head, and are not of a body that goes on after its answer.
     pub(super) fn received(&self) -> bool {
-        self.step(Step::Between, Step::Head)
+        !self.0.is_open.load(Ordering::Relaxed) && self.step(Step::Between, Step::Head)
     }
 
     /// Whether nobody has a request of its client: what is said to it is a refusal of hyper's.
@@ -117,14 +121,37 @@ impl Exchange {
         Exchange(Arc::new(Flags { leftovers: Some(leftovers.clone()), ..Flags::default() }))
     }
 
-    /// Nobody reads the body of the request any more.
+    /// There is a body, or its end was seen: until then nothing that comes can be another request.
+    pub(super) fn set_open(&self, is_open: bool) {
+        self.0.is_open.store(is_open, Ordering::Relaxed);
+    }
+
+    /// Nobody reads the body of the request any more. If its answer is made nobody takes what is left,
+    /// either: it is dropped, and with that the connection ends after the answer.
     pub(super) fn leave(&self, unread: Unread) {
         if unread.body.is_end_stream() {
-            return;
+            return self.set_open(false);
         }
-        match &self.0.leftovers {
-            Some(leftovers) => leftovers.add(unread.body),
-            None => *self.unread() = Some(Box::new(unread)),
+        if let Some(leftovers) = &self.0.leftovers {
+            return leftovers.add(unread.body);
+        }
+        let mut place = self.unread();
+        if self.0.is_settled.load(Ordering::Relaxed) {
+            drop(place);
+            self.cut_short();
+        } else {
+            *place = Some(Box::new(unread));
+        }
+    }
+
+    /// The answer is made, over HTTP/1.
+    pub(super) fn settle(&self) {
+        let mut place = self.unread();
+        self.0.is_settled.store(true, Ordering::Relaxed);
+        let left = place.take();
+        drop(place);
+        if left.is_some() {
+            self.cut_short();
         }
     }
 
@@ -146,9 +173,9 @@ impl Exchange {
         self.0.is_cut_short.load(Ordering::Relaxed)
     }
 
-    /// Whether it could be parked: it waits for the next request.
+    /// Whether it could be parked: it waits for the next request, since the last has ended.
     pub(super) fn park(&self) -> bool {
-        self.step(Step::Between, Step::Parked)
+        !self.0.is_open.load(Ordering::Relaxed) && self.step(Step::Between, Step::Parked)
     }
 
     pub(super) fn is_parked(&self) -> bool {
@@ -184,6 +211,9 @@ impl Exchange {
         self.0.step.store(Step::Handling as u8, Ordering::Relaxed);
         self.0.streams.fetch_add(1, Ordering::Relaxed);
         self.0.breach.store(0, Ordering::Relaxed);
+        for flag in [&self.0.is_open, &self.0.is_settled, &self.0.is_cut_short] {
+            flag.store(false, Ordering::Relaxed);
+        }
         Handling(self.clone())
     }
 

@@ -117,6 +117,11 @@ impl Framing {
         Ok(())
     }
 
+    /// Whether the next byte begins another message, or what is no HTTP.
+    pub(super) fn is_between(&self) -> bool {
+        matches!(self.at, At::Start | At::EmptyLine | At::Beyond)
+    }
+
     #[cfg(feature = "fuzzing")]
     pub(super) fn is_at_head_end(&self) -> bool {
         self.at == At::HeadEnd && self.head & TRAILER == 0

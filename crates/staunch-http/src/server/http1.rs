@@ -3,13 +3,13 @@
 //! Between two requests hyper keeps its buffers and its state: ten kilobytes for a client that may
 //! never ask again. So a connection that has been idle for a while is *parked*: hyper is told to
 //! end, the end does not reach the socket, and the next bytes are hyper's first on a connection
-//! that is new to it.
+//! that is new to it. Not one whose client has ever asked for another protocol (`Upgrade`).
 
 use std::{
     convert::Infallible,
     future::{Future, poll_fn},
     pin::{Pin, pin},
-    task::{Context as Poller, Poll},
+    task::{Context as Poller, Poll, ready},
     time::Duration,
 };
 
@@ -20,10 +20,14 @@ use hyper::{
     header::EXPECT,
     server::conn::http1::{self, Parts},
     service::service_fn,
+    upgrade::OnUpgrade,
 };
 use hyper_util::rt::TokioIo;
 use staunch_scope::{BoxError, Context};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::{
+    io::AsyncWriteExt,
+    time::{Instant, Sleep, sleep},
+};
 use tower_service::Service;
 
 use super::{
@@ -58,10 +62,12 @@ where
     let service = service_fn(|request: Request<Incoming>| {
         let handling = exchange.begin();
         let is_expecting = request.headers().contains_key(EXPECT);
+        let asked = request.extensions().get::<OnUpgrade>().cloned();
         let answer = answer(service.clone(), request, requests, exchange.clone());
         let is_last = exchange.begun() >= limits.requests || context.is_cancelled();
         let answered = Answered::new(answer, handling);
-        Finding::new(Settled::new(answered, exchange.clone(), is_expecting), &next, is_last)
+        let settled = Settled::new(answered, exchange.clone(), is_expecting);
+        Finding::new(settled, (&next, asked), is_last)
     });
     let mut connection =
         builder(limits).serve_connection(TokioIo::new(socket), service).with_upgrades();
@@ -78,8 +84,12 @@ where
             Pin::new(&mut connection).graceful_shutdown();
             return Pin::new(&mut connection).poll(cx);
         }
-        if is_stopping || idle.poll(exchange, cx).is_pending() || !exchange.park() {
+        if is_stopping || next.is_declined() {
             return Poll::Pending;
+        }
+        ready!(idle.poll(exchange, cx));
+        if !exchange.park() {
+            return idle.poll_again(cx);
         }
         Pin::new(&mut connection).graceful_shutdown();
         Pin::new(&mut connection).poll(cx)
@@ -87,11 +97,17 @@ where
     .await?;
     if exchange.is_parked() {
         exchange.unpark();
-        return Ok(connection.into_parts().map(unparked));
+        let parked = connection.into_parts().map(unparked);
+        return Ok(parked.filter(|socket| !socket.is_in_message()));
     }
     match connection.into_parts() {
         Some(parts) if exchange.is_cut_short() => parts.io.into_inner().linger().await,
-        Some(_) => {}
+        Some(_) => {} // hyper has ended it
+        None if next.is_declined() => {
+            if let Some(socket) = next.declined::<Socket<T>>().await {
+                end(socket, exchange).await;
+            }
+        }
         None => {
             exchange.upgrade();
             if let Some(speaking) = next.take() {
@@ -100,6 +116,15 @@ where
         }
     }
     Ok(None)
+}
+
+/// Ends a connection as hyper does, when that has not.
+async fn end<T: Transport>(mut socket: Socket<T>, exchange: &Exchange) {
+    if exchange.is_cut_short() {
+        socket.linger().await;
+    } else {
+        let _ = socket.shutdown().await; // the client may have gone meanwhile
+    }
 }
 
 /// The socket, with what hyper has read and not understood.
@@ -131,6 +156,15 @@ impl Idle {
             }
             timer.0 = now;
             timer.1.as_mut().reset(Instant::now() + self.after);
+        }
+        Poll::Pending
+    }
+
+    /// The same once more, from now on: somebody has still the body of the last request.
+    fn poll_again<R>(&mut self, cx: &mut Poller<'_>) -> Poll<R> {
+        if let Some((_, timer)) = &mut self.timer {
+            timer.as_mut().reset(Instant::now() + self.after);
+            let _ = timer.as_mut().poll(cx);
         }
         Poll::Pending
     }

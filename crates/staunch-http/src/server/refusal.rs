@@ -76,6 +76,12 @@ pub(super) fn long_uri(bytes: usize, most: usize, is_http2: bool) -> Refusal {
     last(refusal(StatusCode::URI_TOO_LONG, text), is_http2)
 }
 
+/// There are too many headers. Over HTTP/1 hyper says so itself.
+pub(super) fn many_headers(headers: usize, most: usize) -> Refusal {
+    let text = format!("The request has {headers} headers; at most {most} are taken.\n");
+    refusal(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text)
+}
+
 /// Notes on the ledger that a request was over a limit, which is for somebody to look at.
 fn observe(request: &Account, rule: &'static str, what: &str) {
     let ledger = request.ledger();

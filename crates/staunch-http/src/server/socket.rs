@@ -180,6 +180,12 @@ impl<T: Transport> Socket<T> {
         if is_clear { Ok(self.transport) } else { Err(self) }
     }
 
+    /// Whether its client is in the middle of a message of which the beginning is gone.
+    pub(super) fn is_in_message(&self) -> bool {
+        let is_between = matches!(&self.watch, Watch::Http1(framing) if framing.is_between());
+        self.said.is_empty() && !is_between
+    }
+
     /// Ends it, in good time for the client to read why: it may still be sending.
     pub(super) async fn linger(mut self) {
         let _ = wire::linger(&mut self.transport).await; // the client may have gone meanwhile

@@ -7,7 +7,8 @@
 //! it. Nobody waits for the rest. Of a client that waits for `100 Continue` nothing has come.
 //!
 //! A body that lives on, in its answer's body or in another task, may still be read to its end: of its
-//! connection nothing is said. If it is dropped before its end the connection is closed after the answer.
+//! connection nothing is said. If it is dropped before its end nothing more of it is taken, and the
+//! connection is closed after the answer, unless the rest has come by then.
 //! It is [`leftovers`](super::leftovers) that does this over HTTP/2.
 
 use std::{
@@ -54,6 +55,8 @@ pin_project! {
 struct Rest {
     unread: Option<Unread>,
     taken: usize,
+    /// Its end has come.
+    is_over: bool,
     /// It is not at its end, and will not be.
     is_cut: bool,
     /// hyper has had a turn to bring more since the last of it.
@@ -86,7 +89,12 @@ impl<F: Future<Output = Result<Response<B>, E>>, B, E> Future for Settled<F, B> 
                 *this.answer = Some(answer);
                 return Poll::Pending;
             }
-            Poll::Ready(true) => {}
+            Poll::Ready(true) => {
+                if this.rest.is_over {
+                    this.exchange.set_open(false);
+                }
+                this.exchange.settle();
+            }
             Poll::Ready(false) => {
                 this.exchange.cut_short();
                 say_close(&mut answer);
@@ -115,7 +123,7 @@ impl Rest {
                     }
                 }
                 Poll::Ready(Some(Err(_))) => self.cut(),
-                Poll::Ready(None) => self.unread = None,
+                Poll::Ready(None) => (self.unread, self.is_over) = (None, true),
                 Poll::Pending if !is_answered => return Poll::Pending,
                 Poll::Pending if self.has_asked => self.cut(),
                 Poll::Pending => {

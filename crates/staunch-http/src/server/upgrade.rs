@@ -5,11 +5,11 @@ use std::{
     future::Future,
     io::{self, IoSlice},
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context as Poller, Poll, ready},
 };
 
-use hyper::{Request, Response, upgrade::OnUpgrade};
+use hyper::{Request, Response, StatusCode, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -85,19 +85,46 @@ where
 
 /// Where a connection finds what follows its last answer.
 #[derive(Default)]
-pub(super) struct Next(Mutex<Option<Speaking>>);
+pub(super) struct Next {
+    speaking: Mutex<Option<Speaking>>,
+    /// Gives the connection back at its end, if its client asked for another protocol in vain: hyper hands it
+    /// to whoever would speak that, which is nobody.
+    declined: Mutex<Option<OnUpgrade>>,
+}
 
 impl Next {
     pub(super) fn take(&self) -> Option<Speaking> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.speaking).take()
     }
 
-    fn find_in<B>(&self, answer: &mut Response<B>) {
+    /// Whether hyper has a connection that it will not give back by itself.
+    pub(super) fn is_declined(&self) -> bool {
+        lock(&self.declined).is_some()
+    }
+
+    /// The socket of a connection that has ended without having been asked for it.
+    pub(super) async fn declined<S>(&self) -> Option<S>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let declined = lock(&self.declined).take()?;
+        let upgraded = declined.await.ok()?;
+        Some(upgraded.downcast::<TokioIo<S>>().ok()?.io.into_inner())
+    }
+
+    fn find_in<B>(&self, answer: &mut Response<B>, asked: Option<OnUpgrade>) {
         if let Some(Follows(speaking)) = answer.extensions_mut().remove() {
-            let speaking = speaking.lock().unwrap_or_else(PoisonError::into_inner).take();
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = speaking;
+            *lock(&self.speaking) = lock(&speaking).take();
+        }
+        if asked.is_some() {
+            let is_declined = answer.status() != StatusCode::SWITCHING_PROTOCOLS;
+            *lock(&self.declined) = asked.filter(|_| is_declined);
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pin_project! {
@@ -106,13 +133,18 @@ pin_project! {
         #[pin]
         answering: F,
         next: &'n Next,
+        asked: Option<OnUpgrade>,
         is_last: bool,
     }
 }
 
 impl<'n, F> Finding<'n, F> {
-    pub(super) fn new(answering: F, next: &'n Next, is_last: bool) -> Finding<'n, F> {
-        Finding { answering, next, is_last }
+    pub(super) fn new(
+        answering: F,
+        (next, asked): (&'n Next, Option<OnUpgrade>),
+        is_last: bool,
+    ) -> Finding<'n, F> {
+        Finding { answering, next, asked, is_last }
     }
 }
 
@@ -123,7 +155,7 @@ impl<F: Future<Output = Result<Response<B>, E>>, B, E> Future for Finding<'_, F>
         let this = self.project();
         let mut answer = ready!(this.answering.poll(cx));
         if let Ok(answer) = &mut answer {
-            this.next.find_in(answer);
+            this.next.find_in(answer, this.asked.take());
             if *this.is_last {
                 say_close(answer);
             }

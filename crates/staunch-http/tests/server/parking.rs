@@ -72,6 +72,22 @@ async fn a_parked_connection_answers_as_before() {
     .await;
 }
 
+/// hyper would give its socket to whoever speaks the other protocol, which is nobody.
+#[staunch::test]
+async fn who_has_asked_for_another_protocol_in_vain_is_answered_as_before() {
+    with_server(limits(), Limits::default(), handler(path), async |address, _| {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let upgrade = ONE.replace("\r\n\r\n", "\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n");
+        say(&mut client, &upgrade).await;
+        hear(&mut client, "this is /one").await;
+        let later = parked_client(address).await; // so the time is over for the first, too
+        say(&mut client, TWO).await;
+        hear(&mut client, "this is /two").await;
+        drop(later);
+    })
+    .await;
+}
+
 /// Whatever is forgotten of a connection at rest, not how many requests it has had.
 #[staunch::test]
 async fn a_parked_connection_has_as_many_requests_as_others() {

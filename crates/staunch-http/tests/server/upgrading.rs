@@ -90,3 +90,37 @@ async fn what_follows_runs_in_the_task_of_the_connection() {
     tokio::time::timeout(Duration::from_secs(1), heard).await.unwrap().unwrap();
     assert_eq!(goodbye, "goodbye\n");
 }
+
+/// The second time the server agrees, and nothing is left of the first.
+#[staunch::test]
+async fn who_was_declined_may_ask_again() {
+    let at_work = AtWork::default();
+    let speaks = at_work.clone();
+    let service = handler(move |mut request: Request<RequestBody>| {
+        let at_work = speaks.clone();
+        async move {
+            if request.uri().path() == "/no" {
+                return text("no\n");
+            }
+            let answer = upgrade(&mut request, switch(), |peer| echo(peer, at_work));
+            answer.unwrap_or_else(|error| text(error.to_string()))
+        }
+    });
+    with_server(HttpLimits::default(), Limits::default(), service, async |address, _| {
+        let mut client = BufReader::new(TcpStream::connect(address).await.unwrap());
+        let declined = String::from_utf8_lossy(ASKS).replacen("/ ", "/no ", 1);
+        client.write_all(declined.as_bytes()).await.unwrap();
+        let mut line = String::new();
+        while line != "no\n" {
+            line.clear();
+            assert!(client.read_line(&mut line).await.unwrap() > 0, "it ends");
+        }
+        client.write_all(&[ASKS, b"one\n"].concat()).await.unwrap();
+        while line != "one\n" {
+            line.clear();
+            assert!(client.read_line(&mut line).await.unwrap() > 0, "it ends");
+        }
+    })
+    .await;
+    eventually("nobody speaks", || at_work.count() == 0).await;
+}

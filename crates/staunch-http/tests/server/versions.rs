@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::{Request, Response, Version};
+use hyper::{Request, Response, Version, header::HeaderValue};
 use staunch::{Kind, Ledger};
 use staunch_http::{HttpLimits, RequestBody, handler};
 use staunch_net::Limits;
@@ -191,6 +191,22 @@ async fn curl_hears_of_a_body_over_its_limit() {
                 Ok(String::from_utf8_lossy(&said.stdout).into_owned())
             });
             assert_eq!(curl.join().await.unwrap(), "413", "{header}");
+        }
+    })
+    .await;
+}
+
+#[staunch::test]
+async fn headers_are_counted_over_http2_and_all_cookies_are_one() {
+    let http = HttpLimits { headers: 8, ..HttpLimits::default() };
+    with_server(http, Limits::default(), handler(version), async |address, scope| {
+        let mut client = http2(address, scope).await;
+        for (name, count, expected) in [("x", 8, 200), ("x", 9, 431), ("cookie", 50, 200)] {
+            let mut request = get("/");
+            let value = HeaderValue::from_static("a=1");
+            (0..count).for_each(|_| _ = request.headers_mut().append(name, value.clone()));
+            let (status, why) = read(client.send_request(request).await.unwrap()).await;
+            assert_eq!(status, expected, "{count} of {name}: {why}");
         }
     })
     .await;
