@@ -45,6 +45,32 @@ fn check(line: &Value, expected: &[(&str, Value)]) {
     }
 }
 
+/// On both ways, and whether anybody has said before that they come.
+#[test]
+fn trailers_come_through_and_are_not_what_was_sent() {
+    const TOLD: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x-end\r\n\r\n\
+                          3\r\nabc\r\n0\r\nx-end: yes\r\n\r\n";
+    const UNTOLD: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
+                            3\r\nabc\r\n0\r\nx-end: yes\r\n\r\n";
+    let scripted = Scripted::start(vec![UNTOLD, UNTOLD, TOLD]);
+    let gateway = gateway(&format!("{LOG}{}", service(scripted.address, "")));
+    let wants = ["--raw", "--header", "TE: trailers", "--header", "Connection: TE"];
+    let long_way = ["--request-target", "http://localhost/"];
+    let asked: [Vec<&str>; 3] = [vec!["--raw"], wants.to_vec(), [&wants[..], &long_way].concat()];
+    let mut count = 0;
+    for arguments in asked {
+        let (body, _) = curl(gateway.tcp("web"), "/", &arguments);
+        assert!(body.contains("x-end: yes\r\n"), "{arguments:?}: {body}");
+        count += 1;
+        let lines = lines(&gateway, count);
+        check(lines.last().unwrap(), &[("sent", 3.into()), ("end", "whole".into())]);
+    }
+    let heads = scripted.asked();
+    assert!(!heads[0].contains("te: "), "{heads:?}");
+    assert!(heads[1].contains("te: trailers\r\nconnection: te\r\n"), "{heads:?}");
+    gateway.terminate().assert_clean();
+}
+
 /// Both ways of requests, over both versions.
 #[test]
 fn each_request_has_a_line() {

@@ -182,8 +182,9 @@ impl<B: Body<Data = Bytes>> Body for LoggedBody<B> {
             _ => 0,
         };
         *this.left = this.left.map(|left| left.saturating_sub(count));
-        // Nobody asks for more of a body that has said how long it is.
-        let is_over = frame.is_none() || *this.left == Some(0) || this.body.is_end_stream();
+        // Nobody asks for more of a body that has said how long it is, or after its trailers.
+        let is_last = frame.as_ref().is_none_or(|it| it.as_ref().is_ok_and(Frame::is_trailers));
+        let is_over = is_last || *this.left == Some(0) || this.body.is_end_stream();
         slot.note(|entry| {
             entry.sent += count;
             if matches!(frame, Some(Err(_))) {

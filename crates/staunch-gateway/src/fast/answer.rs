@@ -52,8 +52,8 @@ pub(crate) enum Said<'b, 'h> {
     Part,
     /// It will answer later; so many bytes.
     Interim(usize),
-    /// It is no answer to what it was asked.
-    Nonsense,
+    /// It is no answer to what it was asked, and why not.
+    Nonsense(&'static str),
 }
 
 impl<'b, 'h> Answer<'b, 'h> {
@@ -65,19 +65,20 @@ impl<'b, 'h> Answer<'b, 'h> {
         let head = match parsed {
             Ok(Status::Complete(head)) => head,
             Ok(Status::Partial) => return Said::Part,
-            Err(_) => return Said::Nonsense,
+            Err(error) => return Said::Nonsense(no_head(error)),
         };
         let Response { version, code, reason, headers } = response;
         let headers: &'h [Header<'b>] = headers;
         match code {
             Some(100 | 102..200) => return Said::Interim(head),
             Some(200..1000) => {}
-            _ => return Said::Nonsense, // of 101: nobody has asked for another protocol
+            Some(101) => return Said::Nonsense("its status is 101, and nobody has asked for that"),
+            _ => return Said::Nonsense("its status is not of 100 to 999"),
         }
         let (status, reason) = (code.unwrap_or_default(), reason.unwrap_or_default());
         let has_body = !is_head && !matches!(status, 204 | 304);
         match Told::by(headers) {
-            Some(told) => Said::Answer(Answer {
+            Ok(told) => Said::Answer(Answer {
                 status,
                 reason,
                 lines: Lines { head: bytes.get(..head).unwrap_or_default(), headers },
@@ -86,7 +87,7 @@ impl<'b, 'h> Answer<'b, 'h> {
                 has_date: told.has_date,
                 body: if has_body { told.body() } else { Body::Length(0) },
             }),
-            None => Said::Nonsense,
+            Err(why) => Said::Nonsense(why),
         }
     }
 
@@ -145,26 +146,34 @@ struct Told<'b> {
 }
 
 impl<'b> Told<'b> {
-    /// `None` if they say in two ways how long the body is (RFC 9112, 6.3).
-    fn by(headers: &[Header<'b>]) -> Option<Told<'b>> {
+    /// Not if they say in two ways how long the body is (RFC 9112, 6.3).
+    fn by(headers: &[Header<'b>]) -> Result<Told<'b>, &'static str> {
         let mut told = Told::default();
         for header in headers {
             told.field(header)?;
         }
-        (!told.is_chunked || told.length.is_none()).then_some(told)
+        if told.is_chunked && told.length.is_some() {
+            return Err("it is chunked and has a Content-Length, so it ends in two ways");
+        }
+        Ok(told)
     }
 
-    fn field(&mut self, header: &Header<'b>) -> Option<()> {
+    fn field(&mut self, header: &Header<'b>) -> Result<(), &'static str> {
         match Field::of(header.name) {
             Field::Length => {
-                let length = length(header.value)?;
+                let length = length(header.value).ok_or("its Content-Length is no number")?;
                 let before = self.length.replace(length);
-                return before.is_none_or(|before| before == length).then_some(());
+                if before.is_some_and(|before| before != length) {
+                    return Err("its Content-Length is there twice, and differs");
+                }
             }
             Field::Coding => {
-                let is_known = header.value.eq_ignore_ascii_case(b"chunked") && !self.is_chunked;
-                self.is_chunked = true;
-                return is_known.then_some(());
+                if !header.value.eq_ignore_ascii_case(b"chunked") {
+                    return Err("its Transfer-Encoding is not `chunked`");
+                }
+                if std::mem::replace(&mut self.is_chunked, true) {
+                    return Err("it is chunked twice");
+                }
             }
             Field::Connection => {
                 for token in header.value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
@@ -178,7 +187,7 @@ impl<'b> Told<'b> {
             Field::Date => self.has_date = true,
             _ => {}
         }
-        Some(())
+        Ok(())
     }
 
     fn body(&self) -> Body {
@@ -187,6 +196,18 @@ impl<'b> Told<'b> {
             Some(length) => Body::Length(length),
             None => Body::Rest,
         }
+    }
+}
+
+/// Why a head is none.
+fn no_head(error: httparse::Error) -> &'static str {
+    match error {
+        httparse::Error::TooManyHeaders => "it has more than 100 headers, the most that are taken",
+        httparse::Error::HeaderName => "the name of a header has what no name has, or it is folded",
+        httparse::Error::HeaderValue => "the value of a header has what no value has",
+        httparse::Error::Status => "its status is no number of three digits",
+        httparse::Error::Version => "it does not begin with HTTP/1.1 or HTTP/1.0",
+        _ => "its first line is none",
     }
 }
 
@@ -305,7 +326,7 @@ mod tests {
             }
             Said::Part => "part".to_owned(),
             Said::Interim(_) => "interim".to_owned(),
-            Said::Nonsense => "nonsense".to_owned(),
+            Said::Nonsense(why) => why.to_owned(),
         })
     }
 
@@ -327,18 +348,29 @@ mod tests {
 
     #[test]
     fn what_says_two_things_is_nonsense() {
-        for head in [
-            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
-            "HTTP/1.1 101 Switching Protocols\r\n\r\n",
-            "HTTP/1.1 099 What\r\n\r\n",
-            "HTTP/1.1 200 OK\r\na: b\r\n folded\r\n\r\n",
-            "SSH-2.0-OpenSSH\r\n",
+        let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(101));
+        for (head, why) in [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n", "there twice"),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+                "ends in two ways",
+            ),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", "is not `chunked`"),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+                "chunked twice",
+            ),
+            ("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", "no number"),
+            ("HTTP/1.1 101 Switching Protocols\r\n\r\n", "status is 101"),
+            ("HTTP/1.1 099 What\r\n\r\n", "100 to 999"),
+            ("HTTP/1.1 2x0 What\r\n\r\n", "no number of three digits"),
+            ("HTTP/1.1 200 OK\r\na: b\r\n folded\r\n\r\n", "folded"),
+            ("HTTP/1.1 200 OK\r\na: \0\r\n\r\n", "value of a header"),
+            ("SSH-2.0-OpenSSH\r\n", "does not begin with HTTP/1.1"),
+            (&many, "more than 100 headers"),
         ] {
-            assert_eq!(body(head, false), "nonsense", "{head}");
+            let said = body(head, false);
+            assert!(said.contains(why), "{head}: {said}");
         }
     }
 

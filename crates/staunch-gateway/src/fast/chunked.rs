@@ -19,6 +19,8 @@ pub(crate) struct Chunked {
     at: At,
     /// The size of a chunk, or what is left of it.
     left: u64,
+    /// Bytes of all chunks, as far as they have come.
+    data: u64,
     /// Bytes of a line, or of all trailers.
     seen: u16,
     /// The name of the trailer, as far as it is one of those that are short.
@@ -55,6 +57,11 @@ impl Chunked {
         self.at == At::Ended
     }
 
+    /// Bytes of what is in the chunks, so far.
+    pub(crate) fn data(&self) -> u64 {
+        self.data
+    }
+
     /// How many of `bytes` belong to the body: all, but for what follows its end.
     pub(crate) fn walk(&mut self, bytes: &[u8]) -> Result<usize, BadChunk> {
         let mut next = 0;
@@ -65,6 +72,7 @@ impl Chunked {
                 let there = (bytes.len() - next) as u64;
                 let passed = there.min(self.left);
                 self.left -= passed;
+                self.data += passed;
                 next += passed as usize;
                 if self.left == 0 {
                     self.at = At::DataEnd;
@@ -154,6 +162,15 @@ mod tests {
         assert_eq!(after(b"A\r\n0123456789\r\n1\r\n\n\r\n0\r\n\r\n"), Ok(0));
         assert_eq!(after(b"0003;a=\"b c\"\r\nabc\r\n00\r\nx-sum: 1\r\nB:2\r\n\r\nG"), Ok(1));
         assert_eq!(after(b"3\r\nabc\r\n0\r\n"), Ok(usize::MAX), "there is more to come");
+    }
+
+    #[test]
+    fn what_is_in_the_chunks_is_counted() {
+        let mut chunked = Chunked::default();
+        chunked.walk(b"3;a=b\r\nab").unwrap();
+        assert_eq!(chunked.data(), 2);
+        chunked.walk(b"c\r\n0A\r\n0123456789\r\n0\r\nx-sum: 1\r\n\r\n").unwrap();
+        assert_eq!(chunked.data(), 13);
     }
 
     #[test]

@@ -54,6 +54,9 @@ enum Way {
     MustBeCopied,
 }
 
+/// What a chunked answer is that is none.
+const NO_CHUNK: Broken = Broken::Nonsense("a chunk of its body is not as RFC 9112, 7.1, has it");
+
 impl Way {
     fn pipe(&mut self) -> Option<&mut Lent> {
         match self {
@@ -315,17 +318,21 @@ impl Download {
     /// How much of what the server has said belongs to the body. If it says more, or something
     /// else, its connection is not used again.
     fn walk(&mut self, bytes: &[u8]) -> Result<usize, Broken> {
-        let there = match &mut self.body {
+        let (there, data) = match &mut self.body {
             Body::Length(left) => {
                 let there = (*left).min(bytes.len() as u64);
                 *left -= there;
-                there as usize
+                (there as usize, there)
             }
-            Body::Chunked(chunked) => chunked.walk(bytes).map_err(|_| Broken::Nonsense)?,
-            Body::Rest => bytes.len(),
+            Body::Chunked(chunked) => {
+                let before = chunked.data();
+                let there = chunked.walk(bytes).map_err(|_| NO_CHUNK)?;
+                (there, chunked.data() - before)
+            }
+            Body::Rest => (bytes.len(), bytes.len() as u64),
         };
         self.is_last |= there < bytes.len();
-        self.handed += there as u64;
+        self.handed += data;
         Ok(there)
     }
 

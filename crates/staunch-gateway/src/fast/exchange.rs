@@ -29,6 +29,7 @@ use crate::scratch;
 
 /// Bytes of an answer's head, as hyper's client takes them.
 const HEAD_MAX: usize = 64 << 10;
+const LONG_HEAD: &str = "its head has more than 64 KiB, which is the most that is taken";
 
 /// Why there is no answer, or no more of it.
 #[derive(Debug)]
@@ -37,8 +38,8 @@ pub(crate) enum Broken {
     Client,
     /// The server broke off, before a byte of an answer or after.
     Server { is_unanswered: bool },
-    /// What it said is no answer.
-    Nonsense,
+    /// What it said is no answer, and why not.
+    Nonsense(&'static str),
 }
 
 /// A server, and what is between it and its client.
@@ -206,7 +207,8 @@ impl Exchange {
                     return Ok(None);
                 }
                 Said::Interim(head) => bytes = &bytes[head..],
-                Said::Part | Said::Nonsense => return Err(Broken::Nonsense),
+                Said::Part => return Err(Broken::Nonsense(LONG_HEAD)),
+                Said::Nonsense(why) => return Err(Broken::Nonsense(why)),
             }
         }
     }

@@ -91,12 +91,16 @@ pub(crate) fn write(
         | Field::Connection
         | Field::Hop
         | Field::Claim
+        | Field::Te
         // Of these a plain request has none.
         | Field::Coding
-        | Field::Te
         | Field::Upgrade
         | Field::Expect => false,
     });
+    if plain.wants_trailers {
+        field(out, b"te", b"trailers");
+        field(out, b"connection", b"te");
+    }
     // Ours come first, and then what the policy changes, as on the long way.
     let traceparent = part.header();
     let traceparent = traceparent.as_ref().map(|header| ("traceparent", &header[..]));

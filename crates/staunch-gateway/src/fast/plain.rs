@@ -38,6 +38,8 @@ pub(crate) struct Plain<'b, 'h> {
     pub(crate) is_last: bool,
     /// Its client accepts an event stream.
     pub(crate) is_stream: bool,
+    /// Its client wants the trailers of the answer (`TE: trailers`; RFC 9110, 10.1.4).
+    pub(crate) wants_trailers: bool,
     /// Its `traceparent`, if it has one and no more.
     pub(crate) traceparent: Option<&'b [u8]>,
 }
@@ -57,6 +59,7 @@ struct Told<'b> {
     body: Option<u64>,
     is_last: bool,
     is_stream: bool,
+    wants_trailers: bool,
     hops: usize,
     traceparent: Option<&'b [u8]>,
     traceparents: usize,
@@ -87,18 +90,19 @@ impl<'b, 'h> Plain<'b, 'h> {
             return Said::Other;
         }
         match Told::by(headers) {
-            Some(told @ Told { host: Some(host), body, is_last, is_stream, .. }) => {
-                Said::Plain(Plain {
-                    method,
-                    target,
-                    lines: Lines { head, headers },
-                    host,
-                    body: body.unwrap_or(0),
-                    is_last,
-                    is_stream,
-                    traceparent: told.traceparent.filter(|_| told.traceparents == 1),
-                })
-            }
+            Some(
+                told @ Told { host: Some(host), body, is_last, is_stream, wants_trailers, .. },
+            ) => Said::Plain(Plain {
+                method,
+                target,
+                lines: Lines { head, headers },
+                host,
+                body: body.unwrap_or(0),
+                is_last,
+                is_stream,
+                wants_trailers,
+                traceparent: told.traceparent.filter(|_| told.traceparents == 1),
+            }),
             _ => Said::Other,
         }
     }
@@ -127,7 +131,11 @@ impl<'b> Told<'b> {
                 is_first(self.host.replace(host).as_ref())
             }
             Field::Length => is_first(self.body.replace(length(value)?).as_ref()),
-            Field::Coding | Field::Te | Field::Upgrade | Field::Expect => None,
+            Field::Coding | Field::Upgrade | Field::Expect => None,
+            Field::Te => {
+                self.wants_trailers = true;
+                value.eq_ignore_ascii_case(b"trailers").then_some(())
+            }
             Field::Connection => {
                 self.is_last |= says_close(value)?;
                 Some(())
@@ -193,6 +201,8 @@ mod tests {
         });
         assert_eq!(told, Some((post.len() - 4, 12, true, true)));
         assert!(is_plain("GET / HTTP/1.1\r\nhost: a\r\nconnection: keep-alive\r\n\r\n"));
+        let trailers = "GET / HTTP/1.1\r\nHost: a\r\nTE: Trailers\r\nConnection: TE\r\n\r\n";
+        assert_eq!(read(trailers, |it| it.wants_trailers), Some(true));
     }
 
     #[test]
@@ -224,7 +234,7 @@ mod tests {
             "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\r\nConnection: close, X-Own\r\n\r\n",
-            "GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nTE: trailers, gzip\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n folded\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n",

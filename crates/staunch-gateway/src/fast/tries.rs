@@ -231,8 +231,10 @@ impl Tries<'_> {
             Why::Late(Late::Body) => Failed::for_good(Unanswered::Slow),
             Why::Late(Late::Total) => Failed::for_good(Unanswered::Late),
             Why::Late(Late::Answer) => Failed::for_good(Unanswered::Failed(Failure::Late)),
-            Why::Broken(Broken::Nonsense) => {
-                Failed::for_good(Unanswered::Failed(Failure::Malformed))
+            Why::Broken(Broken::Nonsense(why)) => {
+                let failure = Failure::Malformed;
+                let text = Some(format!("{failure}: {why}"));
+                Failed { text, ..Failed::for_good(Unanswered::Failed(failure)) }
             }
             // A connection that had been used may have ended just before it was used again.
             Why::Broken(Broken::Server { is_unanswered }) => Failed {

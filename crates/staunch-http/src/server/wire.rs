@@ -70,13 +70,13 @@ pub fn end_in_crlf(head: &[u8]) -> bool {
 }
 
 /// Whether a `Connection` says that this is its last message; `None` if it names something else than what
-/// becomes of the connection.
+/// becomes of the connection, but for `TE`, of which its own field says what there is to say.
 pub fn says_close(value: &[u8]) -> Option<bool> {
     let mut closes = false;
     for token in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
         if token.eq_ignore_ascii_case(b"close") {
             closes = true;
-        } else if !token.eq_ignore_ascii_case(b"keep-alive") {
+        } else if ![&b"keep-alive"[..], b"te"].iter().any(|it| token.eq_ignore_ascii_case(it)) {
             return None;
         }
     }
