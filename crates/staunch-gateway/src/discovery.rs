@@ -14,12 +14,17 @@ use std::{
 use staunch_config::{Config, Discovery, Endpoint, Service};
 use staunch_registry::{Status, discover};
 use staunch_scope::{Context, ScopeBuilder, sleep, watch};
+use tokio::time::timeout;
 
 use crate::{children::Children, gateway::Control};
 
 /// Changes that come within this time after another are one: when a deploy replaces every instance, the
 /// cores have twenty plans a second to take up at most.
 const GATHER: Duration = Duration::from_millis(50);
+
+/// How long a gateway that begins waits for the first word of each source: the first of two name servers may be
+/// down, of which the second is asked after 5 s (resolv.conf(5), `timeout`).
+const FIRST_ANSWERS: Duration = Duration::from_secs(6);
 
 /// What is wanted, and what was found.
 #[derive(Debug)]
@@ -31,9 +36,9 @@ pub(crate) struct Discoveries {
     statuses: Mutex<BTreeMap<String, Arc<Status>>>,
 }
 
-/// The servers that were found, by service.
+/// The servers that were found, by service; `None`: whoever is asked had no answer.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Found(BTreeMap<String, Arc<[Endpoint]>>);
+pub(crate) struct Found(BTreeMap<String, Option<Arc<[Endpoint]>>>);
 
 impl Discoveries {
     pub(crate) fn new(config: &Config) -> Discoveries {
@@ -58,12 +63,35 @@ impl Discoveries {
         self.statuses.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Waits until each service without servers that are written down was told of, well or badly, or it
+    /// takes too long: who comes before would be refused, though there are servers.
+    pub(crate) async fn first_answers(&self) {
+        let mut found = self.found.subscribe();
+        let all = async {
+            while !self.unheard(&found.latest()).is_empty() && found.changed().await.is_ok() {}
+        };
+        if timeout(FIRST_ANSWERS, all).await.is_err() {
+            for service in self.unheard(&found.latest()) {
+                let waited = FIRST_ANSWERS;
+                tracing::warn!(service, ?waited, "no word of its servers, so it begins without");
+            }
+        }
+    }
+
+    /// The services of which there is nothing to begin with.
+    fn unheard(&self, found: &Found) -> Vec<String> {
+        let config = self.wanted.with(Arc::clone);
+        let is_unheard = |service: &&Service| {
+            let has_to_be_found = service.discovery.is_some() && service.endpoints.is_empty();
+            has_to_be_found && !found.0.contains_key(&service.name)
+        };
+        config.services.iter().filter(is_unheard).map(|service| service.name.clone()).collect()
+    }
+
     /// Asks one source for one service, until it is dropped.
     async fn ask(self: Arc<Self>, service: String, discovery: Discovery) {
         let status = self.begin(&service, &discovery);
-        let tell = |servers: Arc<[Endpoint]>| {
-            self.found.modify(|found| _ = found.0.insert(service.clone(), servers));
-        };
+        let tell = |servers| self.found.modify(|found| found.hear(&service, servers));
         discover(&service, &discovery, &status, tell).await;
     }
 
@@ -88,10 +116,19 @@ impl Discoveries {
 }
 
 impl Found {
+    /// A source has told. What was known stays if it has nothing to tell.
+    fn hear(&mut self, service: &str, servers: Option<Arc<[Endpoint]>>) {
+        let known = self.0.entry(service.to_owned()).or_default();
+        if servers.is_some() {
+            *known = servers;
+        }
+    }
+
     /// The service as it is to be used: with the servers that were found, if they are to be found, and
     /// until then with those that were written.
     pub(crate) fn applied(&self, service: &Service) -> Service {
-        let found = self.0.get(&service.name).filter(|_| service.discovery.is_some());
+        let found = self.0.get(&service.name).and_then(Option::as_ref);
+        let found = found.filter(|_| service.discovery.is_some());
         let endpoints = found.map_or_else(|| service.endpoints.clone(), |found| found.to_vec());
         Service { endpoints, ..service.clone() }
     }
@@ -102,7 +139,7 @@ impl Found {
     /// That a service has these servers.
     pub(crate) fn of(service: &str, servers: &[&str]) -> Found {
         let server = |it: &&str| Endpoint::parse(it, "/".as_ref()).unwrap();
-        Found([(service.to_owned(), servers.iter().map(server).collect())].into())
+        Found([(service.to_owned(), Some(servers.iter().map(server).collect()))].into())
     }
 }
 

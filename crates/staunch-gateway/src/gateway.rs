@@ -200,7 +200,8 @@ impl Gateway {
     }
 
     /// Serves until `context` is cancelled, and drains: what was begun is finished within the
-    /// grace. `ready` is called once all cores accept. No more is taken on than `guard` admits.
+    /// grace. Before it accepts, each registry has a moment to say which servers there are. `ready` is
+    /// called once all cores accept. No more is taken on than `guard` admits.
     ///
     /// # Cancel safety
     /// Dropping it closes the listeners and cuts the connections at once.
@@ -211,7 +212,8 @@ impl Gateway {
         ready: impl FnOnce(),
     ) -> Done {
         let reports = self.reports.clone();
-        reports.around(context, self.serve_all(context, guard, ready)).await.unwrap_or_default()
+        let serving = Box::pin(self.serve_all(context, guard, ready));
+        reports.around(context, serving).await.unwrap_or_default()
     }
 
     async fn serve_all(
@@ -229,6 +231,16 @@ impl Gateway {
         let ended = ScopeBuilder::<Infallible>::new(context)
             .grace(grace + GRACE_MARGIN)
             .run(async |scope| {
+                let finding = self.control.clone();
+                scope.spawn_named("discoveries", async {
+                    discovery::run(finding).await;
+                    Ok(())
+                });
+                let begins = self.control.discoveries().first_answers();
+                if context.run(begins).await.is_err() {
+                    return Ok(()); // it has not begun, and is not ready
+                }
+                self.control.publish(); // what was found, before anybody asks for it
                 let (up, mut accepting) = watch::channel(0);
                 let listeners = self.start(&scope, guard.as_ref(), &cut, &up, &into);
                 while accepting.latest() < listeners {
@@ -296,11 +308,6 @@ impl Gateway {
         let plans = control.plans.subscribe();
         scope.spawn_named("token keys", async {
             remote::keep_token_keys(plans).await;
-            Ok(())
-        });
-        let finding = control.clone();
-        scope.spawn_named("discoveries", async {
-            discovery::run(finding).await;
             Ok(())
         });
         if !datagrams.is_empty() {

@@ -90,7 +90,7 @@ fn servers_of_a_file_come_and_go_while_requests_run() {
     write(&format!("{first}\n"));
     let file = list.path().join("servers").display().to_string();
     let before = gateway(&found("", &format!("file = \"{file}\"\nevery = \"100ms\"")));
-    until("it is found", || status(&before) == 200);
+    assert_eq!(status(&before), 200, "it is found before anybody is served");
     let mut stream = {
         let stream = TcpStream::connect(before.tcp("web")).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -166,7 +166,7 @@ fn servers_of_dns_and_consul_come_and_go() {
     let port = first.port();
     let keys = format!("dns = \"found.test:{port}\"\nresolver = \"127.0.0.1:{}\"", dns.port());
     let before = gateway(&found("", &keys));
-    until("it is found", || status(&before) == 200);
+    assert_eq!(status(&before), 200, "it is found before anybody is served");
     asking(&before, || {
         dns.change("127.0.0.1 found.test\n127.0.0.9 found.test\n").unwrap();
         until("two are known", || of_discovery(&before, "servers") > 1.5);
@@ -180,7 +180,7 @@ fn servers_of_dns_and_consul_come_and_go() {
     let consul = ConsulStandIn::start().unwrap();
     consul.add("found", "first", first, 1);
     let before = gateway(&found("", &format!("consul = \"{}\"", consul.url())));
-    until("it is found", || status(&before) == 200);
+    assert_eq!(status(&before), 200, "it is found before anybody is served");
     asking(&before, || {
         consul.add("found", "second", second, 2);
         until("the other one is asked", || answers(&before, second) > Some(3.0));
@@ -210,6 +210,26 @@ fn written_servers_are_used_until_others_are_found() {
     before.signal(Signal::HUP);
     until("nobody is asked", || of_discovery(&before, "failures_total").is_nan());
     assert_eq!(status(&before), 200);
+    before.terminate().assert_clean();
+    behind.terminate().assert_clean();
+}
+
+/// The connections of one that never says a word wait in its socket.
+#[test]
+fn a_registry_that_says_nothing_is_not_waited_for_long() {
+    let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+    let behind = Server::start(BEHIND);
+    let keys = format!("etcd = [\"http://{}\"]", mute.local_addr().unwrap());
+    let keys = format!("{keys}\nprefix = \"/services/found/\"");
+    let others = "[[route]]\nname = \"others\"\nservice = \"others\"\npath = \"/healthz\"\n";
+    let others = format!(
+        "{others}[[service]]\nname = \"others\"\nendpoints = [\"{}\"]\n",
+        behind.tcp("demo")
+    );
+    let before = gateway(&format!("{others}{}", found("", &keys)));
+    assert_eq!(said(&before, "no word of its servers"), 1, "{}", before.process().stderr());
+    assert_eq!(status(&before), 503);
+    assert_eq!(get(before.tcp("web"), "/healthz").0, 200, "who is known is asked");
     before.terminate().assert_clean();
     behind.terminate().assert_clean();
 }

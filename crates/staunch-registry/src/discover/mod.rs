@@ -75,7 +75,8 @@ pub enum DiscoveryError {
 }
 
 /// Asks as long as the task is not asked to stop. `tell` is told all servers, in a certain order and each
-/// once, whenever they are others than before; `status` says how it goes.
+/// once, whenever they are others than before; and `None`, once, if nobody is there, or there is no
+/// answer twice in a row, before any server is known. `status` says how it goes.
 ///
 /// # Cancel safety
 /// Dropping it ends it; what it had begun ends with the scope around.
@@ -83,7 +84,7 @@ pub async fn discover(
     service: &str,
     discovery: &Discovery,
     status: &Status,
-    tell: impl FnMut(Arc<[Endpoint]>) + Send,
+    tell: impl FnMut(Option<Arc<[Endpoint]>>) + Send,
 ) {
     let asking = ScopeBuilder::<Infallible>::new(&Context::current()).run(async |scope| {
         let keeper = Keeper::new(service, discovery.on_empty, status, tell);
@@ -112,15 +113,29 @@ struct Keeper<'k, T> {
     status: &'k Status,
     tell: T,
     known: Option<Arc<[Endpoint]>>,
+    /// That there are some, or none.
+    is_told: bool,
+    has_failed: bool,
     /// What was logged of entries that are no servers.
     refused: Option<String>,
     said: Said,
 }
 
-impl<'k, T: FnMut(Arc<[Endpoint]>) + Send> Keeper<'k, T> {
+impl<'k, T: FnMut(Option<Arc<[Endpoint]>>) + Send> Keeper<'k, T> {
     fn new(service: &'k str, on_empty: OnEmpty, status: &'k Status, tell: T) -> Keeper<'k, T> {
         let said = Said::default();
-        Keeper { service, on_empty, status, tell, known: None, refused: None, said }
+        let [is_told, has_failed] = [false; 2];
+        Keeper {
+            service,
+            on_empty,
+            status,
+            tell,
+            known: None,
+            is_told,
+            has_failed,
+            refused: None,
+            said,
+        }
     }
 
     async fn keep(mut self, mut source: impl Source) {
@@ -178,13 +193,20 @@ impl<'k, T: FnMut(Arc<[Endpoint]>) + Send> Keeper<'k, T> {
             self.status.source()
         );
         self.status.changed(servers, Instant::now());
+        self.is_told = true;
         self.known = Some(Arc::clone(&endpoints));
-        (self.tell)(endpoints);
+        (self.tell)(Some(endpoints));
         Ok(())
     }
 
     fn lost(&mut self, error: &DiscoveryError) {
         self.status.lost(Instant::now());
+        // A registry may have a bad moment: it is asked again at once.
+        let is_empty = matches!(error, DiscoveryError::Empty | DiscoveryError::EmptyFile { .. });
+        let is_sure = is_empty || std::mem::replace(&mut self.has_failed, true);
+        if is_sure && !std::mem::replace(&mut self.is_told, true) {
+            (self.tell)(None);
+        }
         if self.said.is_news(error, Ledger::current().now()) {
             let (service, source) = (self.service, self.status.source());
             let known = self.known.as_ref().map_or(0, |known| known.len());

@@ -54,9 +54,12 @@ async fn run(
     let (known, times) = (Arc::clone(&status), Arc::clone(&asked));
     let ended = scope(&Context::current(), |s| async move {
         s.spawn(async move {
-            let tell = |servers: Arc<[Endpoint]>| {
-                let names: Vec<_> = servers.iter().map(|it| it.address.to_string()).collect();
-                into.lock().unwrap().push(names.join(" "));
+            let tell = |servers: Option<Arc<[Endpoint]>>| {
+                let servers = servers.map_or("none".to_owned(), |servers| {
+                    let names: Vec<_> = servers.iter().map(|it| it.address.to_string()).collect();
+                    names.join(" ")
+                });
+                into.lock().unwrap().push(servers);
             };
             Keeper::new("s", on_empty, &known, tell).keep(source).await;
             Ok(())
@@ -95,7 +98,11 @@ async fn an_empty_answer_is_what_was_asked_for_or_not() {
     let (told, known, _) = run(OnEmpty::Apply, answers()).await;
     assert_eq!((told, known.servers, known.lost), (vec!["a:1".to_owned(), String::new()], 0, None));
     let (told, known, _) = run(OnEmpty::Keep, vec![found(&[])]).await;
-    assert_eq!((told.len(), known.changed), (0, None), "nobody was known");
+    assert_eq!((told, known.changed), (vec!["none".to_owned()], None), "nobody was known");
+    let (told, ..) = run(OnEmpty::Keep, vec![None, None, found(&[]), found(&["a:1"]), None]).await;
+    assert_eq!(told, ["none", "a:1"], "once");
+    let (told, ..) = run(OnEmpty::Keep, vec![None, found(&["a:1"]), None]).await;
+    assert_eq!(told, ["a:1"], "it was a bad moment");
 }
 
 #[staunch::test(start_paused = true)]

@@ -33,9 +33,10 @@ pub(crate) async fn discovering(discovery: Discovery, test: impl AsyncFnOnce(&mu
         let status = Arc::new(Status::new(&discovery));
         let mut running = Running { status: Arc::clone(&status), told };
         s.spawn_named("discovery", async move {
-            let tell = |servers: Arc<[Endpoint]>| {
+            let tell = |servers: Option<Arc<[Endpoint]>>| {
                 let name = |it: &Endpoint| format!("{} {}", it.address, it.weight);
-                telling.modify(|told| *told = servers.iter().map(name).collect());
+                let names = servers.iter().flat_map(|servers| servers.iter().map(name)).collect();
+                telling.modify(|told| *told = names);
             };
             discover("s", &discovery, &status, tell).await;
             Ok(())
