@@ -48,7 +48,7 @@ fn configure(args: &args::Run) -> Result<Config, ConfigErrors> {
 
 /// After so many polls of tasks a worker asks the kernel who else has something to say; with tokio's 61, who has
 /// said something waits for more of others' work (docs/decisions/13-turns.md).
-const EVENT_INTERVAL: u32 = 13;
+const EVENT_INTERVAL: u32 = 4;
 
 fn start(file: Option<&Path>, config: &Config) -> anyhow::Result<Outcome> {
     let format = match config.log.format {

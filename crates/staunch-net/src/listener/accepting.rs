@@ -10,7 +10,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context as Poller, Poll, ready},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use pin_project_lite::pin_project;
@@ -171,13 +171,40 @@ struct Accepting {
     unaccepted: Seldom,
     accepted: u64,
     refused: u64,
-    /// Accepted since there was nobody to accept, or others had their turn.
-    in_a_row: u32,
+    turn: Turn,
 }
 
-/// So many are accepted before all others have their turn: who is served already does not wait for all of a
-/// crowd that comes at once.
-const IN_A_ROW: u32 = 8;
+/// How many are accepted before all others have their turn: who is served already does not wait for a crowd
+/// that comes at once (docs/decisions/13-turns.md). One, as a rule; where others take long over their turns
+/// as many as milliseconds have passed, so that a thousand are accepted in a second whatever else there is
+/// to do.
+#[derive(Debug, Default)]
+struct Turn {
+    /// Who may still be accepted in this one.
+    left: u32,
+    /// Somebody was accepted, and perhaps there are more.
+    has_accepted: bool,
+}
+
+impl Turn {
+    const MOST: u128 = 8;
+
+    /// Steps back behind everybody who is ready, if this turn is over.
+    async fn passes(&mut self) {
+        if !std::mem::take(&mut self.has_accepted) || self.left > 0 {
+            return;
+        }
+        let before = Instant::now();
+        yield_now().await;
+        let passed = before.elapsed().as_millis().clamp(1, Turn::MOST);
+        self.left = u32::try_from(passed).unwrap_or(1);
+    }
+
+    fn accepted(&mut self) {
+        self.has_accepted = true;
+        self.left = self.left.saturating_sub(1);
+    }
+}
 
 /// Pauses while the process or the system is out of file descriptors: long enough not to burn a
 /// core, short enough to be back at once.
@@ -187,7 +214,14 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 impl Accepting {
     fn new(listener: Listener) -> Accepting {
         let unaccepted = Seldom::default();
-        Accepting { listener, pause: None, unaccepted, accepted: 0, refused: 0, in_a_row: 0 }
+        Accepting {
+            listener,
+            pause: None,
+            unaccepted,
+            accepted: 0,
+            refused: 0,
+            turn: Turn::default(),
+        }
     }
 
     /// The next connection; an error once the task is asked to stop.
@@ -198,10 +232,7 @@ impl Accepting {
             let mut room =
                 std::pin::pin!(listening.admission().room(listening.limits().connections));
             poll_fn(|cx| wait.poll(cx, State::Accept, |cx| room.as_mut().poll(cx))).await?;
-            if self.in_a_row == IN_A_ROW {
-                self.in_a_row = 0;
-                yield_now().await;
-            }
+            self.turn.passes().await;
             match poll_fn(|cx| wait.poll(cx, State::Accept, |cx| self.poll_accept(cx))).await? {
                 Ok(accepted) => {
                     self.pause = None;
@@ -219,7 +250,9 @@ impl Accepting {
         cx: &mut Poller<'_>,
     ) -> Poll<io::Result<(Socket, Option<SocketAddr>)>> {
         let polled = self.listener.poll_accept(cx);
-        self.in_a_row = if polled.is_pending() { 0 } else { self.in_a_row + 1 };
+        if polled.is_ready() {
+            self.turn.accepted();
+        }
         polled
     }
 
