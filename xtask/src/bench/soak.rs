@@ -1,7 +1,8 @@
 //! A soak: requests and streams through the gateway for a long time, and whether its memory grows.
 //!
-//! Before it is measured the same load runs for five minutes, so that what is made once is there: so
-//! long the allocator's regions grow towards what they need for the most that is ever held at once. The
+//! One load runs all the time, and is measured after its first five minutes, so that what is made once is
+//! there: so long the allocator's regions grow towards what they need for the most that is ever held at once. A
+//! load that begins anew has its connections on other cores, and that is more than before once again. The
 //! gateway looks for leaks every second, ten times as often as it would: what it remembers of its looks,
 //! which is the last 64, is then there after a minute and not after eleven. The slope is of the resident memory, read once a second, over all of the time; it is no growth if its
 //! interval of 95 % includes 0. Beside it stand what of it is no file's, and what the allocator has
@@ -33,6 +34,8 @@ const ALLOCATED_HIGH: Metric = Metric { name: "allocated_to", unit: "KB/min" };
 
 const SECOND: Duration = Duration::from_secs(1);
 const WARM_UP: u64 = 300;
+/// For what is made once, before descriptors and entries are counted.
+const FIRST: u64 = 20;
 
 /// In twenty minutes.
 const REQUESTS_MAX: u64 = 10_000_000;
@@ -65,9 +68,10 @@ fn config(at: &Addresses) -> String {
 
 fn soak(program: &Path, load: &Path, seconds: u64) -> anyhow::Result<Vec<(Metric, f64)>> {
     let gateway = Gateway::start(program, config)?;
-    begin(load, &gateway, WARM_UP)?.said()?;
+    begin(load, &gateway, FIRST)?.said()?;
     let (files, entries) = settled(&gateway, None)?;
-    let mut running = begin(load, &gateway, seconds)?;
+    let mut running = begin(load, &gateway, WARM_UP + seconds)?;
+    sleep(Duration::from_secs(WARM_UP));
     let mut memory = Memory::default();
     while running.is_running()? {
         sleep(SECOND);
