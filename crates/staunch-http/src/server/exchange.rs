@@ -121,7 +121,7 @@ impl Exchange {
         Exchange(Arc::new(Flags { leftovers: Some(leftovers.clone()), ..Flags::default() }))
     }
 
-    /// There is a body, or its end was seen: until then nothing that comes can be another request.
+    /// There is a body (`true`), or its end was seen: until then nothing that comes can be another request.
     pub(super) fn set_open(&self, is_open: bool) {
         self.0.is_open.store(is_open, Ordering::Relaxed);
     }

@@ -176,8 +176,8 @@ struct Accepting {
 
 /// How many are accepted before all others have their turn: who is served already does not wait for a crowd
 /// that comes at once (docs/decisions/13-turns.md). One, as a rule; where others take long over their turns
-/// as many as milliseconds have passed, so that a thousand are accepted in a second whatever else there is
-/// to do.
+/// as many as milliseconds have passed, `MOST` at the most, so that their line in the kernel
+/// does not overflow.
 #[derive(Debug, Default)]
 struct Turn {
     /// Who may still be accepted in this one.
