@@ -30,7 +30,7 @@ pub use crate::{
     limits::{BodyLimits, HttpLimits},
     server::{
         Server,
-        body::{MalformedBodyError, RequestBody, SlowBodyError, keep_until_sent},
+        body::{CutShortError, MalformedBodyError, RequestBody, SlowBodyError, keep_until_sent},
         handler::{Handler, handler},
         link::{draining, peer, peer_names},
         refused::Refused,

@@ -22,7 +22,7 @@ use crate::limits::Allowance;
 
 /// The body of a request; ends in an error beyond [`HttpLimits::body_bytes`](crate::HttpLimits::body_bytes), and in a
 /// [`SlowBodyError`] beyond [`HttpLimits::body_time`](crate::HttpLimits::body_time). Bytes that are no
-/// body are a [`MalformedBodyError`].
+/// body are a [`MalformedBodyError`], and an end that is none a [`CutShortError`].
 #[derive(Debug)]
 pub struct RequestBody {
     /// Until it is dropped, if there is one.
@@ -104,6 +104,11 @@ impl MalformedBodyError {
     }
 }
 
+/// The client reset the stream of its request before the end of the body (RFC 9113, 5.4.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("its stream was reset before its end")]
+pub struct CutShortError;
+
 /// A body that has just begun may be slower than its least rate for so long, as Kestrel has it: a
 /// lost packet or two.
 const RATE_GRACE: Duration = Duration::from_secs(5);
@@ -129,6 +134,12 @@ impl RequestBody {
     /// Its exchange, as long as that is at its request.
     fn current(&self) -> Option<&Exchange> {
         Some(&self.exchange).filter(|exchange| exchange.begun() == self.number)
+    }
+
+    /// Whether its end is none. hyper says nothing of a stream that is reset with `NO_ERROR`, since to a client
+    /// that may follow on an end; a server has then heard of no end.
+    fn is_cut(&self) -> bool {
+        self.end.is_none() && self.exchange.is_of_stream() && !self.is_end_stream()
     }
 
     fn breaks(&self, breach: Breach) {
@@ -183,7 +194,10 @@ impl Body for RequestBody {
             this.breaks(Breach::Slow);
             return Poll::Ready(Some(Err(slow.into())));
         };
-        let frame = frame.map(|frame| frame.map_err(MalformedBodyError::of));
+        let frame = match frame {
+            None if this.is_cut() => Some(Err(CutShortError.into())),
+            frame => frame.map(|frame| frame.map_err(MalformedBodyError::of)),
+        };
         match &frame {
             Some(Ok(frame)) => {
                 this.received += frame.data_ref().map_or(0, |data| data.len() as u64);

@@ -121,6 +121,11 @@ impl Exchange {
         Exchange(Arc::new(Flags { leftovers: Some(leftovers.clone()), ..Flags::default() }))
     }
 
+    /// Whether it is one of many of its connection.
+    pub(super) fn is_of_stream(&self) -> bool {
+        self.0.leftovers.is_some()
+    }
+
     /// There is a body (`true`), or its end was seen: until then nothing that comes can be another request.
     pub(super) fn set_open(&self, is_open: bool) {
         self.0.is_open.store(is_open, Ordering::Relaxed);

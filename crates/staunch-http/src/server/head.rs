@@ -3,7 +3,7 @@
 use hyper::{
     Method, Request, StatusCode, Version,
     ext::Protocol,
-    header::{EXPECT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING},
+    header::{CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING},
     http::uri::Authority,
 };
 
@@ -28,6 +28,8 @@ pub(super) enum Unfit {
     Coding,
     /// `chunked` twice.
     ChunkedTwice,
+    /// HTTP/2, and more than one `Content-Length`, or not one in digits alone.
+    Length,
     /// `Expect`, but not `100-continue`.
     Expectation,
 }
@@ -52,6 +54,7 @@ impl Unfit {
             Unfit::Connect => "This server is no proxy",
             Unfit::Coding => "Of transfer codings only chunked is known here",
             Unfit::ChunkedTwice => "The body is chunked twice",
+            Unfit::Length => "The request's Content-Length is not one number",
             Unfit::Expectation => "Of expectations only 100-continue is met here",
         }
     }
@@ -63,6 +66,7 @@ pub(super) fn check<B>(request: &mut Request<B>) -> Result<(), Unfit> {
     target(request)?;
     host(request)?;
     codings(request.headers())?;
+    length(request)?;
     match request.headers().get(EXPECT) {
         Some(expect) if !expect.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
             Err(Unfit::Expectation)
@@ -108,6 +112,18 @@ fn host<B>(request: &mut Request<B>) -> Result<(), Unfit> {
     let other = HeaderValue::from_str(other.as_str()).map_err(|_| Unfit::InvalidHost)?;
     request.headers_mut().insert(HOST, other);
     Ok(())
+}
+
+/// Of HTTP/1 requests it is read where they are taken apart. Over HTTP/2 it is not what ends the body, and h2
+/// compares the first with what came; but all of them may go on to a server that is asked over HTTP/1.
+fn length<B>(request: &Request<B>) -> Result<(), Unfit> {
+    if request.version() != Version::HTTP_2 {
+        return Ok(());
+    }
+    let mut lengths = request.headers().get_all(CONTENT_LENGTH).iter();
+    let Some(first) = lengths.next() else { return Ok(()) };
+    let is_number = !first.is_empty() && first.as_bytes().iter().all(u8::is_ascii_digit);
+    if is_number && lengths.next().is_none() { Ok(()) } else { Err(Unfit::Length) }
 }
 
 fn is(host: &HeaderValue, authority: &Authority) -> bool {

@@ -46,6 +46,16 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
     frame
 }
 
+/// A header that is in no table (RFC 7541, 6.2.2).
+pub(crate) fn literal(name: &str, value: &str) -> Vec<u8> {
+    let mut header = vec![0];
+    for text in [name, value] {
+        header.push(u8::try_from(text.len()).unwrap());
+        header.extend_from_slice(text.as_bytes());
+    }
+    header
+}
+
 /// A client that has said the preface and its settings: pairs of a name and a value.
 pub(crate) struct Client {
     pub(crate) reads: Reads,

@@ -6,6 +6,7 @@
 mod ambiguous;
 mod clients;
 mod corpus;
+mod cut;
 mod early;
 mod flooding;
 mod frames;
