@@ -246,6 +246,7 @@ fn http<E: Send + 'static>(
         head_timeout: Duration::MAX, // whoever sends a request has the time of it
         body_stall: service.timeouts.stall,
         ..HttpOptions::default()
+        max_lifetime: Some(service.pool.lifetime),
     })
 }
 

@@ -9,6 +9,7 @@ mod dnsmasq;
 mod etcd;
 #[cfg(feature = "fixtures")]
 pub mod fixture;
+pub mod frames;
 mod go;
 mod haproxy;
 mod heard;
@@ -21,6 +22,7 @@ mod outage;
 mod pool;
 mod port;
 mod postgres;
+mod raw;
 mod redis;
 mod swallow;
 mod tinyproxy;
@@ -30,7 +32,8 @@ pub use crate::http::{http1, http2};
 pub use crate::{
     consul::ConsulStandIn, dnsmasq::DnsmasqServer, etcd::EtcdServer, go::GoServer,
     haproxy::HaproxyServer, heard::has_heard, nginx::NginxServer, port::free_port,
-    postgres::PostgresServer, redis::RedisServer, swallow::Swallow, tinyproxy::TinyproxyServer,
+    postgres::PostgresServer, raw::Raw, redis::RedisServer, swallow::Swallow,
+    tinyproxy::TinyproxyServer,
 };
 #[cfg(feature = "pool")]
 pub use crate::{

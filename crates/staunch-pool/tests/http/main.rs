@@ -1,7 +1,6 @@
 //! HTTP pools against nginx, and against servers that misbehave.
 
 #![expect(clippy::unwrap_used, reason = "the helpers of tests may fail as tests do")]
-#![expect(clippy::large_futures, reason = "each test is one")]
 
 mod cancelling;
 mod misbehaving;
@@ -10,3 +9,4 @@ mod nginx;
 mod raw;
 mod refusing;
 mod support;
+mod uploading;

@@ -19,11 +19,11 @@ use hyper::{
     body::{Body, Frame},
 };
 use staunch::{BoxError, timeout};
-use staunch_harness::{destroyed, eventually};
+use staunch_harness::{Raw, destroyed, eventually};
 use staunch_pool::{BodyError, Destroyed, HttpError, HttpOptions, PoolOptions, RequestBody};
 
 use crate::{
-    raw::{Raw, answer_all, read_head, until_closed},
+    raw::{answer_all, read_head, until_closed},
     support::{body, connections, get, sockets_to, with_pool},
 };
 

@@ -25,12 +25,12 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use rcgen::generate_simple_self_signed;
 use staunch::{BoxError, Context, Scope, net::TlsTrust, scope, timeout};
-use staunch_harness::{NginxServer, destroyed, eventually};
+use staunch_harness::{NginxServer, Raw, destroyed, eventually};
 use staunch_pool::{BodyError, Destroyed, Http, HttpOptions, PoolOptions};
 use tokio::{net::TcpListener, sync::Notify};
 
 use crate::{
-    raw::{Raw, until_closed},
+    raw::until_closed,
     support::{body, connections, get, prior_knowledge, sockets_to, with, with_pool},
 };
 

@@ -34,7 +34,7 @@ pub(crate) async fn with(
     let before = entries();
     let ended = scope(&Context::current(), |s| async move {
         let pool = Pool::new(&s, make(&s), options)?;
-        test(pool, s.clone()).await;
+        Box::pin(test(pool, s.clone())).await; // it is large, and would be on the stack more than once
         s.stop();
         Ok::<_, BoxError>(())
     });

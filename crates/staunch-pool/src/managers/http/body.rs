@@ -15,6 +15,7 @@ use super::{
     connection::{Coming, HttpConnection},
     error::BodyError,
     manager::{Http, Server},
+    multiplex::Answer,
 };
 use crate::{keyed::KeyedOwnedInUse, lease_owned::OwnedInUse};
 
@@ -22,7 +23,7 @@ use crate::{keyed::KeyedOwnedInUse, lease_owned::OwnedInUse};
 ///
 /// Dropped before its end, an HTTP/1 connection is closed, since whoever leased it next would read
 /// the rest; nothing is read ahead to save it. An HTTP/2 stream is reset, and its connection goes
-/// on. A body that nobody reads for `abandoned_timeout` is an abandoned lease, and revoked.
+/// on. What is left of the request when the answer ends may be sent for `reset_timeout`; then it is the same. A body that nobody reads for `abandoned_timeout` is an abandoned lease, and revoked.
 ///
 /// Trailers are its last frame.
 #[derive(Debug)]
@@ -96,7 +97,7 @@ impl PooledBody {
 
     /// It is at its end: its connection goes back.
     fn ends(&mut self) {
-        self.leave();
+        self.leave(Answer::end);
         if let Some(mut held) = self.held.take() {
             held.connection_mut().answered();
         }
@@ -104,14 +105,14 @@ impl PooledBody {
 
     /// It failed, or nobody wants it: so its connection is not as good as new.
     fn breaks(&mut self) {
-        self.leave();
+        self.leave(Answer::cancel);
         self.held = None;
     }
 
-    fn leave(&mut self) {
+    fn leave(&mut self, ends: impl FnOnce(&Answer)) {
         self.stall = None;
         match self.coming.take() {
-            Some(Coming::Shared(answer)) => answer.end(),
+            Some(Coming::Shared(answer)) => ends(&answer),
             own => drop(own),
         }
     }
@@ -178,6 +179,10 @@ impl Body for PooledBody {
                 this.failed(BodyError::Revoked { address })
             }
             Some(Poll::Pending) => this.poll_stalled(cx),
+            Some(Poll::Ready(None)) if coming.is_cut() => {
+                let address = this.address();
+                this.failed(BodyError::Reset { address })
+            }
             Some(Poll::Ready(None)) => {
                 this.ends();
                 Poll::Ready(None)
@@ -211,6 +216,12 @@ impl Coming {
                 answer.with(Some(cx.waker()), |incoming| Pin::new(incoming).poll_frame(cx))
             }
         }
+    }
+
+    /// At its end: it has none. hyper says nothing of a stream that is reset with `NO_ERROR`, since that may
+    /// follow on an end (RFC 9113, section 8.1); before it, the rest is missing.
+    fn is_cut(&self) -> bool {
+        matches!(self, Coming::Shared(_)) && !self.is_over()
     }
 
     fn is_over(&self) -> bool {

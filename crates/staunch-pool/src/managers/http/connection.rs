@@ -24,6 +24,7 @@ use super::{
     manager::Server,
     multiplex::{Answer, Slot},
     request::{RequestBody, copy, for_http1, for_http2, for_relay},
+    upload::Uploaded,
 };
 use crate::manager::Condition;
 
@@ -85,11 +86,11 @@ impl HttpConnection {
         }
     }
 
-    /// Whether it is known that no request can be sent any more.
+    /// Whether no request is to be sent on it any more: it has ended, or it is one of HTTP/2 that is too old.
     pub fn is_closed(&self) -> bool {
         match &self.wire {
             Wire::Http1 { sender, life } => sender.is_closed() || life.0.is_over(),
-            Wire::Http2(slot) => slot.sender.is_closed() || slot.life.is_over(),
+            Wire::Http2(slot) => slot.is_over(self.server.options.max_lifetime),
         }
     }
 
@@ -115,6 +116,7 @@ impl HttpConnection {
     pub(super) fn condition(&self) -> Condition {
         match &self.wire {
             _ if self.is_closed() => Condition::Broken,
+            Wire::Http2(slot) if slot.answer.upload().is_some() => Condition::Dirty,
             Wire::Http2(_) => Condition::Clean, // its stream was reset, if it was not at its end
             Wire::Http1 { .. } if self.in_flight => Condition::Broken,
             Wire::Http1 { sender, .. } if sender.is_ready() => Condition::Clean,
@@ -122,14 +124,19 @@ impl HttpConnection {
         }
     }
 
-    /// Waits until hyper has done with the exchange before.
+    /// Waits until hyper has done with the exchange before, and all of its request was sent.
     ///
     /// # Cancel safety
     /// Cancel safe.
     pub(super) async fn ready(&mut self) -> hyper::Result<()> {
         match &mut self.wire {
             Wire::Http1 { sender, .. } => sender.ready().await,
-            Wire::Http2(slot) => slot.sender.ready().await,
+            Wire::Http2(slot) => {
+                if let Some(upload) = slot.answer.upload() {
+                    upload.over().await;
+                }
+                slot.sender.ready().await
+            }
         }
     }
 
@@ -192,15 +199,17 @@ impl HttpConnection {
             Wire::Http2(slot) => {
                 // What is idempotent whoever asks has a copy of.
                 let copy = (!request.method().is_idempotent()).then(|| copy(&request)).flatten();
-                let request = for_http2(request, &server.name, server.is_secure());
                 let answer = Arc::clone(&slot.answer);
+                let mut giving_up = GivingUp(Some(Arc::clone(&answer)));
+                let sending = slot.send(for_http2(request, &server.name, server.is_secure()));
                 let sent = tokio::select! {
                     biased;
                     () = answer.killed.cancelled() => return Err(Failed::ended(&server)),
-                    sent = within(limit, slot.sender.try_send_request(request)) => sent,
+                    sent = within(limit, sending) => sent,
                 };
                 let response = sent.map_err(|error| Failed::http2(&server, error, copy))?;
                 let (head, body) = response.into_parts();
+                giving_up.0 = None;
                 answer.put(body);
                 Ok(Response::from_parts(head, Coming::Shared(answer)))
             }
@@ -218,13 +227,24 @@ impl HttpConnection {
     }
 }
 
-/// `None`: it took too long.
-type SendError = Option<TrySendError<Request<RequestBody>>>;
+/// Ends the upload of a request whose answer nobody waits for any more.
+struct GivingUp(Option<Arc<Answer>>);
 
-async fn within<T>(
+impl Drop for GivingUp {
+    fn drop(&mut self) {
+        if let Some(answer) = &self.0 {
+            answer.end_upload();
+        }
+    }
+}
+
+/// `None`: it took too long.
+type SendError<B> = Option<TrySendError<Request<B>>>;
+
+async fn within<T, B>(
     limit: Duration,
-    sent: impl Future<Output = Result<T, TrySendError<Request<RequestBody>>>>,
-) -> Result<T, SendError> {
+    sent: impl Future<Output = Result<T, TrySendError<Request<B>>>>,
+) -> Result<T, SendError<B>> {
     let mut sent = pin!(sent);
     let waits = poll_fn(|cx| {
         let polled = sent.as_mut().poll(cx);
@@ -255,9 +275,9 @@ fn is_refused(error: &hyper::Error) -> bool {
 }
 
 impl Failed {
-    fn new(
+    fn new<B: Into<RequestBody>>(
         server: &Server,
-        error: SendError,
+        error: SendError<B>,
         is_silent: impl FnOnce(&hyper::Error) -> bool,
     ) -> Failed {
         let address = server.address.clone();
@@ -265,7 +285,7 @@ impl Failed {
             let error = HttpError::HeadTimedOut { address, limit: server.options.head_timeout };
             return Failed { error, unsent: None, is_unanswered: false };
         };
-        let unsent = error.take_message();
+        let unsent = error.take_message().map(|unsent| unsent.map(Into::into));
         let source = error.into_error();
         let is_users = source.is_user() || source.is_body_write_aborted();
         let is_unanswered = !is_users && is_silent(&source);
@@ -279,7 +299,11 @@ impl Failed {
 
     /// What the server has refused was never sent, as far as anybody can tell: `copy` may be, also if
     /// it must not be sent twice.
-    fn http2(server: &Server, error: SendError, copy: Option<Request<RequestBody>>) -> Failed {
+    fn http2(
+        server: &Server,
+        error: SendError<Uploaded>,
+        copy: Option<Request<RequestBody>>,
+    ) -> Failed {
         let mut failed = Failed::new(server, error, is_refused);
         failed.error = match failed.error {
             HttpError::Unanswered { address, source } if is_refused(&source) => {

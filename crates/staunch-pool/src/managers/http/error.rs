@@ -106,6 +106,12 @@ pub enum BodyError {
         /// What hyper said.
         source: hyper::Error,
     },
+    /// The server reset its stream before the end, and named no reason.
+    #[error("{address}: the answer's body was cut off: its stream was reset before its end")]
+    Reset {
+        /// Where from.
+        address: String,
+    },
     /// Nothing came any more.
     #[error("{address}: nothing of the answer's body came for {limit:?} (body_stall)")]
     Stalled {

@@ -14,6 +14,7 @@ use hyper::rt::Executor;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
+use super::upload::Turn;
 use crate::managers::driver::Drivers;
 
 /// A connection's life, for whoever has a part in it.
@@ -30,6 +31,8 @@ pub(super) struct Tasks {
     drivers: Arc<Drivers>,
     off: CancellationToken,
     alive: Arc<Alive>,
+    /// Over HTTP/2.
+    pub(super) turn: Turn,
 }
 
 /// The last task that has it says that all have ended.
@@ -45,7 +48,7 @@ impl Life {
     /// Whatever starts the tasks; each of them has a part of it.
     pub(super) fn tasks(&self, drivers: &Arc<Drivers>) -> Tasks {
         let alive = Arc::new(Alive(self.ended.clone()));
-        Tasks { drivers: Arc::clone(drivers), off: self.off.clone(), alive }
+        Tasks { drivers: Arc::clone(drivers), off: self.off.clone(), alive, turn: Turn::default() }
     }
 
     /// Ends the tasks, and with them the socket.
@@ -104,7 +107,16 @@ impl Tasks {
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
     fn execute(&self, task: F) {
-        self.start(task);
+        match self.turn.take() {
+            None => self.start(task),
+            Some(stop) => self.start(async move {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => {}
+                    () = task => {}
+                }
+            }),
+        }
     }
 }
 

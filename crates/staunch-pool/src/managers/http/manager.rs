@@ -212,7 +212,8 @@ impl Http {
     }
 
     fn shared(&self) -> Option<HttpConnection> {
-        Some(HttpConnection::http2(self.group.slot()?, &self.server))
+        let slot = self.group.slot(self.server.options.max_lifetime)?;
+        Some(HttpConnection::http2(slot, &self.server))
     }
 
     async fn dial(&self) -> Result<HttpConnection, ConnectHttpError> {
@@ -311,7 +312,8 @@ impl Http {
                 }
             })
         }));
-        Ok(HttpConnection::http2(self.group.add(sender, life, limit), &self.server))
+        let shared = self.group.add((sender, tasks.turn.clone()), life, limit);
+        Ok(HttpConnection::http2(shared, &self.server))
     }
 
     fn closed(&self) -> ConnectHttpError {

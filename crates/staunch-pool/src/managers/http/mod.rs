@@ -6,7 +6,8 @@
 //! in flight, whatever is spoken, and needs to know nothing of multiplexing.
 //!
 //! The socket is dialled by `staunch-net`, so it is on the ledger; hyper's tasks are children of
-//! the scope the manager was made in ([`life`]), and end with their connection.
+//! the scope the manager was made in ([`life`]), and end with their connection; one that sends a body over
+//! HTTP/2 ends with its answer ([`upload`]).
 //!
 //! [`send`](crate::Pool::send) is the way in: it leases, sends, and gives back a [`PooledBody`]
 //! that has the lease until it is at its end.
@@ -20,6 +21,7 @@ mod multiplex;
 mod options;
 mod request;
 mod send;
+mod upload;
 
 pub use self::{
     body::PooledBody,

@@ -7,12 +7,21 @@ use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicUsize, Ordering},
 };
-use std::task::Waker;
+use std::{task::Waker, time::Duration};
 
-use hyper::{body::Incoming, client::conn::http2::SendRequest};
+use hyper::{
+    Request, Response,
+    body::Incoming,
+    client::conn::{TrySendError, http2::SendRequest},
+};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{life::Life, request::RequestBody};
+use super::{
+    life::Life,
+    request::RequestBody,
+    upload::{Turn, Upload, Uploaded},
+};
 
 /// The HTTP/2 connections of a manager.
 #[derive(Debug, Default)]
@@ -25,7 +34,9 @@ pub(super) struct Group {
 #[derive(Debug)]
 struct Shared {
     number: usize,
-    sender: SendRequest<RequestBody>,
+    born: Instant,
+    sender: SendRequest<Uploaded>,
+    turn: Turn,
     life: Life,
     slots: usize,
     limit: Arc<Limit>,
@@ -57,9 +68,11 @@ impl Limit {
 /// The right to one stream at a time on a connection.
 #[derive(Debug)]
 pub(super) struct Slot {
-    pub(super) sender: SendRequest<RequestBody>,
-    pub(super) life: Life,
+    pub(super) sender: SendRequest<Uploaded>,
+    turn: Turn,
+    life: Life,
     pub(super) answer: Arc<Answer>,
+    born: Instant,
     group: Arc<Group>,
     /// `None` once it has left.
     number: Option<usize>,
@@ -70,23 +83,25 @@ impl Group {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A slot of a connection that lives and has room.
-    pub(super) fn slot(self: &Arc<Self>) -> Option<Slot> {
+    /// A slot of a connection that lives, has room and is not too old.
+    pub(super) fn slot(self: &Arc<Self>, max_lifetime: Option<Duration>) -> Option<Slot> {
         let mut connections = self.connections();
         let mut live = connections.iter_mut();
-        let shared = live.find(|it| it.is_live() && it.slots < it.limit.most())?;
+        let is_young = |it: &Shared| !is_old(it.born, max_lifetime);
+        let shared = live.find(|it| it.is_live() && is_young(it) && it.slots < it.limit.most())?;
         Some(shared.slot(self))
     }
 
     /// The first slot of a new connection.
     pub(super) fn add(
         self: &Arc<Self>,
-        sender: SendRequest<RequestBody>,
+        (sender, turn): (SendRequest<Uploaded>, Turn),
         life: Life,
         limit: Arc<Limit>,
     ) -> Slot {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let mut shared = Shared { number, sender, life, slots: 0, limit };
+        let mut shared =
+            Shared { number, born: Instant::now(), sender, turn, life, slots: 0, limit };
         let slot = shared.slot(self);
         self.connections().push(shared);
         slot
@@ -101,6 +116,11 @@ impl Group {
     }
 }
 
+/// Whether a connection gets no more requests.
+fn is_old(born: Instant, max_lifetime: Option<Duration>) -> bool {
+    max_lifetime.is_some_and(|most| born.elapsed() >= most)
+}
+
 impl Shared {
     fn is_live(&self) -> bool {
         !self.sender.is_closed() && !self.life.is_over()
@@ -110,8 +130,10 @@ impl Shared {
         self.slots += 1;
         Slot {
             sender: self.sender.clone(),
+            turn: self.turn.clone(),
             life: self.life.clone(),
             answer: Arc::default(),
+            born: self.born,
             group: Arc::clone(group),
             number: Some(self.number),
         }
@@ -119,6 +141,22 @@ impl Shared {
 }
 
 impl Slot {
+    /// Sends a request; its answer's head. The body's upload is known to [`Answer`] from here on.
+    pub(super) fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Uploaded>>>> + use<>
+    {
+        let request = request.map(|body| Uploaded::new(body, &self.turn));
+        self.answer.asked(request.body().upload());
+        self.sender.try_send_request(request)
+    }
+
+    /// Whether no request can be sent on it any more: its connection has ended, or has lived for so long.
+    pub(super) fn is_over(&self, max_lifetime: Option<Duration>) -> bool {
+        self.sender.is_closed() || self.life.is_over() || is_old(self.born, max_lifetime)
+    }
+
     /// Leaves; if it was the last, waits until its connection has said goodbye.
     ///
     /// # Cancel safety
@@ -135,6 +173,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
+        self.answer.end_upload();
         let shared = self.number.take().and_then(|number| self.group.leave(number));
         if let Some(shared) = shared {
             shared.life.off();
@@ -154,11 +193,18 @@ pub(super) struct Answer {
 struct Body {
     incoming: Option<Incoming>,
     reader: Option<Waker>,
+    /// What is sent for it.
+    upload: Option<Upload>,
 }
 
 impl Answer {
     fn body(&self) -> MutexGuard<'_, Body> {
         self.body.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A request goes out, whose body is `upload`.
+    pub(super) fn asked(&self, upload: Option<&Upload>) {
+        self.body().upload = upload.cloned();
     }
 
     pub(super) fn put(&self, incoming: Incoming) {
@@ -179,15 +225,35 @@ impl Answer {
         Some(looked)
     }
 
-    /// Ends the stream: the server hears that nobody wants the rest.
+    /// It is at its end, or nobody wants the rest.
     pub(super) fn end(&self) {
-        let Body { incoming, reader } = std::mem::take(&mut *self.body());
+        let mut body = self.body();
+        let (incoming, reader) = (body.incoming.take(), body.reader.take());
+        drop(body);
         drop(incoming);
         reader.into_iter().for_each(Waker::wake);
     }
 
+    /// Nobody wants the rest, so neither has the server to have the rest of the request. What it hears is that the
+    /// stream is reset.
+    pub(super) fn cancel(&self) {
+        self.end();
+        self.end_upload();
+    }
+
+    /// Nobody wants the answer, so nobody needs the rest of the request.
+    pub(super) fn end_upload(&self) {
+        let upload = self.upload();
+        upload.iter().for_each(Upload::stop);
+    }
+
+    /// The body of its request, while that is on its way.
+    pub(super) fn upload(&self) -> Option<Upload> {
+        self.body().upload.clone().filter(|upload| !upload.is_over())
+    }
+
     pub(super) fn kill(&self) {
         self.killed.cancel();
-        self.end();
+        self.cancel();
     }
 }

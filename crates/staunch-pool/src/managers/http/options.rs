@@ -23,6 +23,9 @@ pub struct HttpOptions {
     /// Requests at a time on one HTTP/2 connection, or fewer if its server says so. Default 100:
     /// the least that RFC 9113 recommends, and what most servers allow.
     pub max_concurrent_streams: usize,
+    /// Age from which on an HTTP/2 connection gets no more requests; it ends with those it has. Default 30
+    /// min, as the pool's own `max_lifetime`, to which each request on it is a connection. `None`: never.
+    pub max_lifetime: Option<Duration>,
     /// Time from a request to the head of its answer; a request body counts. Default 30 s: what a
     /// proxy before us waits, or less. [`Duration::MAX`]: whoever sends it has a time of their own.
     pub head_timeout: Duration,
@@ -41,6 +44,7 @@ impl Default for HttpOptions {
         HttpOptions {
             protocol: HttpProtocol::default(),
             max_concurrent_streams: 100,
+            max_lifetime: Some(Duration::from_mins(30)),
             head_timeout: Duration::from_secs(30),
             body_stall: Duration::from_secs(30),
             ping_interval: Some(Duration::from_secs(20)),

@@ -9,7 +9,9 @@ use http_body_util::{BodyExt, Empty, Full, combinators::UnsyncBoxBody};
 use hyper::{
     Method, Request, Uri, Version,
     body::{Body, Bytes, Frame, SizeHint},
-    header::{EXPECT, HOST, HeaderValue, PROXY_AUTHORIZATION, UPGRADE},
+    header::{
+        CONTENT_LENGTH, EXPECT, HOST, HeaderValue, PROXY_AUTHORIZATION, TRANSFER_ENCODING, UPGRADE,
+    },
     http::{
         request::Parts,
         uri::{Authority, PathAndQuery},
@@ -177,6 +179,12 @@ pub(super) fn for_http1(request: Request<RequestBody>, server: &str) -> Request<
         if let Ok(name) = HeaderValue::from_str(name) {
             head.headers.insert(HOST, name);
         }
+    }
+    // hyper takes a GET without a length for one without a body.
+    let has_length =
+        body.size_hint().exact().is_some() || head.headers.contains_key(CONTENT_LENGTH);
+    if !has_length && !body.is_end_stream() {
+        head.headers.entry(TRANSFER_ENCODING).or_insert(HeaderValue::from_static("chunked"));
     }
     head.uri = Uri::from(path(&mut head));
     head.version = Version::HTTP_11;
