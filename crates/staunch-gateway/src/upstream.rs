@@ -208,6 +208,7 @@ fn stalls_only(service: &Service) -> Limits {
         half_close: None,
         message: None,
         read_stall: Some(service.timeouts.stall),
+        write_stall: Some(service.timeouts.stall),
         ..Limits::default()
     }
 }
@@ -245,8 +246,8 @@ fn http<E: Send + 'static>(
         protocol,
         head_timeout: Duration::MAX, // whoever sends a request has the time of it
         body_stall: service.timeouts.stall,
-        ..HttpOptions::default()
         max_lifetime: Some(service.pool.lifetime),
+        ..HttpOptions::default()
     })
 }
 

@@ -19,6 +19,16 @@ pub enum Edit<'e> {
 }
 
 impl Edit<'_> {
+    /// What changes.
+    pub fn name(&self) -> &HeaderName {
+        match self {
+            Edit::Remove(name)
+            | Edit::Set(name, _)
+            | Edit::Default(name, _)
+            | Edit::Append(name, _) => name,
+        }
+    }
+
     /// Makes it.
     pub fn apply(self, headers: &mut HeaderMap) {
         match self {

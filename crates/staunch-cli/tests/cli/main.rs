@@ -35,6 +35,7 @@ mod traces;
 mod udp;
 mod unread_bodies;
 mod upgrade;
+mod uploads;
 
 use std::{
     thread,

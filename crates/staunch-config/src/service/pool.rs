@@ -29,7 +29,8 @@ pub struct ServiceTimeouts {
     pub connect: Duration,
     /// To begin an answer, in one try, once there is a connection for it. \[30s\]
     pub first_byte: Duration,
-    /// To go on with an answer's body. \[1m: a body may take as long as it will, if it goes on\]
+    /// To go on with an answer's body, and to take more of a request's that is there. \[1m: a body may take as
+    /// long as it will, if it goes on\]
     pub stall: Duration,
 }
 

@@ -4,6 +4,7 @@
 //! and nothing is read meanwhile.
 
 use std::{
+    io::ErrorKind,
     pin::Pin,
     task::{Context as Poller, Poll, ready},
 };
@@ -38,6 +39,8 @@ pub(crate) enum Broken {
     Client,
     /// The server broke off, before a byte of an answer or after.
     Server { is_unanswered: bool },
+    /// The server took nothing of the request for as long as it may, and was cut for it.
+    Stalled,
     /// What it said is no answer, and why not.
     Nonsense(&'static str),
 }
@@ -179,7 +182,11 @@ impl Exchange {
             buffer.set_filled(before);
             let read = Pin::new(&mut self.server.io).poll_read(cx, &mut buffer);
             let is_unanswered = !self.has_begun;
-            ready!(read).map_err(|_| Broken::Server { is_unanswered })?;
+            // Before an answer nothing else of the watchdog's rings.
+            ready!(read).map_err(|error| match error.kind() {
+                ErrorKind::TimedOut => Broken::Stalled,
+                _ => Broken::Server { is_unanswered },
+            })?;
             if buffer.filled().len() == before {
                 return Poll::Ready(Err(Broken::Server { is_unanswered }));
             }

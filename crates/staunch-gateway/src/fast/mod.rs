@@ -360,7 +360,7 @@ async fn hand_over<T: Transport>(
             }
             Err(FastError::Slow)
         }
-        Some(Err(Broken::Server { .. } | Broken::Nonsense(_))) => {
+        Some(Err(Broken::Server { .. } | Broken::Stalled | Broken::Nonsense(_))) => {
             client.noted(End::Server);
             if exchange.ends_with_connection() {
                 client.io.reset_on_close();

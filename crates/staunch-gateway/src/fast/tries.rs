@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     balance::InFlight,
-    forward::Failure,
+    forward::{Failure, untaken},
     plan::RoutePlan,
     upstream::{Server, Upstream},
 };
@@ -231,6 +231,10 @@ impl Tries<'_> {
             Why::Late(Late::Body) => Failed::for_good(Unanswered::Slow),
             Why::Late(Late::Total) => Failed::for_good(Unanswered::Late),
             Why::Late(Late::Answer) => Failed::for_good(Unanswered::Failed(Failure::Late)),
+            Why::Broken(Broken::Stalled) => {
+                let text = Some(untaken(self.upstream.plan.service.timeouts.stall));
+                Failed { text, ..Failed::for_good(Unanswered::Failed(Failure::Late)) }
+            }
             Why::Broken(Broken::Nonsense(why)) => {
                 let failure = Failure::Malformed;
                 let text = Some(format!("{failure}: {why}"));

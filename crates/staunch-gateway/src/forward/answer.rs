@@ -10,13 +10,14 @@ use bytes::Bytes;
 use hyper::{
     Response, StatusCode,
     body::{Body, Frame, Incoming, SizeHint},
-    header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
+    header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER},
 };
 use staunch_ledger::Account;
 use staunch_policy::{Permit, Refusal};
 use staunch_pool::PooledBody;
 use staunch_scope::BoxError;
 
+use super::trailers::clean;
 use crate::{balance::InFlight, tunnel::Driver};
 
 /// The body of an answer.
@@ -24,6 +25,8 @@ pub(crate) struct AnswerBody {
     kind: Kind,
     /// That of the exchange with the server.
     account: Option<Arc<Account>>,
+    /// What the route's policies have decided on: its trailers have nothing to say of that.
+    decided: Vec<HeaderName>,
     /// The request counts as in flight as long as this is there.
     _permit: Option<Permit>,
 }
@@ -55,6 +58,13 @@ impl AnswerBody {
         AnswerBody { account: Some(account), ..self }
     }
 
+    /// A policy has said what the client is to hear of `name`.
+    pub(super) fn decided(&mut self, name: &HeaderName) {
+        if matches!(self.kind, Kind::Server { .. }) {
+            self.decided.push(name.clone());
+        }
+    }
+
     /// Keeps `permit` until it is at its end.
     pub(crate) fn holding(self, permit: Option<Permit>) -> AnswerBody {
         AnswerBody { _permit: permit, ..self }
@@ -63,7 +73,7 @@ impl AnswerBody {
 
 impl From<Kind> for AnswerBody {
     fn from(kind: Kind) -> AnswerBody {
-        AnswerBody { kind, account: None, _permit: None }
+        AnswerBody { kind, account: None, decided: Vec::new(), _permit: None }
     }
 }
 
@@ -133,7 +143,13 @@ impl Body for AnswerBody {
         let polled = match &mut this.kind {
             Kind::Own(bytes) if bytes.is_empty() => Poll::Ready(None),
             Kind::Own(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Kind::Server { body, .. } => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Kind::Server { body, .. } => {
+                let polled = Pin::new(body).poll_frame(cx).map_err(Into::into);
+                polled.map_ok(|mut frame| {
+                    clean(&mut frame, &this.decided);
+                    frame
+                })
+            }
             Kind::Driven { body, driver, .. } => {
                 driver.drive(cx);
                 Pin::new(body).poll_frame(cx).map_err(Into::into)

@@ -4,7 +4,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context as Poller, Poll, ready},
     time::Duration,
@@ -14,6 +14,7 @@ use bytes::Bytes;
 use hyper::{
     Response, StatusCode,
     body::{Body, Frame, SizeHint},
+    header::HeaderName,
 };
 use staunch_config::Route;
 use staunch_http::RequestBody;
@@ -21,7 +22,10 @@ use staunch_ledger::Account;
 use staunch_scope::BoxError;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::answer::{AnswerBody, own};
+use super::{
+    answer::{AnswerBody, own},
+    trailers::clean,
+};
 use crate::access::Slot;
 
 /// What has become of a body on its way.
@@ -36,13 +40,21 @@ pub(crate) struct Progress {
     /// When it was at its end, or nobody wanted more of it.
     over: OnceLock<Instant>,
     most: u64,
+    begun: Instant,
+    /// Milliseconds after that: since when it is the server that takes nothing; [`CLIENT`]: it is the client
+    /// that sends nothing.
+    waits_since: AtomicU64,
 }
+
+const CLIENT: u64 = u64::MAX;
 
 /// A body of which so many bytes may still come.
 struct Bounded {
     body: RequestBody,
     left: u64,
     due: Due,
+    /// What the route's policies have decided on: its trailers have nothing to say of that.
+    decided: Vec<HeaderName>,
     progress: Arc<Progress>,
     slot: Option<Slot>,
     account: Arc<Account>,
@@ -82,10 +94,10 @@ impl Drop for Bounded {
 #[error("the body of the request has more bytes than its route takes (`body`)")]
 struct TooLarge;
 
-/// What is sent of `body`. Without a body there is nothing that could be too large, and it can be
-/// sent again. `account` is that of the exchange.
+/// What is sent of `body`; of its trailers without those that were `decided` on. Without a body there is nothing
+/// that could be too large, and it can be sent again. `account` is that of the exchange.
 pub(crate) fn upload(
-    body: RequestBody,
+    (body, decided): (RequestBody, Vec<HeaderName>),
     route: &Route,
     slot: Option<Slot>,
     account: &Arc<Account>,
@@ -94,16 +106,32 @@ pub(crate) fn upload(
         return (staunch_pool::RequestBody::default(), None);
     }
     let most = route.body.get();
-    let [is_large, is_slow, has_failed] = [false; 3].map(AtomicBool::new);
-    let over = OnceLock::new();
-    let progress = Arc::new(Progress { is_large, is_slow, has_failed, over, most });
-    let due = Due { begun: Instant::now(), time: route.body_time, timer: None };
-    let account = Arc::clone(account);
-    let bounded = Bounded { body, left: most, due, progress: Arc::clone(&progress), slot, account };
+    let begun = Instant::now();
+    let progress = Arc::new(Progress::new(begun, most));
+    let due = Due { begun, time: route.body_time, timer: None };
+    let (account, shared) = (Arc::clone(account), Arc::clone(&progress));
+    let bounded = Bounded { body, left: most, due, decided, progress: shared, slot, account };
     (staunch_pool::RequestBody::stream(bounded), Some(progress))
 }
 
 impl Progress {
+    fn new(begun: Instant, most: u64) -> Progress {
+        let [is_large, is_slow, has_failed] = [false; 3].map(AtomicBool::new);
+        let (over, waits_since) = (OnceLock::new(), AtomicU64::new(0));
+        Progress { is_large, is_slow, has_failed, over, most, begun, waits_since }
+    }
+
+    /// Since when the server has taken nothing of it that was there.
+    pub(crate) fn untaken_since(&self) -> Option<Instant> {
+        let since = self.waits_since.load(Ordering::Relaxed);
+        (since != CLIENT).then(|| self.begun + Duration::from_millis(since))
+    }
+
+    fn waits_for_client(&self, it_does: bool) {
+        let millis = || u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(CLIENT);
+        self.waits_since.store(if it_does { CLIENT } else { millis() }, Ordering::Relaxed);
+    }
+
     /// When the server had all that it will have of it, and so its time began.
     pub(crate) fn over(&self) -> Option<Instant> {
         self.over.get().copied()
@@ -137,7 +165,8 @@ impl Body for Bounded {
         mut self: Pin<&mut Self>,
         cx: &mut Poller<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        let mut polled = Pin::new(&mut self.body).poll_frame(cx);
+        self.progress.waits_for_client(polled.is_pending());
         if polled.is_pending() {
             let slow = ready!(self.due.poll(cx));
             self.progress.is_slow.store(true, Ordering::Relaxed);
@@ -147,8 +176,9 @@ impl Body for Bounded {
         if let Poll::Ready(Some(Err(_))) = &polled {
             self.progress.fails();
         }
-        if let Poll::Ready(Some(Ok(frame))) = &polled {
+        if let Poll::Ready(Some(Ok(frame))) = &mut polled {
             self.account.touch();
+            clean(frame, &self.decided);
             let came = frame.data_ref().map_or(0, |data| data.len() as u64);
             let Some(left) = self.left.checked_sub(came) else {
                 self.progress.is_large.store(true, Ordering::Relaxed);

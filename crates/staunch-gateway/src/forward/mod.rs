@@ -9,6 +9,7 @@ mod budget;
 mod failure;
 mod headers;
 mod target;
+mod trailers;
 mod tries;
 
 use std::{sync::Arc, time::Duration};
@@ -31,7 +32,7 @@ pub(crate) use self::{
     failure::{REASONS, REASONS_OF_SERVERS},
     headers::{HOPS_MAX, Origin, TwoEnds, of_answer, of_request},
     target::{host_of, rewritten},
-    tries::{is_to_blame, speaks_against},
+    tries::{is_to_blame, speaks_against, untaken},
 };
 use crate::{
     access::{Slot, Source, log_refused},
@@ -216,7 +217,10 @@ impl Forward {
             answer.map(|body| body.holding(permit))
         };
         if let Some(pass) = pass {
-            pass.answer(&mut |edit| edit.apply(answer.headers_mut()));
+            pass.answer(&mut |edit| {
+                answer.body_mut().decided(edit.name());
+                edit.apply(answer.headers_mut());
+            });
         }
         answer
     }
@@ -237,8 +241,14 @@ impl Forward {
         if of_request(request.headers_mut(), version, &origin).is_err() {
             return gives_up(route, request.extensions().get(), Failure::Circle);
         }
+        let (has_body, mut decided) = (!request.body().is_end_stream(), Vec::new());
         if let Some(pass) = pass {
-            pass.request(&mut |edit| edit.apply(request.headers_mut()));
+            pass.request(&mut |edit| {
+                if has_body {
+                    decided.push(edit.name().clone());
+                }
+                edit.apply(request.headers_mut());
+            });
         }
         let named = route.upstream_host.clone().or(host);
         if let Some(named) = named {
@@ -250,7 +260,7 @@ impl Forward {
         head.uri = target.uri;
         let slot = head.extensions.remove::<Slot>();
         head.extensions = hyper::http::Extensions::new();
-        let (body, progress) = upload(body, &route.route, slot.clone(), &account);
+        let (body, progress) = upload((body, decided), &route.route, slot.clone(), &account);
         let slot = slot.as_ref();
         let progress_of = progress.as_deref();
         let tries = Tries { route, upstream, client, progress: progress_of, slot, account };

@@ -43,9 +43,12 @@ pub(crate) struct Tries<'r> {
 }
 
 /// A try that took too long, and which time it was.
-struct TooLate {
+enum TooLate {
     /// That of the route, and so of all tries.
-    is_last: bool,
+    Route,
+    FirstByte,
+    /// For as long the server has taken nothing of the body.
+    Stall,
 }
 
 /// How a try failed.
@@ -131,7 +134,7 @@ impl Tries<'_> {
         mut timer: Pin<&mut Sleep>,
     ) -> Result<Response<PooledBody>, Failed> {
         let opened = self.in_time((begun, None), timer.as_mut(), server.pool.open()).await;
-        let opened = match opened.map_err(|TooLate { .. }| Failed::Late)? {
+        let opened = match opened.map_err(|_: TooLate| Failed::Late)? {
             Ok(opened) => opened,
             Err(error) => return Err(Failed::of(&error, Some(request))),
         };
@@ -144,10 +147,14 @@ impl Tries<'_> {
                 })
             }
             Ok(Err(failed)) => Err(Failed::of(&failed.error, failed.request)),
-            Err(TooLate { is_last: true }) => Err(Failed::Late),
-            Err(TooLate { is_last: false }) => {
+            Err(TooLate::Route) => Err(Failed::Late),
+            Err(TooLate::FirstByte) => {
                 let limit = self.upstream.plan.service.timeouts.first_byte;
                 let why = format!("nothing came within {limit:?} (`first_byte`)");
+                Err(Failed::for_good(Failure::Late, why))
+            }
+            Err(TooLate::Stall) => {
+                let why = untaken(self.upstream.plan.service.timeouts.stall);
                 Err(Failed::for_good(Failure::Late, why))
             }
         }
@@ -195,7 +202,7 @@ impl Tries<'_> {
     fn due(&self, begun: Instant, asked: Option<Instant>) -> (Instant, Option<TooLate>) {
         let first_byte = self.upstream.plan.service.timeouts.first_byte;
         let over = match self.progress.map(Progress::over) {
-            Some(None) => return (Instant::now() + first_byte, None),
+            Some(None) => return self.untaken(asked),
             Some(Some(over)) => over,
             None => begun,
         };
@@ -203,12 +210,26 @@ impl Tries<'_> {
         let of_try = asked.map(|asked| asked.max(over) + first_byte);
         match (last, of_try) {
             (None, None) => (Instant::now() + first_byte, None),
-            (Some(due), None) => (due, Some(TooLate { is_last: true })),
+            (Some(due), None) => (due, Some(TooLate::Route)),
             (last, Some(of_try)) => {
                 let due = last.map_or(of_try, |last| last.min(of_try));
-                let is_last = !is_to_blame(of_try, first_byte, due);
-                (due, Some(TooLate { is_last }))
+                let is_servers = is_to_blame(of_try, first_byte, due);
+                (due, Some(if is_servers { TooLate::FirstByte } else { TooLate::Route }))
             }
+        }
+    }
+
+    /// The same, while the body is on its way: its client has limits of its own, and the server is to take it. That
+    /// it is at its end wakes nobody, so it is looked at as soon as anything could be too late from there on.
+    fn untaken(&self, asked: Option<Instant>) -> (Instant, Option<TooLate>) {
+        let timeouts = &self.upstream.plan.service.timeouts;
+        let soonest = self.route.route.timeout.unwrap_or(Duration::MAX).min(timeouts.first_byte);
+        let look_at = Instant::now() + soonest.min(timeouts.stall);
+        let since = self.progress.and_then(Progress::untaken_since);
+        let due = asked.zip(since).map(|(asked, since)| asked.max(since) + timeouts.stall);
+        match due.filter(|due| *due <= look_at) {
+            Some(due) => (due, Some(TooLate::Stall)),
+            None => (look_at, None),
         }
     }
 
@@ -232,6 +253,11 @@ impl Tries<'_> {
 /// the same time.
 pub(crate) fn is_to_blame(due: Instant, first_byte: Duration, now: Instant) -> bool {
     now + first_byte / 10 >= due
+}
+
+/// Why a server is given up that does not take a body.
+pub(crate) fn untaken(stall: Duration) -> String {
+    format!("nothing of the body was taken for {stall:?} (`stall`)")
 }
 
 /// What an error says, and those behind it.
