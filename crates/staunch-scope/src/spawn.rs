@@ -155,8 +155,7 @@ impl<E: Send + 'static> Scope<E> {
         let task = Task::new(frame, child, move |outcome| {
             shared.child_ended(born_at, outcome, deliver);
         });
-        #[expect(clippy::disallowed_methods, reason = "the one place where children are made")]
-        tokio::spawn(task);
+        run(task);
         Some(id)
     }
 
@@ -173,6 +172,31 @@ impl<E: Send + 'static> Scope<E> {
         }
         admitted.ok()
     }
+}
+
+/// tokio's part of a task comes in steps of 128 bytes, and takes 104 itself. A future that is not larger than this
+/// takes less apart than in a second step of its own (docs/decisions/2-idle-connections.md).
+const SMALL: usize = 96;
+
+fn run(task: impl Future<Output = ()> + Send + 'static) {
+    match size_of_val(&task) {
+        ..=SMALL => run_apart(task),
+        _ => run_whole(task),
+    }
+}
+
+// Neither is inlined: each would have room for a copy of the task on the stack of the other.
+
+#[inline(never)]
+fn run_apart(task: impl Future<Output = ()> + Send + 'static) {
+    #[expect(clippy::disallowed_methods, reason = "of the two places where children are made one")]
+    tokio::spawn(Box::pin(task));
+}
+
+#[inline(never)]
+fn run_whole(task: impl Future<Output = ()> + Send + 'static) {
+    #[expect(clippy::disallowed_methods, reason = "of the two places where children are made one")]
+    tokio::spawn(task);
 }
 
 /// The value of a child, when it comes.

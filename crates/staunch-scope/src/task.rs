@@ -172,3 +172,17 @@ fn poll_reaper(
     frame.members().force_one(frame);
     Poll::Ready(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Around a child of 48 bytes it just fits a size of the allocator; every idle connection has one.
+    #[test]
+    fn a_task_is_small() {
+        type Child = std::future::Ready<[u64; 5]>; // and whether it was taken
+        type Sink = fn(Outcome<[u64; 5]>);
+        let around = size_of::<Task<Child, Sink>>() - size_of::<Child>() - size_of::<Sink>();
+        assert!(around <= 16, "{around} bytes");
+    }
+}

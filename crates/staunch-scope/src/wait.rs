@@ -32,7 +32,8 @@ use crate::{
 /// ```
 #[derive(Debug, Default)]
 pub struct Wait {
-    nested: Option<Registration>,
+    /// Boxed, since it is seldom there, and a wait is in everything that waits.
+    nested: Option<Box<Registration>>,
 }
 
 impl Wait {
@@ -92,11 +93,11 @@ impl Wait {
     #[cold]
     fn register(&mut self, frame: &Arc<Frame>, waker: &Waker) {
         let same = |known: &&Registration| std::ptr::eq(known.frame.as_ptr(), Arc::as_ptr(frame));
-        let key = self.nested.as_ref().filter(same).map(|known| known.key);
+        let key = self.nested.as_deref().filter(same).map(|known| known.key);
         let registered = frame.register(key, waker);
         if key != Some(registered) {
             let frame = Arc::downgrade(frame);
-            self.nested = Some(Registration { frame, key: registered });
+            self.nested = Some(Box::new(Registration { frame, key: registered }));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    mem,
     pin::Pin,
     task::{Context as Poller, Poll, ready},
 };
@@ -49,14 +50,6 @@ impl<T: Transport> Resting<T> {
     pub fn into_parts(self) -> (T, u32) {
         (self.transport, self.begun)
     }
-
-    fn poll_hear(&mut self, cx: &mut Poller<'_>) -> Poll<Option<Heard>> {
-        let mut bytes = [0; PREFACE.len()];
-        let mut buffer = ReadBuf::new(&mut bytes);
-        let read = ready!(Pin::new(&mut self.transport).poll_read(cx, &mut buffer));
-        let count = buffer.filled().len() as u8; // of 24
-        Poll::Ready((read.is_ok() && count > 0).then_some(Heard { bytes, count }))
-    }
 }
 
 /// Has `work` do what there is to do whenever the client of a connection says something, until nothing
@@ -65,7 +58,7 @@ impl<T: Transport> Resting<T> {
 /// is heard; and of one that has only just connected the first request is waited for, a moment: it
 /// would be reset on its way.
 ///
-/// While nothing is in hand the future has 56 bytes: what works is boxed, one at a time.
+/// The future has 40 bytes: what works is boxed, one at a time.
 ///
 /// # Errors
 /// Those of `work`.
@@ -78,19 +71,38 @@ where
     W: FnMut(Resting<T>, Heard) -> F + Unpin,
     F: Future<Output = Result<Option<Resting<T>>, E>>,
 {
-    let resting = Some(Resting::new(transport, 0));
-    TakeTurns { resting, hearing: Hearing::default(), working: None, work }
+    TakeTurns { turn: Turn::of(Resting::new(transport, 0)), work }
 }
 
 /// Rests, works, rests; made by [`take_turns`].
 #[derive(Debug)]
 #[must_use = "nothing is answered until it is awaited"]
 pub struct TakeTurns<T, W, F> {
-    /// While it does not work.
-    resting: Option<Resting<T>>,
-    hearing: Hearing,
-    working: Option<Pin<Box<F>>>,
+    turn: Turn<T, F>,
     work: W,
+}
+
+/// What a connection does. It is not a [`Resting`] here, whose last bytes would be room for nothing else.
+#[derive(Debug)]
+enum Turn<T, F> {
+    Rests { transport: T, begun: u32, hearing: Hearing },
+    Works(Pin<Box<F>>),
+    Ended,
+}
+
+impl<T, F> Turn<T, F> {
+    fn of(resting: Resting<T>) -> Turn<T, F> {
+        let Resting { transport, begun } = resting;
+        Turn::Rests { transport, begun, hearing: Hearing::default() }
+    }
+
+    /// The connection, if it rests; then this is the end, unless it goes on with something else.
+    fn take(&mut self) -> Option<Resting<T>> {
+        match mem::replace(self, Turn::Ended) {
+            Turn::Rests { transport, begun, .. } => Some(Resting { transport, begun }),
+            Turn::Works(_) | Turn::Ended => None,
+        }
+    }
 }
 
 impl<T, W, F, E> Future for TakeTurns<T, W, F>
@@ -102,19 +114,22 @@ where
     type Output = Result<(), E>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
+        let TakeTurns { turn, work } = &mut *self;
         loop {
-            if let Some(working) = &mut this.working {
-                this.resting = ready!(working.as_mut().poll(cx))?;
-                this.working = None;
+            *turn = match turn {
+                Turn::Rests { transport, begun, hearing } => {
+                    let heard = ready!(hearing.poll(transport, *begun, cx));
+                    turn.take().zip(heard).map_or(Turn::Ended, |(resting, heard)| {
+                        Turn::Works(Box::pin(work(resting, heard)))
+                    })
+                }
+                Turn::Works(working) => {
+                    let worked = ready!(working.as_mut().poll(cx));
+                    *turn = Turn::Ended;
+                    worked?.map_or(Turn::Ended, Turn::of)
+                }
+                Turn::Ended => return Poll::Ready(Ok(())),
             }
-            let Some(resting) = &mut this.resting else { return Poll::Ready(Ok(())) };
-            let heard = ready!(this.hearing.poll(resting, cx));
-            this.hearing = Hearing::default();
-            let (Some(heard), Some(resting)) = (heard, this.resting.take()) else {
-                return Poll::Ready(Ok(()));
-            };
-            this.working = Some(Box::pin((this.work)(resting, heard)));
         }
     }
 }
@@ -131,29 +146,38 @@ impl Hearing {
     /// What the client says; `None` at the end.
     fn poll<T: Transport>(
         &mut self,
-        resting: &mut Resting<T>,
+        transport: &mut T,
+        begun: u32,
         cx: &mut Poller<'_>,
     ) -> Poll<Option<Heard>> {
         let is_asked = self.wait.poll_cancelled(cx).is_ready();
-        let heard = resting.poll_hear(cx);
+        let heard = poll_hear(transport, cx);
         if heard.is_ready() {
-            resting.transport.rests(false);
+            transport.rests(false);
             return heard;
         }
         if is_asked {
-            if resting.begun == 0 {
+            if begun == 0 {
                 let moment = self.moment.get_or_insert_with(|| Box::pin(sleep(FIRST_WORDS)));
                 ready!(moment.as_mut().poll(cx));
             }
             // As far as it goes: over TLS the client is told that this is the end.
-            let _ = Pin::new(&mut resting.transport).poll_shutdown(cx);
+            let _ = Pin::new(transport).poll_shutdown(cx);
             return Poll::Ready(None);
         }
-        resting.transport.reads_for(ReadFor::Message);
-        resting.transport.rests(true);
+        transport.reads_for(ReadFor::Message);
+        transport.rests(true);
         with_current_account(|task| task.set_state(State::Idle));
         Poll::Pending
     }
+}
+
+fn poll_hear<T: Transport>(transport: &mut T, cx: &mut Poller<'_>) -> Poll<Option<Heard>> {
+    let mut bytes = [0; PREFACE.len()];
+    let mut buffer = ReadBuf::new(&mut bytes);
+    let read = ready!(Pin::new(transport).poll_read(cx, &mut buffer));
+    let count = buffer.filled().len() as u8; // of 24
+    Poll::Ready((read.is_ok() && count > 0).then_some(Heard { bytes, count }))
 }
 
 #[cfg(test)]
@@ -164,13 +188,13 @@ mod tests {
 
     use super::*;
 
-    /// The task of an idle connection has one, and just fits what tokio takes for it.
+    /// The task of an idle connection has one, and just fits a size of the allocator.
     #[test]
     fn what_takes_turns_is_small() {
         type Work =
             fn(Resting<Connection>, Heard) -> Ready<Result<Option<Resting<Connection>>, ()>>;
         let size = size_of::<TakeTurns<Connection, Work, Ready<()>>>();
-        assert!(size <= 56, "{size} bytes");
+        assert!(size <= 40, "{size} bytes");
         assert_eq!(size_of::<Work>(), size_of::<Arc<()>>(), "what the servers' have");
     }
 }

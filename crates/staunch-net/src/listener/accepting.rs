@@ -316,3 +316,15 @@ impl Accepting {
         Connection::new(socket, account, listening, admitted, Reading::New)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With what the scope has around it, it just fits a size of the allocator.
+    #[test]
+    fn what_serves_is_little_more_than_its_handler() {
+        let more = size_of::<Serving<(), [u64; 5]>>() - size_of::<[u64; 5]>();
+        assert!(more <= 8, "{more} bytes");
+    }
+}
