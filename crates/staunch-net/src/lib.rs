@@ -18,6 +18,7 @@ mod control;
 mod counts;
 mod dial;
 mod endpoint;
+mod first_words;
 mod handover;
 mod limit;
 mod limits;

@@ -15,7 +15,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use staunch_scope::{Cancelled, State, Wait, with_current_account};
+use staunch_scope::{Cancelled, State, with_current_account};
 use tokio::io::{AsyncRead, ReadBuf};
 
 pub use self::header::{ParseProxyHeaderError, ProxyHeader};
@@ -23,6 +23,7 @@ use crate::{
     admission::{Source, TooMany},
     connection::Connection,
     counts::Refused,
+    first_words::until_drained,
     watchdog::Cut,
 };
 
@@ -108,7 +109,8 @@ where
     F: Future<Output = Result<(), E>>,
 {
     // In memory of its own, which is given back when it is over.
-    match Box::pin(introduce(&mut connection)).await {
+    let introduced = until_drained(introduce(&mut connection)).await;
+    match introduced.unwrap_or_else(|cancelled| Err(cancelled.into())) {
         Ok(()) => handler(connection).await,
         Err(IntroduceError::Silent) => Ok(()),
         Err(error) => {
@@ -149,7 +151,7 @@ async fn introduce(connection: &mut Connection) -> Result<(), IntroduceError> {
 
 /// Reads the header, and not a byte more.
 async fn read(connection: &mut Connection) -> Result<ProxyHeader, IntroduceError> {
-    let (mut bytes, mut wait) = (Vec::new(), Wait::new());
+    let mut bytes = Vec::new();
     loop {
         if let Some((header, _)) = ProxyHeader::parse(&bytes)? {
             return Ok(header);
@@ -158,13 +160,11 @@ async fn read(connection: &mut Connection) -> Result<ProxyHeader, IntroduceError
         bytes.resize(before + ProxyHeader::may_read(&bytes), 0);
         let mut room = ReadBuf::new(&mut bytes[before..]);
         let read = poll_fn(|cx| {
-            wait.poll(cx, State::Handshake, |cx| {
-                let polled = Pin::new(&mut *connection).poll_read(cx, &mut room);
-                connection.account().set_state(State::Handshake); // which has a time of its own
-                polled
-            })
+            let polled = Pin::new(&mut *connection).poll_read(cx, &mut room);
+            connection.account().set_state(State::Handshake); // which has a time of its own
+            polled
         });
-        let read = read.await?;
+        let read = read.await;
         let came = room.filled().len();
         bytes.truncate(before + came);
         let ended = match read {

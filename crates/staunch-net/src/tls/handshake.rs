@@ -4,18 +4,16 @@ use std::{
     future::{Future, poll_fn},
     io,
     sync::Arc,
-    task::{Poll, ready},
 };
 
 use rustls::{ClientConfig, InvalidMessage, ServerConfig, pki_types::ServerName};
-use staunch_scope::{Cancelled, State, Wait, with_current_account};
-use tokio::time::sleep;
+use staunch_scope::{Cancelled, State, Wait};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::{
     activity::Reading,
     connection::Connection,
-    limits::FIRST_WORDS,
+    first_words::until_drained,
     linger::linger,
     tls::{
         connection::{TlsConnection, Wire},
@@ -122,22 +120,6 @@ async fn until_stop<F: Future>(handshake: F) -> Result<F::Output, Cancelled> {
     let mut handshake = Box::pin(handshake);
     let mut wait = Wait::new();
     poll_fn(|cx| wait.poll(cx, State::Handshake, |cx| handshake.as_mut().poll(cx))).await
-}
-
-/// The same, but the peer has [`FIRST_WORDS`] to end it. No `async fn`: that would keep room in the
-/// task for what is moved into memory of its own.
-fn until_drained<F: Future>(handshake: F) -> impl Future<Output = Result<F::Output, Cancelled>> {
-    let (mut handshake, mut wait, mut moment) = (Box::pin(handshake), Wait::new(), None);
-    poll_fn(move |cx| {
-        if let Poll::Ready(done) = handshake.as_mut().poll(cx) {
-            return Poll::Ready(Ok(done));
-        }
-        with_current_account(|task| task.set_state(State::Handshake));
-        let cancelled = ready!(wait.poll_cancelled(cx));
-        let moment = moment.get_or_insert_with(|| Box::pin(sleep(FIRST_WORDS)));
-        ready!(moment.as_mut().poll(cx));
-        Poll::Ready(Err(cancelled))
-    })
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::{
     net::SocketAddr,
     path::Path,
     process::Command,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, Once, PoisonError},
     task::Poll,
     time::Duration,
 };
@@ -256,6 +256,13 @@ pub(crate) struct Logging {
 
 impl Logged {
     pub(crate) fn begin() -> Logging {
+        // What a thread's own subscriber is told of depends on all there are: with none left on others for a
+        // moment it is told of nothing.
+        static ALWAYS: Once = Once::new();
+        ALWAYS.call_once(|| {
+            let all = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG);
+            let _ = all.with_writer(std::io::sink).try_init();
+        });
         let logged = Logged::default();
         let writer = logged.clone();
         let subscriber = tracing_subscriber::fmt()

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use staunch_ledger::Kind;
-use staunch_net::{Connection, Limits, Listener, ProxyHeader, ReadLineError};
+use staunch_net::{Connection, FIRST_WORDS, Limits, Listener, ProxyHeader, ReadLineError};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::harness::{
@@ -153,6 +153,26 @@ async fn a_drain_does_not_wait_for_a_header() {
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     let ended = read_to_end(&mut stream.unwrap()).await;
     assert!(ended.is_none_or(|bytes| bytes.is_empty()));
+}
+
+/// Who was accepted is served, if the header is on its way.
+#[staunch::test]
+async fn a_header_that_comes_while_it_drains_is_heard() {
+    let listener = believing(Limits { drain: Duration::from_secs(10), ..unlimited() });
+    let address = address(&listener);
+    let greets = |connection: Connection| async move { connection.write_all([b"hello"]).await };
+    let mut stream = introduced(address, b"PROXY TCP4 ").await;
+    let served = serving(listener, greets, async || {
+        eventually("accepted", || live(Kind::CONNECTION) == 1).await;
+    });
+    let client = async {
+        while TcpStream::connect(address).await.is_ok() {}
+        tokio::time::sleep(FIRST_WORDS / 6).await; // the handlers are asked right after
+        stream.write_all(b"10.0.0.7 10.0.0.8 1 2\r\n").await.unwrap();
+        read_to_end(&mut stream).await
+    };
+    let (served, heard) = tokio::join!(served, client);
+    assert_eq!((served.cut.len(), heard.as_deref()), (0, Some(&b"hello"[..])));
 }
 
 #[staunch::test]
