@@ -363,7 +363,8 @@ async fn bytes(
             let handle = move |client: Connection| {
                 let (core, service) = (Arc::clone(&core), Arc::clone(&service));
                 let (ends, access) = (ends(client.peer(), client.local()), access.clone());
-                async move { tcp::serve(core, &service, client, ends, access.as_ref()).await }
+                let closer = client.closer();
+                async move { tcp::serve(core, &service, (client, closer), ends, access.as_ref()).await }
             };
             listener.serve(context, handle).await
         }
@@ -371,7 +372,8 @@ async fn bytes(
             let handle = move |client: TlsConnection| {
                 let (core, service) = (Arc::clone(&core), Arc::clone(&service));
                 let (ends, access) = (ends(client.peer(), client.local()), access.clone());
-                async move { tcp::serve(core, &service, client, ends, access.as_ref()).await }
+                let closer = client.closer();
+                async move { tcp::serve(core, &service, (client, closer), ends, access.as_ref()).await }
             };
             listener.serve_tls(context, &tls, handle).await
         }

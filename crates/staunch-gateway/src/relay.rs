@@ -10,6 +10,7 @@ use std::{
     task::{Context as Poller, Poll, ready},
 };
 
+use staunch_net::{Closer, Cut, CutReason};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::{held::Held, scratch::with_scratch};
@@ -37,33 +38,76 @@ enum Step {
     Ended,
 }
 
+/// What ends the two connections of a relay from elsewhere, as far as that is to be.
+#[derive(Default)]
+pub(crate) struct Closers {
+    pub(crate) a: Option<Closer>,
+    pub(crate) b: Option<Closer>,
+}
+
+impl Closers {
+    /// Resets those that are left when it is dropped: what was cut must not look whole. Who has been told all is
+    /// not: a reset would take what the kernel has yet to send.
+    fn whole(&mut self, to_a: bool, to_b: bool) {
+        self.a.take_if(|_| to_a);
+        self.b.take_if(|_| to_b);
+    }
+}
+
+impl Drop for Closers {
+    fn drop(&mut self) {
+        for closer in self.a.iter().chain(&self.b) {
+            closer.close();
+        }
+    }
+}
+
+/// Whether nothing was on its way as far as anybody can tell. Many speak TLS and end without saying so (RFC 8446,
+/// 6.1); whether that was in the middle of something is for what is within it to say.
+fn is_orderly(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::UnexpectedEof
+        || Cut::reason_in(error).is_some_and(CutReason::is_orderly)
+}
+
 /// Copies both ways until both sides have said their last, or one of them fails. `moved` is told
-/// how many bytes went from `a` to `b`, and from `b` to `a`, whenever there are more.
+/// how many bytes went from `a` to `b`, and from `b` to `a`, whenever there are more. If it ends otherwise,
+/// but for a pair that had nothing to say, the one that was not told all is reset by `closers`.
 ///
 /// # Cancel safety
 /// Dropped before its end, what was read and not written is lost with the connections.
-pub(crate) async fn relay<A, B>(a: A, b: B, mut moved: impl FnMut(u64, u64)) -> io::Result<()>
+pub(crate) async fn relay<A, B>(
+    a: A,
+    b: B,
+    closers: Closers,
+    mut moved: impl FnMut(u64, u64),
+) -> io::Result<()>
 where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
 {
     let (mut a, mut b) = (a, b);
+    let mut closers = closers; // dropped before the two
     let (mut there, mut back) = (Flow::default(), Flow::default());
     let mut told = (0, 0);
-    poll_fn(|cx| {
+    let ended = poll_fn(|cx| {
         let there_ended = there.poll(cx, &mut a, &mut b);
         let back_ended = back.poll(cx, &mut b, &mut a);
         let now = (there.total, back.total);
         if std::mem::replace(&mut told, now) != now {
             moved(there.total, back.total);
         }
+        closers.whole(back.step == Step::Ended, there.step == Step::Ended);
         let (there_ended, back_ended) = (there_ended?, back_ended?);
         if there_ended.is_ready() && back_ended.is_ready() {
             return Poll::Ready(Ok(()));
         }
         Poll::Pending
-    })
-    .await
+    });
+    let ended = ended.await;
+    if ended.as_ref().is_err_and(is_orderly) {
+        closers.whole(true, true);
+    }
+    ended
 }
 
 impl Flow {
@@ -153,7 +197,7 @@ mod tests {
                 tokio::join!(ask, answer).0
             };
             let mut moved = (0, 0);
-            let relay = relay(a, b, |there, back| moved = (there, back));
+            let relay = relay(a, b, Closers::default(), |there, back| moved = (there, back));
             let (relayed, heard) = tokio::join!(relay, exchange);
             relayed.unwrap();
             assert_eq!(moved, (bytes as u64, bytes as u64));
@@ -175,10 +219,13 @@ mod tests {
             let ((mut client, a), (server, b)) = (duplex(8), duplex(8));
             drop(server);
             client.write_all(b"hello").await.unwrap();
-            assert!(relay(a, b, |_, _| ()).await.is_err());
+            assert!(relay(a, b, Closers::default(), |_, _| ()).await.is_err());
             let ((_client, a), (mut server, b)) = (duplex(8), duplex(8));
             server.write_all(b"hello").await.unwrap();
-            assert!(relay(a, Broken(b), |_, _| ()).await.is_err(), "the other way");
+            assert!(
+                relay(a, Broken(b), Closers::default(), |_, _| ()).await.is_err(),
+                "the other way"
+            );
         });
     }
 
@@ -269,7 +316,7 @@ mod tests {
                 heard
             };
             tokio::select! {
-                ended = relay(a, Holding { io, held: Vec::new() }, |_, _| ()) => panic!("{ended:?}"),
+                ended = relay(a, Holding { io, held: Vec::new() }, Closers::default(), |_, _| ()) => panic!("{ended:?}"),
                 heard = heard => assert_eq!(heard, [7; 5000]),
             }
         });

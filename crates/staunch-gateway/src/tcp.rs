@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, sync::Arc};
 
 use staunch_ledger::Account;
-use staunch_net::DialError;
+use staunch_net::{Closer, DialError};
 use staunch_scope::shield;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -17,7 +17,7 @@ use crate::{
     core::View,
     forward::Failure,
     link::{Carries, Link},
-    relay::relay,
+    relay::{Closers, relay},
     upstream::Upstream,
 };
 
@@ -39,7 +39,7 @@ pub(crate) type Ends = Option<(SocketAddr, SocketAddr)>;
 pub(crate) async fn serve<C>(
     core: Arc<View>,
     service: &str,
-    client: C,
+    (client, closer): (C, Closer),
     ends: Ends,
     access: Option<&Arc<Source>>,
 ) -> Result<(), TcpError>
@@ -69,7 +69,8 @@ where
             entry.moved(received, sent);
         }
     };
-    relay(client, server, moved).await?;
+    let closers = Closers { a: Some(closer), b: Some(server.closer()) };
+    relay(client, server, closers, moved).await?;
     if let Some(entry) = &mut entry {
         entry.ends(End::Whole);
     }

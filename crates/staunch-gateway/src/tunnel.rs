@@ -3,6 +3,7 @@
 
 use std::{
     future::{Future, poll_fn},
+    net::IpAddr,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context as Poller, Poll},
@@ -20,8 +21,12 @@ use hyper_util::rt::TokioIo;
 use staunch_config::UpstreamProtocol;
 use staunch_http::RequestBody;
 use staunch_ledger::Account;
+use staunch_net::Closer;
 use staunch_policy::{Pass, Permit};
-use tokio::time::{Instant, timeout};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, timeout},
+};
 
 use crate::{
     access::{End, Slot},
@@ -33,7 +38,7 @@ use crate::{
     },
     link::{Carries, Link},
     plan::RoutePlan,
-    relay::relay,
+    relay::{Closers, relay},
     upstream::{Server, Upstream},
 };
 
@@ -60,10 +65,10 @@ fn tokens<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item =
     lines.flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
 }
 
-/// `h2c`, and whatever else is HTTP.
+/// `h2c`, and whatever else is HTTP, perhaps within TLS (RFC 2817).
 fn is_http(protocol: &[u8]) -> bool {
     let protocol = protocol.to_ascii_lowercase();
-    protocol.starts_with(b"h2") || protocol.starts_with(b"h3") || protocol.starts_with(b"http")
+    [&b"h2"[..], b"h3", b"http", b"tls"].iter().any(|http| protocol.starts_with(http))
 }
 
 /// Asks a server to speak another protocol; if it agrees, its client's connection is copied to its
@@ -77,8 +82,9 @@ pub(crate) async fn open(
     (pass, permit): (Option<&Pass<'_>>, Option<Permit>),
 ) -> Response<AnswerBody> {
     let client = staunch_http::peer().map(|peer| peer.ip());
-    let Some((index, server)) = upstream.pick(&[], client, Instant::now()) else {
-        return gives_up(route, request.extensions().get(), Failure::NoServer);
+    let (index, server, room) = match with_room(upstream, client) {
+        Ok(found) => found,
+        Err(failure) => return gives_up(route, request.extensions().get(), failure),
     };
     let Some(mut asked) = head(forward, route, server, uri, &mut request, client) else {
         return gives_up(route, request.extensions().get(), Failure::Circle);
@@ -93,25 +99,43 @@ pub(crate) async fn open(
     let what = [asked.method().as_str(), " ", asked.uri().path()];
     let account = accounts::exchange(&route.route.name, &what);
     account.set_upstream(&server.plan.name);
-    let in_flight = server.begin(Instant::now());
+    let in_flight = (server.begin(Instant::now()), room);
     let limit = upstream.plan.service.timeouts.first_byte;
     let limit = route.route.timeout.map_or(limit, |of_route| of_route.min(limit));
     match ask(upstream, server, asked, limit).await {
         Ok(answer) => {
-            in_flight.answered(Instant::now());
+            in_flight.0.answered(Instant::now());
             server.plan.counts.answered();
             if speaks_against(answer.head.status()) {
                 upstream.plan.failed(&server.plan, Instant::now());
             } else {
                 upstream.plan.succeeded(&server.plan, Instant::now());
             }
-            speak(&mut request, answer, (in_flight, permit), slot, account)
+            let stall = upstream.plan.service.timeouts.stall;
+            speak(&mut request, (answer, stall), (in_flight, permit), slot, account)
         }
         Err((failure, why)) => {
             if failure.is_servers() {
                 upstream.plan.unanswered(&server.plan, failure, &why, Instant::now());
             }
             gives_up(route, slot.as_ref(), failure)
+        }
+    }
+}
+
+/// The next server that may have a connection more.
+fn with_room(
+    upstream: &Upstream,
+    client: Option<IpAddr>,
+) -> Result<(usize, &Server, OwnedSemaphorePermit), Failure> {
+    let mut full = Vec::new();
+    loop {
+        let next = upstream.pick(&full, client, Instant::now());
+        let (index, server) = next.ok_or(Failure::NoServer)?;
+        match server.room_apart() {
+            Some(room) => return Ok((index, server, room)),
+            None if full.contains(&index) => return Err(Failure::Busy),
+            None => full.push(index),
         }
     }
 }
@@ -123,7 +147,7 @@ fn head(
     server: &Server,
     uri: hyper::Uri,
     request: &mut Request<RequestBody>,
-    client: Option<std::net::IpAddr>,
+    client: Option<IpAddr>,
 ) -> Option<Request<Empty>> {
     let protocol = request.headers().get(UPGRADE).cloned()?;
     let host = request.headers().get(HOST).cloned();
@@ -147,6 +171,7 @@ fn head(
 /// The answer of a server, and its connection, which is driven by whoever has it.
 struct Answer {
     head: Response<Incoming>,
+    closer: Closer,
     /// What it agrees to speak.
     protocol: Option<HeaderValue>,
     driver: Driver,
@@ -198,6 +223,7 @@ async fn ask(
 }
 
 async fn exchange(connection: Link, asked: Request<Empty>) -> hyper::Result<Answer> {
+    let closer = connection.closer();
     let (mut sender, driver): (SendRequest<Empty>, _) =
         http1::handshake(TokioIo::new(connection)).await?;
     let mut driver = Driver(Some(Box::pin(driver.with_upgrades())));
@@ -208,22 +234,25 @@ async fn exchange(connection: Link, asked: Request<Empty>) -> hyper::Result<Answ
     });
     let head = answer.await?;
     let protocol = head.headers().get(UPGRADE).cloned();
-    Ok(Answer { head, protocol, driver })
+    Ok(Answer { head, closer, protocol, driver })
 }
+
+/// A connection of its own, as long as it is one that its server may have.
+pub(crate) type Apart = (InFlight, OwnedSemaphorePermit);
 
 /// What is answered, and what follows it.
 fn speak(
     request: &mut Request<RequestBody>,
-    answer: Answer,
-    (in_flight, permit): (InFlight, Option<Permit>),
+    (answer, stall): (Answer, Duration),
+    (in_flight, permit): (Apart, Option<Permit>),
     slot: Option<Slot>,
     account: Account,
 ) -> Response<AnswerBody> {
-    let Answer { head: mut answer, protocol, driver } = answer;
+    let Answer { head: mut answer, closer, protocol, driver } = answer;
     *answer.version_mut() = Version::HTTP_11;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         let account = Arc::new(account);
-        let as_ours = |body| AnswerBody::driven(body, driver, in_flight).shown_on(account);
+        let as_ours = |body| AnswerBody::driven(body, (driver, stall), in_flight).shown_on(account);
         return answer.map(as_ours).map(|body| body.holding(permit));
     }
     let upgraded = hyper::upgrade::on(&mut answer);
@@ -244,7 +273,9 @@ fn speak(
                         slot.note(|entry| entry.moved(received, sent));
                     }
                 };
-                relay(client, TokioIo::new(server), moved).await
+                // Its client's socket is hyper's. Of WebSocket the end is said in the words of that.
+                let closers = Closers { a: None, b: Some(closer) };
+                relay(client, TokioIo::new(server), closers, moved).await
             }
             Err(error) => Err(std::io::Error::other(error)),
         };

@@ -7,7 +7,10 @@ use staunch_config::{Endpoint, EndpointAddress, Service, UpstreamProtocol};
 use staunch_net::{DialError, DialOptions, Dialer, Limits};
 use staunch_pool::{Http, HttpOptions, HttpProtocol, Pool, PoolOptions, PoolOptionsError};
 use staunch_scope::Scope;
-use tokio::time::Instant;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 
 use crate::{
     balance::{Balancer, Candidate, InFlight, Load},
@@ -37,6 +40,8 @@ pub(crate) struct Server {
     pub(crate) direct: Pool<Dials>,
     endpoint: Endpoint,
     load: Arc<Load>,
+    /// For connections that no pool has: those that lead to another protocol.
+    apart: Arc<Semaphore>,
     name_hash: u64,
     slow_start: Duration,
     /// Whether anybody asks whether it is well.
@@ -66,20 +71,23 @@ impl Upstream {
         let known: HashMap<_, _> = known.map(|server| (&server.endpoint.address, server)).collect();
         let servers = service.endpoints.iter().zip(&plan.servers).map(|(endpoint, shared)| {
             let known = known.get(&endpoint.address);
-            let (pool, direct, load) = if let Some(known) = known {
-                (known.pool.clone(), known.direct.clone(), Arc::clone(&known.load))
+            let (pool, direct, load, apart) = if let Some(known) = known {
+                let (load, apart) = (Arc::clone(&known.load), Arc::clone(&known.apart));
+                (known.pool.clone(), known.direct.clone(), load, apart)
             } else {
                 let tls = plan.tls.clone();
                 let http = http(scope, service, endpoint, tls.as_deref());
                 let dials = Dials::new(Arc::clone(&dialer), endpoint.address.clone(), tls);
                 let pool = Pool::new(scope, http, options.clone())?;
-                (pool, Pool::new(scope, dials, options.clone())?, Arc::default())
+                let apart = Arc::new(Semaphore::new(options.max_total));
+                (pool, Pool::new(scope, dials, options.clone())?, Arc::default(), apart)
             };
             Ok(Server {
                 plan: Arc::clone(shared),
                 pool,
                 direct,
                 load,
+                apart,
                 endpoint: endpoint.clone(),
                 name_hash: name_hash(&shared.name),
                 slow_start: service.outliers.slow_start,
@@ -160,6 +168,11 @@ impl Server {
     /// A request begins there.
     pub(crate) fn begin(&self, now: Instant) -> InFlight {
         self.load.begin(now)
+    }
+
+    /// A place for a connection that no pool has, until it is dropped; `None` if there are as many as may be.
+    pub(crate) fn room_apart(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.apart).try_acquire_owned().ok()
     }
 
     pub(crate) fn address(&self) -> &EndpointAddress {

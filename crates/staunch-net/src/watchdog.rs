@@ -79,9 +79,14 @@ impl Cut {
         self.reason
     }
 
+    /// The reason that an error of a connection tells, if it was cut.
+    pub fn reason_in(error: &io::Error) -> Option<CutReason> {
+        Some(error.get_ref()?.downcast_ref::<Cut>()?.reason)
+    }
+
     /// Whether that is what an error of a connection tells; then it is in the log.
     pub(crate) fn is_in(error: &io::Error) -> bool {
-        error.get_ref().and_then(|error| error.downcast_ref::<Cut>()).is_some()
+        Cut::reason_in(error).is_some()
     }
 }
 
@@ -96,6 +101,11 @@ impl fmt::Display for Limit {
 }
 
 impl CutReason {
+    /// Whether its peer sees an orderly end: nothing was on its way. Others see a reset.
+    pub fn is_orderly(self) -> bool {
+        matches!(self, CutReason::FirstByte | CutReason::Idle | CutReason::Pressure)
+    }
+
     const ALL: [CutReason; 10] = [
         CutReason::FirstByte,
         CutReason::Idle,

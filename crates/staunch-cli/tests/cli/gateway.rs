@@ -377,9 +377,9 @@ fn a_body_over_a_limit_of_its_route_has_its_status() {
 #[test]
 fn nobody_speaks_http2_with_a_server_past_the_gateway() {
     let ok: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-    let server = Scripted::start(vec![ok; 3]);
+    let server = Scripted::start(vec![ok; 4]);
     let before = gateway(&service(server.address, "").replace(SOON, "pool = { idle = 0 }"));
-    for upgrade in ["Upgrade: h2c, x", "Upgrade: x, H2C", "Upgrade: HTTP/2.0"] {
+    for upgrade in ["Upgrade: h2c, x", "Upgrade: x, H2C", "Upgrade: HTTP/2.0", "Upgrade: TLS/1.0"] {
         let said =
             ["--http1.1", "--header", "Connection: Upgrade, HTTP2-Settings", "--header", upgrade];
         let settings = ["--header", "HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA"];

@@ -26,6 +26,7 @@ mod policy;
 mod process;
 mod programs;
 mod proxy_protocol;
+mod relays;
 mod routes;
 mod run;
 mod server;

@@ -1,9 +1,11 @@
 //! Answers: a server's, or our own when there is none.
 
 use std::{
+    future::Future,
     pin::Pin,
     sync::Arc,
     task::{Context as Poller, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -16,9 +18,13 @@ use staunch_ledger::Account;
 use staunch_policy::{Permit, Refusal};
 use staunch_pool::PooledBody;
 use staunch_scope::BoxError;
+use tokio::time::{Sleep, sleep};
 
 use super::trailers::clean;
-use crate::{balance::InFlight, tunnel::Driver};
+use crate::{
+    balance::InFlight,
+    tunnel::{Apart, Driver},
+};
 
 /// The body of an answer.
 pub(crate) struct AnswerBody {
@@ -37,7 +43,7 @@ enum Kind {
     /// A server's, which counts as a request in flight until it is at its end.
     Server { body: PooledBody, _in_flight: InFlight },
     /// A server's, on a connection that is driven here.
-    Driven { body: Incoming, driver: Driver, _in_flight: InFlight },
+    Driven { body: Incoming, driver: Driver, stall: Stall, _in_flight: Apart },
 }
 
 impl AnswerBody {
@@ -45,8 +51,13 @@ impl AnswerBody {
         Kind::Server { body, _in_flight: in_flight }.into()
     }
 
-    pub(crate) fn driven(body: Incoming, driver: Driver, in_flight: InFlight) -> AnswerBody {
-        Kind::Driven { body, driver, _in_flight: in_flight }.into()
+    pub(crate) fn driven(
+        body: Incoming,
+        (driver, limit): (Driver, Duration),
+        in_flight: Apart,
+    ) -> AnswerBody {
+        let stall = Stall { limit, timer: None };
+        Kind::Driven { body, driver, stall, _in_flight: in_flight }.into()
     }
 
     pub(crate) fn empty() -> AnswerBody {
@@ -70,6 +81,25 @@ impl AnswerBody {
         AnswerBody { _permit: permit, ..self }
     }
 }
+
+/// How long nothing of a body may come, as the pool has it for those of its connections.
+struct Stall {
+    limit: Duration,
+    /// Since the last frame.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Stall {
+    fn poll(&mut self, cx: &mut Poller<'_>) -> Poll<Stalled> {
+        let limit = self.limit;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(limit)));
+        timer.as_mut().poll(cx).map(|()| Stalled(limit))
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("nothing of the answer's body came for {0:?} (`stall`)")]
+struct Stalled(Duration);
 
 impl From<Kind> for AnswerBody {
     fn from(kind: Kind) -> AnswerBody {
@@ -150,9 +180,15 @@ impl Body for AnswerBody {
                     frame
                 })
             }
-            Kind::Driven { body, driver, .. } => {
+            Kind::Driven { body, driver, stall, .. } => {
                 driver.drive(cx);
-                Pin::new(body).poll_frame(cx).map_err(Into::into)
+                match Pin::new(body).poll_frame(cx) {
+                    Poll::Pending => stall.poll(cx).map(|stalled| Some(Err(stalled.into()))),
+                    frame @ Poll::Ready(_) => {
+                        stall.timer = None;
+                        frame.map_err(Into::into)
+                    }
+                }
             }
         };
         if let Some(account) = this.account.as_ref().filter(|_| polled.is_ready()) {

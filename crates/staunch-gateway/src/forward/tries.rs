@@ -141,6 +141,10 @@ impl Tries<'_> {
         let asked = Instant::now(); // there may have been a line for the connection
         let sent = opened.try_send(request);
         match self.in_time((begun, Some(asked)), timer, sent).await {
+            Ok(Ok(answer)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                let why = "101, and nobody has asked for another protocol".to_owned();
+                Err(Failed::for_good(Failure::Malformed, why))
+            }
             Ok(Ok(mut answer)) => {
                 of_answer(answer.headers_mut()).map(|()| answer).map_err(|TwoEnds| {
                     Failed::for_good(Failure::Malformed, Failure::Malformed.to_string())

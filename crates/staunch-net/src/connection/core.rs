@@ -59,11 +59,10 @@ impl Core {
             return false;
         }
         // Neither can fail in a way that matters: the peer may have gone meanwhile.
-        let _ = match reason {
-            CutReason::FirstByte | CutReason::Idle | CutReason::Pressure => {
-                self.socket.shutdown(Shutdown::Both)
-            }
-            _ => self.socket.abort(),
+        let _ = if reason.is_orderly() {
+            self.socket.shutdown(Shutdown::Both)
+        } else {
+            self.socket.abort()
         };
         true
     }
