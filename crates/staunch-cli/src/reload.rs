@@ -16,7 +16,7 @@ use anyhow::Context as _;
 use staunch_config::{Config, ConfigErrors, Listener, StreamListener, StreamProtocol};
 use staunch_gateway::Control;
 use staunch_scope::{Context, Scope, sleep};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::Signal;
 
 use crate::{print, service::bind_added, turn::Turns};
 
@@ -32,6 +32,7 @@ const MISTAKES_TOLD: usize = 10;
 /// What is needed to take up a configuration.
 pub(crate) struct Reload {
     path: PathBuf,
+    read: Stamp,
     running: Config,
     control: Control,
     turns: Turns,
@@ -39,24 +40,23 @@ pub(crate) struct Reload {
 }
 
 /// What tells one state of a file from another.
-type Stamp = Option<(SystemTime, u64)>;
+pub(crate) type Stamp = Option<(SystemTime, u64)>;
 
 impl Reload {
-    /// Of the file that `running` was read from.
+    /// Of the file that `running` was read from; `read` is its state before that.
     pub(crate) fn new(
-        path: &Path,
+        (path, read): (&Path, Stamp),
         running: &Config,
         control: Control,
-        turns: Turns,
-    ) -> anyhow::Result<Reload> {
-        let hangup = signal(SignalKind::hangup()).context("cannot listen for signals")?;
-        Ok(Reload { path: path.to_owned(), running: running.clone(), control, turns, hangup })
+        (turns, hangup): (Turns, Signal),
+    ) -> Reload {
+        Reload { path: path.to_owned(), read, running: running.clone(), control, turns, hangup }
     }
 
     /// Takes up each change, until `serving` is cancelled: a drain takes nothing up, and a successor
     /// has the file from then on.
     pub(crate) async fn keep_current(mut self, scope: Scope<Infallible>, serving: Context) {
-        let mut seen = stamp(&self.path);
+        let mut seen = self.read; // it may have changed since, while all was bound
         let mut last = seen;
         loop {
             let pause = if last == seen { EVERY } else { SETTLED };
@@ -203,7 +203,8 @@ fn of_gateway(listener: &Listener) -> Option<&StreamListener> {
     }
 }
 
-fn stamp(path: &Path) -> Stamp {
+/// As it is now.
+pub(crate) fn stamp(path: &Path) -> Stamp {
     let file = fs::metadata(path).ok()?;
     Some((file.modified().ok()?, file.len()))
 }

@@ -14,7 +14,7 @@ use crate::{
     args,
     outcome::{Books, Outcome},
     print,
-    reload::Reload,
+    reload::{Reload, Stamp, stamp},
     service,
     signals::Signals,
     stages::{self, Arrival, Run},
@@ -23,6 +23,8 @@ use crate::{
 };
 
 pub(crate) fn run(args: &args::Run) -> ExitCode {
+    // Before it is read: what changes from then on is another state of it.
+    let file = args.config.as_deref().map(|path| (path, stamp(path)));
     let config = match configure(args) {
         Ok(config) => config,
         Err(errors) => {
@@ -30,7 +32,7 @@ pub(crate) fn run(args: &args::Run) -> ExitCode {
             return Outcome::CannotStart.into();
         }
     };
-    match start(args.config.as_deref(), &config) {
+    match start(file, &config) {
         Ok(outcome) => outcome.into(),
         Err(error) => {
             print::complaint(format_args!("staunch: {}", print::causes(&error)));
@@ -50,7 +52,7 @@ fn configure(args: &args::Run) -> Result<Config, ConfigErrors> {
 /// said something waits for more of others' work (docs/decisions/13-turns.md).
 const EVENT_INTERVAL: u32 = 4;
 
-fn start(file: Option<&Path>, config: &Config) -> anyhow::Result<Outcome> {
+fn start(file: Option<(&Path, Stamp)>, config: &Config) -> anyhow::Result<Outcome> {
     let format = match config.log.format {
         staunch_config::LogFormat::Text => log::LogFormat::Text,
         staunch_config::LogFormat::Json => log::LogFormat::Json,
@@ -75,7 +77,7 @@ fn raise_open_files() {
     }
 }
 
-async fn serve(file: Option<&Path>, config: &Config) -> anyhow::Result<Outcome> {
+async fn serve(file: Option<(&Path, Stamp)>, config: &Config) -> anyhow::Result<Outcome> {
     let ledger = Ledger::global();
     let mut signals = Signals::register()?;
     let readiness = Readiness::default();
@@ -96,12 +98,10 @@ async fn serve(file: Option<&Path>, config: &Config) -> anyhow::Result<Outcome> 
     let books = Arc::new(Books::new(ledger));
     let control = bound.gateway.as_ref().map(Gateway::control);
     let turns = Turns::new();
-    let reload = match (file, &control) {
-        (Some(file), Some(control)) => {
-            Some(Reload::new(file, config, control.clone(), turns.clone())?)
-        }
-        _ => None,
-    };
+    let reload = file.zip(control.as_ref()).and_then(|(file, control)| {
+        let waking = (turns.clone(), signals.take_hangup()?);
+        Some(Reload::new(file, config, control.clone(), waking))
+    });
     let run = Run {
         bound,
         readiness: readiness.clone(),

@@ -81,19 +81,21 @@ pub(crate) async fn run(run: Run, signals: &mut Signals, mut successor: Successo
                 _ = &mut stages => return Ok(()), // a failure, which the books have
                 name = signals.next() => {
                     notify("STOPPING=1");
+                    readiness.advance(Phase::Draining);
                     name.to_owned()
                 }
+                // Both answer at the admin endpoint until we have ended, and the service is as ready as it was.
                 pid = successor.takes_over() => format!("process {pid} has taken over"),
             };
             // Or the kernel would take connections that nobody accepts.
             drop(successor);
-            readiness.advance(Phase::Draining);
             tracing::info!(signal = why, ?grace, "draining");
             stop_serving.cancel();
             tokio::select! {
                 biased;
                 _ = &mut stages => {}
                 name = signals.next() => {
+                    readiness.advance(Phase::Draining); // a successor may be ready, and not this one
                     tracing::warn!(signal = name, "a second signal: who is left is cut at once");
                     books.cut_now();
                     scope.stop();

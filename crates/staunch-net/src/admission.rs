@@ -80,8 +80,14 @@ impl Admission {
     /// Cancel safe.
     pub(crate) async fn room(&self, most: Option<usize>) {
         let Some(most) = most else { return };
+        let mut has_waited = false;
         while self.live() >= most {
             self.left.notified().await;
+            has_waited = true;
+        }
+        if has_waited {
+            // Several may have left at once, and nobody comes for who else is waiting here.
+            self.left.notify_one();
         }
     }
 
@@ -161,6 +167,11 @@ impl Drop for Admitted {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        pin::pin,
+        task::{Context, Waker},
+    };
+
     use super::*;
 
     #[test]
@@ -170,5 +181,21 @@ mod tests {
         assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
         assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
         assert_eq!(of("192.0.2.1"), of("::ffff:192.0.2.1"), "the same client on an IPv6 socket");
+    }
+
+    /// Each core waits by itself, and several connections may leave before any of them finds room.
+    #[test]
+    fn everybody_who_waits_hears_that_there_is_room() {
+        let admission = Arc::new(Admission::default());
+        let [first, second, third] = [(); 3].map(|()| admission.admit_anybody());
+        let (mut a, mut b) = (pin!(admission.room(Some(1))), pin!(admission.room(Some(1))));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(a.as_mut().poll(&mut cx).is_pending() && b.as_mut().poll(&mut cx).is_pending());
+        drop(first);
+        assert!(a.as_mut().poll(&mut cx).is_pending(), "two are left");
+        drop(second);
+        assert!(b.as_mut().poll(&mut cx).is_pending(), "one is left");
+        drop(third);
+        assert!(a.as_mut().poll(&mut cx).is_ready() && b.as_mut().poll(&mut cx).is_ready());
     }
 }

@@ -96,14 +96,23 @@ impl Connection {
     /// ([`Listener::believe_proxies`](crate::Listener::believe_proxies)); for a Unix socket `None`.
     ///
     /// # Errors
-    /// When the peer is gone (`ENOTCONN`).
+    /// When the peer is gone (`ENOTCONN`), and the ledger had no room for its address.
     pub fn peer(&self) -> io::Result<Option<SocketAddr>> {
         let told = self.core.listening.proxies().and_then(|proxies| proxies.peer(self.core.key));
         match (&self.core.socket, told) {
             (_, Some(client)) => Ok(Some(client)),
-            (Socket::Tcp(stream), None) => stream.peer_addr().map(Some),
+            // Of one who has reset it the kernel says nothing any more; what was sent before can be read.
+            (Socket::Tcp(stream), None) => {
+                let gone = |error| self.peer_before().ok_or(error);
+                stream.peer_addr().or_else(gone).map(Some)
+            }
             (Socket::Unix(_), None) => Ok(None),
         }
+    }
+
+    /// The address with which it came, unless its entry says something else by now.
+    fn peer_before(&self) -> Option<SocketAddr> {
+        self.known_peer()?.to_string().parse().ok()
     }
 
     /// Our own address; for a Unix socket `None`.

@@ -125,6 +125,18 @@ impl InheritedSockets {
         self.files.iter().for_each(|file| file.keep(false));
     }
 
+    /// Removes the files of Unix sockets that nobody has taken: a predecessor that has handed over all leaves
+    /// them behind, and nobody is reached by them.
+    pub fn remove_untaken_files(&self) {
+        for inherited in &self.sockets {
+            if let At::Stream(Endpoint::Unix(path)) = &inherited.at
+                && let Err(error) = std::fs::remove_file(path)
+            {
+                tracing::debug!(%error, path = %path.display(), "the file of a socket stays");
+            }
+        }
+    }
+
     /// The file of a Unix socket that was taken.
     pub(crate) fn file(&mut self) -> KeptFile {
         let file = KeptFile::default();

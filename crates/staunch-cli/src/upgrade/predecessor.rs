@@ -45,12 +45,15 @@ impl Predecessor {
         if !left.is_empty() {
             tracing::info!(sockets = left.len(), "no listener has these of the predecessor");
         }
-        left.are_ours();
-        if self.is_there
-            && let Err(error) = send(io::stdin().as_fd(), &Packet::Ready)
-        {
-            tracing::warn!(%error, "cannot tell the predecessor that its time is over");
+        if self.is_there {
+            match send(io::stdin().as_fd(), &Packet::Ready) {
+                Ok(()) => left.remove_untaken_files(),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot tell the predecessor that its time is over");
+                }
+            }
         }
+        left.are_ours();
         notify(&format!("READY=1\nMAINPID={}", std::process::id()));
     }
 }

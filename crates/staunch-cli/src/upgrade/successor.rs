@@ -5,9 +5,9 @@ use std::{
     io,
     os::{
         fd::{AsFd, AsRawFd, OwnedFd},
-        unix::net::UnixStream,
+        unix::{fs::MetadataExt, net::UnixStream},
     },
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus},
     sync::Arc,
     time::Duration,
@@ -63,9 +63,7 @@ impl Successor {
         gateway: Option<Control>,
         turns: Turns,
     ) -> anyhow::Result<Successor> {
-        // Now: later another program may be there, which is what an upgrade is about, and the
-        // kernel would say that this one has been deleted.
-        let program = std::env::current_exe().context("cannot find out what program this is")?;
+        let program = program().context("cannot find out what program this is")?;
         let arguments = std::env::args_os().skip(1).collect();
         let asked = signal(SignalKind::user_defined2()).context("cannot listen for signals")?;
         let sockets = sockets.into_iter().map(Arc::new).collect();
@@ -121,6 +119,33 @@ impl Successor {
             }
         }
     }
+}
+
+/// Where this program is: by the name under which it was started, which may be a link to one version of several;
+/// by its own if nobody said that. At the start, since later another program may be there, which is what an
+/// upgrade is about, and the kernel would say that this one has been deleted.
+fn program() -> io::Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let is_it = |path: &PathBuf| is_same(path, &own);
+    Ok(std::env::args_os()
+        .next()
+        .and_then(|name| found(name.as_ref()))
+        .filter(is_it)
+        .unwrap_or(own))
+}
+
+/// As the kernel and shells look for a program.
+fn found(name: &Path) -> Option<PathBuf> {
+    if name.components().count() > 1 {
+        return std::path::absolute(name).ok();
+    }
+    let folders = std::env::var_os("PATH")?;
+    std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+fn is_same(a: &Path, b: &Path) -> bool {
+    let file = |path: &Path| path.metadata().map(|file| (file.dev(), file.ino())).ok();
+    file(a).is_some_and(|a| Some(a) == file(b))
 }
 
 /// Our end of the channel.

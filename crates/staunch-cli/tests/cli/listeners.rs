@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Writes the file and waits until the log says what comes of it, once more.
-fn reload(server: &mut Server, text: &str, says: &str) {
+pub(crate) fn reload(server: &mut Server, text: &str, says: &str) {
     std::fs::write(server.process().path("staunch.toml"), text).unwrap();
     let before = server.process().stderr().matches(says).count();
     server.signal(Signal::HUP);
@@ -32,9 +32,9 @@ fn reload(server: &mut Server, text: &str, says: &str) {
     });
 }
 
-const TAKEN_UP: &str = "SIGHUP: taken up";
+pub(crate) const TAKEN_UP: &str = "SIGHUP: taken up";
 
-fn written(server: &Server) -> String {
+pub(crate) fn written(server: &Server) -> String {
     std::fs::read_to_string(server.process().path("staunch.toml")).unwrap()
 }
 
@@ -295,4 +295,18 @@ fn a_reload_waits_until_an_upgrade_has_come_about() {
     end(successor);
     assert!(!socket.exists());
     behind.terminate().assert_clean();
+}
+
+/// Without a listener of the gateway there is nothing that a reload could change; it is no end, either.
+#[test]
+fn a_hangup_ends_nothing() {
+    let mut server =
+        Server::start("[[listener]]\nname = 'echo'\nprotocol = 'echo'\nlisten = '127.0.0.1:0'\n");
+    server.signal(Signal::HUP);
+    eventually("it is said", || {
+        let log = server.process().stderr();
+        if log.contains("SIGHUP, but without") { Ok(()) } else { Err(log) }
+    });
+    server.client().echo("hello");
+    server.terminate().assert_clean();
 }

@@ -4,8 +4,8 @@ use std::{
     fs,
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
-    os::unix::net::UnixStream,
-    process::Command,
+    os::unix::{fs::PermissionsExt, net::UnixStream},
+    process::{Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -176,6 +176,10 @@ fn nobody_is_refused_while_one_process_follows_another() {
     let loads = [load(web, &ends), load(web, &ends), load_lines(lines, &ends)];
     first.upgrade(first.process.pid());
     first.echoes();
+    // The first one is at the admin endpoint, too, as long as it has somebody.
+    for _ in 0..20 {
+        assert_eq!(get(first.admin, "/readyz").0, 200, "the service is as ready as it was");
+    }
     socket.send(Message::text("still here")).unwrap();
     assert_eq!(socket.read().unwrap(), Message::text("still here"));
     socket.close(None).unwrap();
@@ -246,6 +250,69 @@ fn without_a_successor_everything_stays() {
     first.process.signal(Signal::TERM);
     first.process.ended().assert_clean();
     behind.terminate().assert_clean();
+}
+
+/// What no listener of the new file is for goes, the file of a Unix socket too.
+#[test]
+fn a_listener_that_is_gone_after_an_upgrade_leaves_no_file() {
+    let behind = Server::start(BEHIND);
+    let mut first = Generations::start(&behind);
+    let path = first.process.path("staunch.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("listen = 'unix:echo.sock'", "listen = '127.0.0.1:0'")).unwrap();
+    assert!(first.process.path("echo.sock").exists());
+    first.upgrade(first.process.pid());
+    let ended =
+        eventually("the first has ended", || first.process.exited().ok_or_else(String::new));
+    assert!(ended.success(), "{}", first.process.stderr());
+    assert!(!first.process.path("echo.sock").exists());
+    let last = first.successors()[0];
+    kill_process(Pid::from_raw(last).unwrap(), Signal::TERM).unwrap();
+    eventually("the last has ended", || if has_ended(last) { Ok(()) } else { Err(String::new()) });
+    behind.terminate().assert_clean();
+}
+
+/// The program is the one at the path by which it was started: a link to one version of several, say.
+#[test]
+fn a_successor_is_what_the_link_leads_to_by_then() {
+    let folder = folder(&[(
+        "staunch.toml",
+        "[[listener]]\nname = 'a'\nprotocol = 'echo'\nlisten = '127.0.0.1:0'\n\
+         [admin]\nlisten = '127.0.0.1:0'\n",
+    )]);
+    let (link, other) = (folder.path().join("staunch"), folder.path().join("other"));
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_staunch"), &link).unwrap();
+    fs::write(&other, "#!/bin/sh\necho another version >&2\nexit 3\n").unwrap();
+    fs::set_permissions(&other, fs::Permissions::from_mode(0o755)).unwrap();
+    let log = folder.path().join("log");
+    let mut command = Command::new(&link);
+    command.args(["run", "--config", "staunch.toml"]).current_dir(folder.path());
+    command.stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap());
+    let mut first = Ended(command.spawn().unwrap());
+    let says = |text: &str| {
+        eventually(text, || {
+            let log = fs::read_to_string(&log).unwrap();
+            if log.contains(text) { Ok(()) } else { Err(log) }
+        });
+    };
+    says("listening listener=\"admin\"");
+    fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink(&other, &link).unwrap();
+    kill_process(Pid::from_child(&first.0), Signal::USR2).unwrap();
+    says("another version");
+    says("no successor, so this process goes on");
+    kill_process(Pid::from_child(&first.0), Signal::TERM).unwrap();
+    assert!(first.0.wait().unwrap().success());
+}
+
+/// A process that ends with its test.
+struct Ended(std::process::Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill(); // it may have ended
+        let _ = self.0.wait();
+    }
 }
 
 #[test]

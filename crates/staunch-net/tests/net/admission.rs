@@ -89,6 +89,32 @@ async fn who_comes_beyond_the_limit_of_its_address_is_reset() {
     assert_eq!((served.accepted, served.refused), (3, 1));
 }
 
+/// What was sent can be read, and policies ask who has sent it.
+#[staunch::test]
+async fn who_has_reset_its_connection_is_known_all_the_same() {
+    let listener = bind(unlimited());
+    let address = address(&listener);
+    let (told, mut known) = tokio::sync::mpsc::channel(1);
+    let handler = move |mut connection: staunch_net::Connection| {
+        let told = told.clone();
+        async move {
+            let error = connection.read_to_end(&mut Vec::new()).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+            told.try_send(connection.peer().unwrap()).unwrap();
+            Ok::<_, std::io::Error>(())
+        }
+    };
+    let served = serving(listener, handler, async || {
+        let client = connect(address).await;
+        let expected = client.local_addr().unwrap();
+        eventually("it is accepted", || live(Kind::CONNECTION) == 1).await;
+        client.set_zero_linger().unwrap();
+        drop(client);
+        assert_eq!(known.recv().await.flatten(), Some(expected));
+    });
+    assert_eq!(served.await.accepted, 1);
+}
+
 #[staunch::test]
 async fn addresses_are_counted_apart() {
     let listener = bind(Limits { connections_per_ip: Some(1), ..unlimited() });
