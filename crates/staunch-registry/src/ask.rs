@@ -53,6 +53,13 @@ pub enum AskError {
     },
 }
 
+impl AskError {
+    /// Whether there was no connection over TLS: whom to believe may be another one by now.
+    pub(crate) fn may_be_of_trust(&self) -> bool {
+        matches!(self, AskError::Client(ClientError::Http { url, .. }) if url.starts_with("https:"))
+    }
+}
+
 /// The most bytes of an answer: a thousand instances with all that Consul says of each.
 pub(crate) const ANSWER_MAX: u64 = 8 << 20;
 

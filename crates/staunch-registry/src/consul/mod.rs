@@ -60,10 +60,11 @@ impl Consul {
         self.forget_on_failure(read.await).map(drop)
     }
 
-    /// The token is read again after a failure: it may be another one by now.
+    /// The token is read again after a failure, and so is whom to believe: they may be others by now.
     fn forget_on_failure<T>(&mut self, answered: Result<T, AskError>) -> Result<T, AskError> {
-        if answered.is_err() {
+        if let Err(error) = &answered {
             self.token = None;
+            self.client.take_if(|_| error.may_be_of_trust());
         }
         answered
     }

@@ -23,7 +23,7 @@ use crate::{
 /// thousand gateways ask etcd 17 times a second by it.
 const QUIET: Duration = Duration::from_mins(1);
 
-/// A longer key is none of ours.
+/// A longer key is none of ours: it is left out, as an entry that is no server.
 const KEY_MAX: usize = 1 << 10;
 
 pub(super) struct EtcdSource {
@@ -66,7 +66,7 @@ impl EtcdSource {
         }
         self.entries.clear();
         for entry in range.kvs {
-            self.put(entry)?;
+            self.put(entry);
         }
         self.watch = Some(self.etcd.watch(&self.prefix, range.header.revision + 1).await?);
         Ok(self.found())
@@ -98,8 +98,8 @@ impl EtcdSource {
     fn apply(&mut self, changes: Changes) -> Result<(), DiscoveryError> {
         for event in changes.events {
             match event.kind {
-                EventKind::Put => self.put(event.kv)?,
-                EventKind::Delete => _ = self.entries.remove(&event.kv.key),
+                EventKind::Put => self.put(event.kv),
+                EventKind::Delete => _ = self.entries.remove(&kept(event.kv.key)),
             }
             if self.entries.len() > Endpoint::MAX {
                 return Err(DiscoveryError::TooMany);
@@ -108,14 +108,11 @@ impl EtcdSource {
         Ok(())
     }
 
-    fn put(&mut self, KeyValue { key, value }: KeyValue) -> Result<(), DiscoveryError> {
-        if key.len() > KEY_MAX {
-            let (url, limit) = (self.prefix.clone(), KEY_MAX);
-            let reason = format!("a key has more than {limit} bytes: {}", shown(&key));
-            return Err(AskError::Nonsense { url, reason }.into());
-        }
-        self.entries.insert(key, read(&value));
-        Ok(())
+    fn put(&mut self, KeyValue { key, value }: KeyValue) {
+        let is_ours = key.len() <= KEY_MAX;
+        let too_long = || format!("a key of {} bytes, which are more than {KEY_MAX}", key.len());
+        let entry = if is_ours { read(&value) } else { Err(too_long()) };
+        self.entries.insert(kept(key), entry);
     }
 
     fn found(&self) -> Found {
@@ -139,6 +136,13 @@ impl Source for EtcdSource {
         }
         self.read().await
     }
+}
+
+/// What is kept of a key: of one that is too long a part, which is still none of ours.
+fn kept(mut key: Vec<u8>) -> Vec<u8> {
+    key.truncate(KEY_MAX + 1);
+    key.shrink_to_fit();
+    key
 }
 
 fn read(value: &[u8]) -> Entry {

@@ -16,7 +16,10 @@ use staunch_config::{Endpoint, FileDiscovery, OnEmpty};
 use staunch_scope::{Scope, sleep};
 
 use super::{DiscoveryError, Found, Source};
-use crate::{ask::shown, reading};
+use crate::{
+    ask::shown,
+    reading::{self, ReadFileError},
+};
 
 /// A thousand servers with long names and comments have less.
 const BYTES_MAX: u64 = 1 << 20;
@@ -24,7 +27,7 @@ const BYTES_MAX: u64 = 1 << 20;
 pub(super) struct FileSource {
     scope: Scope<Infallible>,
     file: FileDiscovery,
-    /// The state of the file that was read last; `None` before the first time.
+    /// The state of the file that was read last; `None` before the first time, and after one that failed.
     seen: Option<Stamp>,
 }
 
@@ -49,6 +52,11 @@ impl FileSource {
         }
     }
 
+    /// A file that is there need not change until it can be read; whether one is there, its state tells.
+    fn read_again(&mut self) {
+        self.seen.take_if(|seen| seen.is_some());
+    }
+
     async fn stamp(&self) -> Stamp {
         let path = self.file.path.clone();
         self.scope.blocking(move |_| Ok(stamp(&path))).join().await.ok().flatten()
@@ -58,8 +66,11 @@ impl FileSource {
 impl Source for FileSource {
     async fn next(&mut self) -> Result<Found, DiscoveryError> {
         self.changed().await;
-        let text = reading::read(&self.scope, &self.file.path, BYTES_MAX).await?;
-        parse(&self.file.path, &text)
+        let read = reading::read(&self.scope, &self.file.path, BYTES_MAX).await;
+        if matches!(read, Err(ReadFileError::Io { .. })) {
+            self.read_again();
+        }
+        parse(&self.file.path, &read?)
     }
 }
 

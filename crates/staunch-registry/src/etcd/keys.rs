@@ -78,7 +78,8 @@ impl Etcd {
         let (key, end) = below(prefix);
         let create = json!({ "key": key, "range_end": end, "start_revision": revision });
         let question = json!({ "create_request": create });
-        let answer = self.send("/v3/watch", &question, true).await?;
+        let (asked, answer) = self.send("/v3/watch", &question, true).await?;
+        self.at = asked;
         let url = answer.url().to_owned();
         Ok(Watch { lines: answer.lines(ANSWER_MAX as usize), url })
     }

@@ -25,7 +25,7 @@ use crate::{
 pub(crate) struct Etcd {
     scope: Scope<Infallible>,
     servers: Vec<String>,
-    /// Which of them answered last.
+    /// Which of them is asked next: who answered last, or who comes after one that has not.
     at: usize,
     ca: Option<PathBuf>,
     /// Name, and where the password is.
@@ -86,7 +86,7 @@ impl Etcd {
 
     /// Renews a lease.
     pub(crate) async fn keep_alive(&mut self, lease: i64) -> Result<Lease, AskError> {
-        let url = format!("{}/v3/lease/keepalive", self.server());
+        let url = format!("{}/v3/lease/keepalive", self.server(self.at));
         let question = json!({ "ID": lease.to_string() });
         let kept: Streamed<Lease> = self.call("/v3/lease/keepalive", &question).await?;
         kept.or_nonsense(&url)
@@ -110,54 +110,59 @@ impl Etcd {
         path: &str,
         question: &impl Serialize,
     ) -> Result<T, AskError> {
-        let answer = self.send(path, question, false).await?;
-        Ok(answer.json(ANSWER_MAX).await?)
+        let (asked, answer) = self.send(path, question, false).await?;
+        let told = answer.json(ANSWER_MAX).await?;
+        self.at = asked;
+        Ok(told)
     }
 
-    /// The answer of the first server that has one, from the one that answered last on; `is_endless` has
-    /// no time to end.
+    /// The first server that has an answer, from the one that answered last on, and its answer; `is_endless`
+    /// has no time to end. Who is content with the answer says so by setting [`at`](Self::at) to that server.
     async fn send(
         &mut self,
         path: &str,
         question: &impl Serialize,
         is_endless: bool,
-    ) -> Result<Answer, AskError> {
+    ) -> Result<(usize, Answer), AskError> {
         // A token may be too old: one more try is with another one.
         let mut tries = self.servers.len() + usize::from(self.token.is_some());
         loop {
-            let error = match self.send_once(path, question, is_endless).await {
-                Ok(answer) => return Ok(answer),
+            let asked = self.at;
+            // Before it answers: whoever loses patience drops this, and has left the one that hangs.
+            self.at = (asked + 1) % self.servers.len().max(1);
+            let error = match self.send_once(asked, path, question, is_endless).await {
+                Ok(answer) => return Ok((asked, answer)),
                 Err(error) => error,
             };
+            self.client.take_if(|_| error.may_be_of_trust()); // which is read again
             tries = tries.saturating_sub(1);
             if tries == 0 || Context::current().is_cancelled() {
                 return Err(error);
             }
-            if self.token.take().is_none() {
-                self.at = (self.at + 1) % self.servers.len();
+            if self.token.take().is_some() {
+                self.at = asked;
             }
         }
     }
 
     async fn send_once(
         &mut self,
+        asked: usize,
         path: &str,
         question: &impl Serialize,
         is_endless: bool,
     ) -> Result<Answer, AskError> {
         let client = self.client()?;
-        let token = self.token(&client).await?;
-        let mut request = client.post(format!("{}{path}", self.server())).json(question);
+        let token = self.token(asked, &client).await?;
+        let url = format!("{}{path}", self.server(asked));
+        let mut request = client.post(&url).json(question);
         if let Some(token) = token {
             request = request.header("authorization", token.reveal());
         }
         if is_endless {
             // The head comes at once; and whoever reads the rest sees to it that it goes on.
             let asked = ask::send(request.timeout(std::time::Duration::MAX).max_body(u64::MAX));
-            let late = |_| {
-                let (url, reason) = (format!("{}{path}", self.server()), "no answer".to_owned());
-                AskError::Nonsense { url, reason }
-            };
+            let late = |_| AskError::Nonsense { url, reason: "no answer".to_owned() };
             return staunch_scope::timeout(ANSWER_TIME, asked).await.map_err(late)?;
         }
         ask::send(request).await
@@ -172,19 +177,19 @@ impl Etcd {
     }
 
     /// What tells who asks.
-    async fn token(&mut self, client: &Client) -> Result<Option<Secret>, AskError> {
+    async fn token(&mut self, asked: usize, client: &Client) -> Result<Option<Secret>, AskError> {
         if let (None, Some((name, password))) = (&self.token, &self.login) {
             let password = Secret::read(&self.scope, password).await?;
             let question = json!({ "name": name, "password": password.reveal() });
-            let url = format!("{}/v3/auth/authenticate", self.server());
+            let url = format!("{}/v3/auth/authenticate", self.server(asked));
             let (_, Token { token }) = ask::json(client.post(url).json(&question)).await?;
             self.token = Some(token.into());
         }
         Ok(self.token.clone())
     }
 
-    fn server(&self) -> &str {
-        self.servers.get(self.at).map_or("", String::as_str)
+    fn server(&self, at: usize) -> &str {
+        self.servers.get(at).map_or("", String::as_str)
     }
 }
 

@@ -187,3 +187,23 @@ async fn etcd_is_told_who_asks() {
     })
     .await;
 }
+
+/// One instance that registers itself wrongly does not keep the others from being found.
+#[staunch::test]
+async fn a_key_that_is_too_long_is_left_out() {
+    let etcd = EtcdServer::start().unwrap();
+    let long = format!("/services/shop/{}", "x".repeat(2_000));
+    etcd.put(&long, "10.0.0.9:80").unwrap();
+    etcd.put("/services/shop/a", "10.0.0.1:80").unwrap();
+    discovering(of(&etcd), async |shop| {
+        shop.tells(&["10.0.0.1:80 1"]).await;
+        let known = shop.status.known();
+        assert_eq!((known.failures, known.lost), (1, None), "it is said");
+        etcd.delete(&long).unwrap();
+        etcd.put(&long, "10.0.0.9:80").unwrap();
+        etcd.put("/services/shop/b", "10.0.0.2:80").unwrap();
+        shop.tells(&["10.0.0.1:80 1", "10.0.0.2:80 1"]).await;
+        assert!(shop.status.known().lost.is_none());
+    })
+    .await;
+}

@@ -35,3 +35,20 @@ async fn a_file_with_a_mistake_changes_nothing() {
     })
     .await;
 }
+
+/// What could not be read is read again, though it has not changed: a process that is out of descriptors
+/// has them again, and another who may read a file does not change it.
+#[staunch::test]
+async fn a_file_that_could_not_be_read_is_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let servers = folder.path().join("servers");
+    fs::create_dir(&servers).unwrap(); // which is there, and cannot be read
+    let keys = "file = 'servers'\nevery = '100ms'";
+    discovering(discovery(folder.path(), keys), async |shop| {
+        shop.until("it is tried again", |known| known.failures > 2).await;
+        fs::remove_dir(&servers).unwrap();
+        fs::write(&servers, "10.0.0.1:80\n").unwrap();
+        shop.tells(&["10.0.0.1:80 1"]).await;
+    })
+    .await;
+}

@@ -9,3 +9,4 @@ mod etcd;
 mod file;
 mod registering;
 mod support;
+mod trust;

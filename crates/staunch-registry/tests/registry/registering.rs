@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use staunch::{BoxError, Context, scope};
-use staunch_harness::{ConsulStandIn, EtcdServer};
+use staunch_harness::{ConsulStandIn, EtcdServer, Swallow};
 use staunch_registry::{Instance, Registry, register};
 
 use crate::support::{discovering, discovery, until};
@@ -103,6 +103,31 @@ async fn an_instance_waits_for_an_etcd_that_is_down() {
         Ok::<_, BoxError>(())
     });
     tokio::time::timeout(Duration::from_secs(10), ended).await.unwrap().unwrap();
+}
+
+/// A member that hangs is left, be it while the instance enters or while it is kept alive.
+#[staunch::test]
+async fn an_instance_outlives_a_member_that_hangs() {
+    let etcd = EtcdServer::start().unwrap();
+    let port = etcd.url().rsplit(':').next().unwrap().parse().unwrap();
+    let member = Swallow::start(port).unwrap();
+    let members = [format!("http://127.0.0.1:{}", member.port()), etcd.url()];
+    registered(Registry::etcd(members.clone()), "kept", async || {
+        let [lease] = &leases(&etcd)[..] else { panic!("one lease") };
+        member.swallow(true);
+        let begun = Instant::now();
+        until("twice the time is over for which a lease lasts", || {
+            assert_eq!(leases(&etcd), [lease.as_str()], "it was kept alive");
+            begun.elapsed() > Duration::from_secs(5)
+        })
+        .await;
+    })
+    .await;
+    assert!(leases(&etcd).is_empty());
+    let entered = registered(Registry::etcd(members), "late", async || {
+        assert_eq!(leases(&etcd).len(), 1);
+    });
+    tokio::time::timeout(Duration::from_secs(10), entered).await.unwrap();
 }
 
 #[staunch::test]

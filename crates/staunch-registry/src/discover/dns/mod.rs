@@ -67,8 +67,7 @@ impl<R: Resolve> DnsSource<R> {
 
     /// Of both families; that one cannot be told is no answer, or half of the servers would be lost by it.
     async fn addresses(&mut self, host: &str) -> Result<(Vec<IpAddr>, Duration), DiscoveryError> {
-        let v4 = self.resolver.resolve(host, RecordType::A).await?;
-        let v6 = self.resolver.resolve(host, RecordType::AAAA).await?;
+        let [v4, v6] = self.resolver.resolve(host, [RecordType::A, RecordType::AAAA]).await?;
         Ok(([v4.addresses(), v6.addresses()].concat(), v4.ttl.min(v6.ttl)))
     }
 
@@ -78,7 +77,7 @@ impl<R: Resolve> DnsSource<R> {
         name: &str,
         found: &mut Found,
     ) -> Result<Duration, DiscoveryError> {
-        let told = self.resolver.resolve(name, RecordType::SRV).await?;
+        let [told] = self.resolver.resolve(name, [RecordType::SRV]).await?;
         let services = first_priority(&told);
         if services.len() > Endpoint::MAX {
             return Err(DiscoveryError::TooMany);

@@ -12,16 +12,26 @@ struct Scripted {
 }
 
 impl Resolve for Scripted {
-    async fn resolve(&mut self, _: &str, kind: RecordType) -> Result<Told, DiscoveryError> {
+    async fn resolve<const N: usize>(
+        &mut self,
+        _: &str,
+        kinds: [RecordType; N],
+    ) -> Result<[Told; N], DiscoveryError> {
+        Ok(kinds.map(|kind| self.told(kind)))
+    }
+}
+
+impl Scripted {
+    fn told(&mut self, kind: RecordType) -> Told {
         if kind != RecordType::A {
-            return Ok(Told::of(vec![(3600, RData::A(A::new(10, 0, 0, 2)))]));
+            return Told::of(vec![(3600, RData::A(A::new(10, 0, 0, 2)))]);
         }
         self.asked.lock().unwrap().push(Instant::now());
         let ttl = self.ttls.remove(0);
-        Ok(Told::of(vec![
+        Told::of(vec![
             (ttl + 7, RData::A(A::new(10, 0, 0, 1))),
             (ttl, RData::A(A::new(10, 0, 0, 3))),
-        ]))
+        ])
     }
 }
 
