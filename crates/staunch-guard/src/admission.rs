@@ -19,26 +19,36 @@ use crate::{Level, Priority, shared::Shared};
 pub struct Admission {
     shared: Arc<Shared>,
     interval: u32,
-    /// When it began, on the limiter's clock, and how many were in flight then; until it is
-    /// answered.
+    /// When it began, on the limiter's clock, and how many were not answered then; until it is
+    /// itself.
     begun: Option<(Duration, usize)>,
+    /// It is not answered: the limit of concurrency counts it.
+    is_working: bool,
     account: Account,
 }
 
 impl Admission {
-    /// The answer is there, if only its beginning: the limiter learns how long that took. One that
-    /// is dropped without teaches it nothing: its client may have left.
+    /// The answer is there, if only its beginning: the limiter learns how long that took, and counts
+    /// it no more, however long the rest of it lasts. One that is dropped without teaches it nothing: its
+    /// client may have left.
     pub fn answered(&mut self) {
-        if let (Some((begun, in_flight)), Some(limiter)) = (self.begun.take(), &self.shared.limiter)
-        {
+        self.ends_work();
+        if let (Some((begun, working)), Some(limiter)) = (self.begun.take(), &self.shared.limiter) {
             let now = self.shared.now();
-            limiter.observe(now, now.saturating_sub(begun), in_flight);
+            limiter.observe(now, now.saturating_sub(begun), working);
+        }
+    }
+
+    fn ends_work(&mut self) {
+        if std::mem::take(&mut self.is_working) {
+            self.shared.working.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
+        self.ends_work();
         self.shared.room.give_back(self.interval);
         self.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
@@ -75,7 +85,7 @@ pub enum Why {
     /// Too many have begun since the last look for the memory or the fds that were left then
     /// ([`GuardOptions::request_bytes`](crate::GuardOptions::request_bytes), `request_fds`).
     Room = 2,
-    /// As many are in flight as can be answered without a queue
+    /// As many are being answered as can be without a queue
     /// ([`GuardOptions::concurrency`](crate::GuardOptions::concurrency)).
     Concurrency = 3,
 }
@@ -123,14 +133,14 @@ impl Shared {
         self.stir.begin();
         let level = self.level();
         self.may_begin(level, priority, is_stream)
-            .map(|(interval, in_flight)| self.admission(interval, in_flight, is_stream, born_at))
+            .map(|(interval, working)| self.admission(interval, working, is_stream, born_at))
             .map_err(|why| {
                 self.refused[priority as usize][why as usize].fetch_add(1, Ordering::Relaxed);
                 Refused { level, why, retry_after: self.options.retry_after }
             })
     }
 
-    /// The interval whose room it takes, and how many are in flight, itself included.
+    /// The interval whose room it takes, and how many are not answered, itself included.
     fn may_begin(
         &self,
         level: Level,
@@ -144,16 +154,17 @@ impl Shared {
         if !is_critical && is_stream && self.refuses_streams[level as usize] {
             return Err(Why::Stream);
         }
-        let in_flight = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
-        let admitted = if !is_critical && in_flight > self.limit(priority) {
+        let working = self.working.fetch_add(1, Ordering::Relaxed) + 1;
+        let admitted = if !is_critical && working > self.limit(priority) {
             Err(Why::Concurrency)
         } else {
             self.room.take(is_critical).ok_or(Why::Room)
         };
-        if admitted.is_err() {
-            self.in_flight.fetch_sub(1, Ordering::Relaxed);
-        }
-        admitted.map(|interval| (interval, in_flight))
+        match admitted {
+            Ok(_) => self.in_flight.fetch_add(1, Ordering::Relaxed),
+            Err(_) => self.working.fetch_sub(1, Ordering::Relaxed),
+        };
+        admitted.map(|interval| (interval, working))
     }
 
     fn limit(&self, priority: Priority) -> usize {
@@ -165,7 +176,7 @@ impl Shared {
     fn admission(
         self: &Arc<Shared>,
         interval: u32,
-        in_flight: usize,
+        working: usize,
         is_stream: bool,
         born_at: &'static Location<'static>,
     ) -> Admission {
@@ -176,7 +187,8 @@ impl Shared {
         Admission {
             shared: Arc::clone(self),
             interval,
-            begun: learns.then(|| (self.now(), in_flight)),
+            begun: learns.then(|| (self.now(), working)),
+            is_working: true,
             account,
         }
     }

@@ -92,7 +92,8 @@ impl Guard {
         self.admit_at(priority, false, Location::caller())
     }
 
-    /// [`admit`](Guard::admit), for what lasts: a WebSocket, an event stream, a long poll.
+    /// [`admit`](Guard::admit), for what lasts: a WebSocket, an event stream, a long poll. With a limit of
+    /// concurrency, say when it has begun ([`Admission::answered`]): it counts until then.
     ///
     /// # Errors
     /// [`Refused`], at once.

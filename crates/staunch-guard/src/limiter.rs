@@ -42,8 +42,17 @@ impl Limiter {
     }
 
     pub(crate) fn lower(&self) {
+        self.change(Gradient::lower);
+    }
+
+    /// It is `now`, whether or not there are answers to tell of.
+    pub(crate) fn looks(&self, now: Duration) {
+        self.change(|gradient| gradient.end_probe_in_vain(now));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Gradient)) {
         let mut gradient = self.gradient.lock().unwrap_or_else(PoisonError::into_inner);
-        gradient.lower();
+        change(&mut gradient);
         self.limit.store(gradient.limit(), Ordering::Relaxed);
     }
 }

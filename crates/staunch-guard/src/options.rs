@@ -61,7 +61,8 @@ pub struct GuardOptions {
     /// The same for fds. Default 1: a connection to somebody else. Before Linux 6.2 fds are looked at
     /// too seldom for this to hold.
     pub request_fds: u64,
-    /// A limit of requests in flight that follows how fast they are answered. Default `None`.
+    /// A limit of requests that are being answered, which follows how fast they are. One whose answer has
+    /// begun counts no more: streams and downloads keep nobody out. Default `None`.
     pub concurrency: Option<GradientOptions>,
 }
 

@@ -125,6 +125,9 @@ impl Sampler {
         let level = self.pressure.observe(&reading);
         let marks = &self.shared.options.marks;
         self.shared.room.turn(requests_left(&reading, &self.shared.options));
+        if let Some(limiter) = &self.shared.limiter {
+            limiter.looks(reading.at);
+        }
         if level != self.pressing.level {
             // What was short has been until now, when the level falls.
             if level > self.pressing.level {

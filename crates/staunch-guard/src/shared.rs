@@ -28,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) refuses_streams: [bool; 4],
     pub(crate) refuses_connections: [bool; 4],
     pub(crate) in_flight: AtomicUsize,
+    /// Of them, those that are not answered: what the limit of concurrency is compared with.
+    pub(crate) working: AtomicUsize,
     pub(crate) room: Room,
     pub(crate) stir: Stir,
     pub(crate) limiter: Option<Limiter>,
@@ -58,6 +60,7 @@ impl Shared {
             refuses_connections: Level::ALL
                 .map(|level| reactions.has(level, Reaction::RefuseConnections)),
             in_flight: AtomicUsize::new(0),
+            working: AtomicUsize::new(0),
             room: Room::new(),
             stir: Stir::new(),
             limiter: options.concurrency.map(Limiter::new),

@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use http::{
     Method, Request, Response,
-    header::{ACCEPT, UPGRADE},
+    header::{ACCEPT, HeaderMap, HeaderValue, UPGRADE},
     request::Parts,
 };
 use http_body::Body;
@@ -87,10 +87,27 @@ impl Shed {
 }
 
 /// Whether a request is for a stream, as far as its head says so: it upgrades its connection,
-/// connects through it (RFC 9110, 9.3.6; RFC 8441), or accepts an event stream.
+/// connects through it (RFC 9110, 9.3.6; RFC 8441), or accepts an event stream. An upgrade to HTTP or
+/// TLS is none: clients ask for that in passing, with requests like any other.
 pub fn is_stream(request: &Parts) -> bool {
     let accepts = || request.headers.get(ACCEPT).is_some_and(|it| it == "text/event-stream");
-    request.method == Method::CONNECT || request.headers.contains_key(UPGRADE) || accepts()
+    request.method == Method::CONNECT || leaves_http(&request.headers) || accepts()
+}
+
+/// Whether another protocol is asked for.
+fn leaves_http(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(UPGRADE).iter().map(HeaderValue::as_bytes);
+    let mut protocols =
+        lines.flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    protocols.any(|protocol| !protocol.is_empty() && !is_http(protocol))
+}
+
+/// `h2c`, and whatever else is HTTP, perhaps within TLS (RFC 2817).
+fn is_http(protocol: &[u8]) -> bool {
+    let begins = |name: &[u8]| {
+        protocol.get(..name.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(name))
+    };
+    [&b"h2"[..], b"h3", b"http", b"tls"].into_iter().any(begins)
 }
 
 impl<S> Layer<S> for Shed {

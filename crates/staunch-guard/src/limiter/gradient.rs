@@ -200,7 +200,8 @@ impl Gradient {
         self.limit = limit.min(max as f64).max(min as f64);
     }
 
-    fn end_probe_in_vain(&mut self, now: Duration) {
+    /// A probe may keep out everybody who could be answered: it must end without an answer, too.
+    pub(crate) fn end_probe_in_vain(&mut self, now: Duration) {
         if matches!(self.probe, Probe::Running(end) if now >= end) {
             self.rest(now);
         }

@@ -125,6 +125,25 @@ async fn learn(guard: &Guard, answers: usize) {
     }
 }
 
+/// Whoever could be answered may be kept out by it.
+#[staunch::test(start_paused = true)]
+async fn a_probe_ends_by_itself() {
+    let mut options = Memory::default().options();
+    options.concurrency = Some(GradientOptions { initial: 8, min: 2, ..Default::default() });
+    with_guard(options, async |guard, _| {
+        let limit = || guard.status().concurrency_limit.unwrap();
+        for _ in 0..100 {
+            if limit() > 2 {
+                learn(&guard, 1).await;
+            }
+        }
+        assert_eq!(limit(), 2, "it is measured what an answer takes");
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert!(limit() >= 8, "{}", limit());
+    })
+    .await;
+}
+
 /// What its client gave up says nothing of how long an answer takes.
 #[staunch::test(start_paused = true)]
 async fn what_was_not_answered_teaches_nothing() {

@@ -14,7 +14,7 @@ use hyper::{
     Response,
     body::{Body, Frame},
 };
-use staunch_guard::{GradientOptions, Level, Priority, Shed};
+use staunch_guard::{GradientOptions, Level, Priority, Shed, is_stream};
 use staunch_http::handler;
 use tokio::sync::{Notify, mpsc};
 use tower_layer::Layer;
@@ -62,6 +62,28 @@ async fn who_may_not_begin_is_told_when_to_try_again() {
         assert_eq!(guard.status().refused_total(), 3 + 4);
     })
     .await;
+}
+
+/// Ordinary clients ask for HTTP/2 or TLS in passing.
+#[test]
+fn only_another_protocol_is_a_stream() {
+    let check = |upgrades: &[&str], expected| {
+        let mut request = hyper::Request::get("/");
+        for upgrade in upgrades {
+            request = request.header("upgrade", *upgrade);
+        }
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        assert_eq!(is_stream(&head), expected, "{upgrades:?}");
+    };
+    check(&[], false);
+    for http in ["h2c", "H2C", "h2", "h3", "HTTP/2.0", "TLS/1.2", "tls/1.3, h2c", "", " , "] {
+        check(&[http], false);
+    }
+    check(&["TLS/1.2", "h2c"], false);
+    for other in ["websocket", "WebSocket", "chat", "h2c, websocket", "h", "tl"] {
+        check(&[other], true);
+    }
+    check(&["h2c", "chat"], true);
 }
 
 /// The head is there long before the body ends; and a client that leaves ends it, too.
@@ -144,6 +166,29 @@ async fn beyond_the_limit_of_concurrency_answers_are_503_at_once() {
         for slow in slow {
             assert_eq!(slow.join().await.unwrap(), (200, "done".to_owned()));
         }
+    })
+    .await;
+}
+
+/// Streams and downloads last, and are no sign of a queue.
+#[staunch::test]
+async fn answers_that_have_begun_keep_nobody_out() {
+    let mut options = Memory::default().options();
+    options.concurrency =
+        Some(GradientOptions { initial: 2, min: 1, max: 2, ..GradientOptions::default() });
+    let service =
+        |guard: &_| Shed::new(guard).layer(handler(|_| async { Response::new(Chunks(None)) }));
+    with_server(options, service, async |address, guard, scope| {
+        let mut open = Vec::new();
+        for headers in [&[][..], &[("accept", "text/event-stream")]].repeat(2) {
+            let mut client = connect(address, scope).await;
+            let answer = get(&mut client, "/", headers).await; // its body never ends
+            assert_eq!(answer.status(), 200, "{headers:?}");
+            open.push((answer, client));
+        }
+        assert_eq!(guard.status().in_flight, 4);
+        drop(open);
+        eventually("they have left", || guard.status().in_flight == 0).await;
     })
     .await;
 }

@@ -161,7 +161,7 @@ impl AnswerLines {
             if self.is_over {
                 return Ok(None);
             }
-            if self.buffer.len() > self.max_line + 1 {
+            if self.buffer.len() > self.max_line.saturating_add(1) {
                 return Err(self.too_long());
             }
             match self.body.chunk().await? {

@@ -33,6 +33,10 @@ const PIECE: usize = 16 << 10;
 /// The most that zstd may look back, 8 MiB: what RFC 8878 asks decoders for, and RFC 9659 allows.
 const WINDOW_LOG: u32 = 23;
 
+/// How brotli begins whose window may be of 1 GiB, in the low bits of its first byte: no header of
+/// RFC 7932 (section 9.1), but decoders take it.
+const LARGE_WINDOW: u8 = 0b001_0001;
+
 /// A body as it came, or what it is the code of.
 pub(super) enum Coded {
     Plain(PooledBody),
@@ -56,14 +60,18 @@ impl Coded {
             (Some(coding), None) => coding.as_bytes().to_ascii_lowercase(),
             _ => return Coded::Plain(body),
         };
-        let source = |body| Source { body, ready: Bytes::new(), came: false, is_over: false };
+        let source =
+            |body| Source { body, ready: Bytes::new(), check: None, came: false, is_over: false };
         let coded = match coding.trim_ascii() {
             b"gzip" | b"x-gzip" => {
                 let mut decoder = GzipDecoder::new(source(body));
                 decoder.multiple_members(true);
                 Coded::Gzip(Box::new(decoder))
             }
-            b"br" => Coded::Brotli(Box::new(BrotliDecoder::new(source(body)))),
+            b"br" => {
+                let source = Source { check: Some(check_window), ..source(body) };
+                Coded::Brotli(Box::new(BrotliDecoder::new(source)))
+            }
             b"zstd" => {
                 let window = [DParameter::window_log_max(WINDOW_LOG)];
                 let mut decoder = ZstdDecoder::with_params(source(body), &window);
@@ -143,10 +151,20 @@ fn decode<D: AsyncRead + Unpin>(
     }
 }
 
+/// Refuses brotli, by its first byte, that would look further back than RFC 7932 allows (16 MiB).
+fn check_window(first: u8) -> io::Result<()> {
+    if first & 0x7f == LARGE_WINDOW {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "its window is too large"));
+    }
+    Ok(())
+}
+
 /// A body, for a decoder to read.
 pub(super) struct Source {
     body: PooledBody,
     ready: Bytes,
+    /// What its first byte must pass; `None` once it has.
+    check: Option<fn(u8) -> io::Result<()>>,
     came: bool,
     is_over: bool,
 }
@@ -169,6 +187,10 @@ impl AsyncBufRead for Source {
                     this.came |= !this.ready.is_empty();
                 }
             }
+        }
+        if let (Some(check), Some(first)) = (this.check, this.ready.first()) {
+            check(*first)?;
+            this.check = None;
         }
         Poll::Ready(Ok(&this.ready))
     }

@@ -69,7 +69,7 @@ impl Origin {
 }
 
 pub(super) fn parse(text: &str) -> Result<Url, ClientError> {
-    let refused = |reason: String| ClientError::Url { url: text.to_owned(), reason };
+    let refused = |reason: String| ClientError::Url { url: shown_text(text), reason };
     let url = Url::parse(text).map_err(|error| {
         refused(match error {
             ParseError::RelativeUrlWithoutBase => "begin it with http:// or https://".to_owned(),
@@ -92,12 +92,26 @@ pub(super) fn uri(url: &Url) -> Result<Uri, ClientError> {
 
 /// The URL without what may be a secret.
 pub(super) fn shown(url: &Url) -> String {
+    if url.cannot_be_a_base() {
+        return shown_text(url.as_str()); // of `me:secret@host` the user is the scheme
+    }
     let mut shown = url.clone();
     shown.set_query(None);
     shown.set_fragment(None);
     let _ = shown.set_username(""); // some have none
     let _ = shown.set_password(None);
     shown.into()
+}
+
+/// The same of what is no URL. Whatever may be a password is one, as in `http://me:pa/ss@host`.
+fn shown_text(text: &str) -> String {
+    let is_scheme = |it: &str| it.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let found = text.find("://").filter(|end| is_scheme(&text[..*end]));
+    let (scheme, rest) = text.split_at(found.map_or(0, |end| end + 3));
+    let (shown, hidden) = rest.split_at(rest.find(['?', '#']).unwrap_or(rest.len()));
+    let shown = shown.rsplit('@').next().unwrap_or_default();
+    let end = shown.find(':').filter(|_| hidden.contains('@')).unwrap_or(shown.len());
+    format!("{scheme}{}", &shown[..end])
 }
 
 #[cfg(test)]
@@ -126,5 +140,30 @@ mod tests {
         }
         check("http://", Err("empty host"));
         assert!(!parse("http://me:secret@a.example/").unwrap_err().to_string().contains("secret"));
+    }
+
+    #[test]
+    fn what_is_no_url_is_shown_without_its_secrets() {
+        let check = |text: &str, expected: &str| {
+            let error = parse(text).unwrap_err();
+            let ClientError::Url { url, .. } = &error else { panic!("{error}") };
+            assert_eq!(url, expected, "{error}");
+            assert!(!error.to_string().contains("secret"), "{error}");
+        };
+        check("http://me:secret@db:99999/x", "http://db:99999/x");
+        check("http://me:secret@me:secret@db:99999?secret", "http://db:99999");
+        check("http://me:sec/secret@db:99999/x", "http://db:99999/x");
+        check("http://me:secret?secret@db/x", "http://me");
+        check("http://me:secret#secret@db/x", "http://me");
+        check("http://db:99999/x?secret", "http://db:99999/x");
+        check("http:me:secret@db:99999/x", "db:99999/x");
+        check("me:secret@db://x", "db://x");
+        check("me:secret@db:8080/x?secret", "db:8080/x");
+        check("api.internal/x?token=secret", "api.internal/x");
+        check("api.internal/x?to=http://secret", "api.internal/x");
+        check("api.internal/x#secret?secret", "api.internal/x");
+        check("http://?secret", "http://");
+        check("/x", "/x");
+        check("", "");
     }
 }

@@ -69,6 +69,8 @@ enum Step {
     Late,
     /// Instead: it is given up by hyper, and waits for the next request without it.
     Parked,
+    /// Instead of the last two: the answer agrees to another protocol, and is on its way.
+    Switching,
     /// Instead of all these: the connection does not speak HTTP any more.
     Upgraded,
     /// Instead of all these: it is an HTTP/2 connection.
@@ -301,7 +303,16 @@ impl Exchange {
             let ended = self.0.stream_ended.swap(false, Ordering::Relaxed);
             return ended && !self.is_answering();
         }
-        self.step(Step::Sending, Step::Between)
+        self.step(Step::Sending, Step::Between) || self.step(Step::Switching, Step::Upgraded)
+    }
+
+    /// The answer is made, and agrees to another protocol.
+    pub(super) fn switch(&self) {
+        self.0.step.store(Step::Switching as u8, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_upgraded(&self) -> bool {
+        self.is(Step::Upgraded)
     }
 
     /// The connection does not speak HTTP any more.

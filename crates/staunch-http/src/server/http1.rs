@@ -67,7 +67,7 @@ where
         let is_last = exchange.begun() >= limits.requests || context.is_cancelled();
         let answered = Answered::new(answer, handling);
         let settled = Settled::new(answered, exchange.clone(), is_expecting);
-        Finding::new(settled, (&next, asked), is_last)
+        Finding::new(settled, (&next, exchange, asked), is_last)
     });
     let mut connection =
         builder(limits).serve_connection(TokioIo::new(socket), service).with_upgrades();

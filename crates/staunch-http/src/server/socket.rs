@@ -423,7 +423,8 @@ impl<T: Transport> AsyncWrite for Socket<T> {
         ready!(Pin::new(&mut this.transport).poll_flush(cx))?;
         if this.exchange.sent() {
             this.transport.reads_for(ReadFor::Message);
-            this.transport.rests(true);
+            // An upgraded one is in hand, whoever speaks next.
+            this.transport.rests(!this.exchange.is_upgraded());
         }
         Poll::Ready(Ok(()))
     }

@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::unread::say_close;
+use super::{exchange::Exchange, unread::say_close};
 
 /// A connection that speaks another protocol now: bytes, read and written.
 ///
@@ -112,12 +112,15 @@ impl Next {
         Some(upgraded.downcast::<TokioIo<S>>().ok()?.io.into_inner())
     }
 
-    fn find_in<B>(&self, answer: &mut Response<B>, asked: Option<OnUpgrade>) {
+    fn find_in<B>(&self, answer: &mut Response<B>, asked: Option<OnUpgrade>, exchange: &Exchange) {
         if let Some(Follows(speaking)) = answer.extensions_mut().remove() {
             *lock(&self.speaking) = lock(&speaking).take();
         }
         if asked.is_some() {
             let is_declined = answer.status() != StatusCode::SWITCHING_PROTOCOLS;
+            if !is_declined {
+                exchange.switch();
+            }
             *lock(&self.declined) = asked.filter(|_| is_declined);
         }
     }
@@ -133,6 +136,7 @@ pin_project! {
         #[pin]
         answering: F,
         next: &'n Next,
+        exchange: &'n Exchange,
         asked: Option<OnUpgrade>,
         is_last: bool,
     }
@@ -141,10 +145,10 @@ pin_project! {
 impl<'n, F> Finding<'n, F> {
     pub(super) fn new(
         answering: F,
-        (next, asked): (&'n Next, Option<OnUpgrade>),
+        (next, exchange, asked): (&'n Next, &'n Exchange, Option<OnUpgrade>),
         is_last: bool,
     ) -> Finding<'n, F> {
-        Finding { answering, next, asked, is_last }
+        Finding { answering, next, exchange, asked, is_last }
     }
 }
 
@@ -155,7 +159,7 @@ impl<F: Future<Output = Result<Response<B>, E>>, B, E> Future for Finding<'_, F>
         let this = self.project();
         let mut answer = ready!(this.answering.poll(cx));
         if let Ok(answer) = &mut answer {
-            this.next.find_in(answer, this.asked.take());
+            this.next.find_in(answer, this.asked.take(), this.exchange);
             if *this.is_last {
                 say_close(answer);
             }

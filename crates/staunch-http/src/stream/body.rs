@@ -69,6 +69,8 @@ pub(super) struct Making {
     pace: Pace,
     /// Ready when the server is to stop.
     draining: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// It ends before whoever makes it does, with what waits to be taken.
+    is_draining: bool,
     signs: Option<Signs>,
     is_over: bool,
     piece: Piece,
@@ -94,7 +96,17 @@ impl StreamBody {
             Box::pin(async move { _ = draining.cancelled().await }) as Pin<Box<_>>
         });
         let made = Some(made);
-        let making = Making { made, receiver, pace, draining, signs, is_over: false, piece, held };
+        let making = Making {
+            made,
+            receiver,
+            pace,
+            draining,
+            is_draining: false,
+            signs,
+            is_over: false,
+            piece,
+            held,
+        };
         StreamBody(Inner::Made(Box::new(making)))
     }
 }
@@ -105,15 +117,8 @@ impl Making {
         if let Some(piece) = self.receiver.take(cx) {
             return Poll::Ready(Some(Ok(piece)));
         }
-        if let Some(made) = &mut self.made {
-            // Shielded as a handler is: what is begun is finished, whoever is to stop.
-            let polling = shield(poll_fn(|cx| self.piece.poll(|| made.as_mut().poll(cx))));
-            if let Poll::Ready(ended) = pin!(polling).poll(cx) {
-                self.made = None;
-                if let Err(failed) = ended {
-                    return Poll::Ready(Some(Err(StreamError::Failed(failed))));
-                }
-            }
+        if let Err(failed) = self.make(cx) {
+            return Poll::Ready(Some(Err(failed)));
         }
         match self.receiver.poll_take(cx) {
             Poll::Ready(None) if self.made.is_some() => Poll::Pending, // it does more, but sends no more
@@ -121,17 +126,39 @@ impl Making {
         }
     }
 
+    /// Has it go on where it is made here, as far as there is room.
+    fn make(&mut self, cx: &mut Poller<'_>) -> Result<(), StreamError> {
+        let Some(made) = &mut self.made else { return Ok(()) };
+        // Shielded as a handler is: what is begun is finished, whoever is to stop.
+        let polling = shield(poll_fn(|cx| self.piece.poll(|| made.as_mut().poll(cx))));
+        match pin!(polling).poll(cx) {
+            Poll::Pending => Ok(()),
+            Poll::Ready(ended) => {
+                self.made = None;
+                ended.map_err(StreamError::Failed)
+            }
+        }
+    }
+
     fn poll_next(&mut self, cx: &mut Poller<'_>) -> Poll<Option<Result<Bytes, StreamError>>> {
         if self.is_over {
             return Poll::Ready(None);
         }
-        if let Poll::Ready(made) = self.poll_made(cx) {
-            return Poll::Ready(self.take(made));
-        }
+        // Before more is made: there may always be something.
         if let Some(draining) = &mut self.draining
             && draining.as_mut().poll(cx).is_ready()
+            && let Err(failed) = self.drains(cx)
         {
-            return Poll::Ready(Some(self.end(Ending::Draining)));
+            return Poll::Ready(self.take(Some(Err(failed))));
+        }
+        if self.is_draining {
+            return Poll::Ready(match self.receiver.take(cx) {
+                Some(piece) => self.take(Some(Ok(piece))),
+                None => Some(self.end(Ending::Draining)),
+            });
+        }
+        if let Poll::Ready(made) = self.poll_made(cx) {
+            return Poll::Ready(self.take(made));
         }
         let due = self.pace.poll(cx);
         self.piece.account().set_state(State::Sleep);
@@ -146,6 +173,17 @@ impl Making {
             }
         };
         Poll::Ready(Some(self.end(ending)))
+    }
+
+    /// The server is to stop: no more is made, wherever that is, but for the last word of whoever has been told
+    /// so, too ([`draining`](crate::draining)).
+    fn drains(&mut self, cx: &mut Poller<'_>) -> Result<(), StreamError> {
+        self.draining = None;
+        self.make(cx)?;
+        self.is_draining = self.made.is_some() || !self.receiver.is_made();
+        self.made = None;
+        self.receiver.close();
+        Ok(())
     }
 
     /// A piece is on its way to the client.

@@ -120,9 +120,10 @@ fn one_line(
     Ok(value)
 }
 
-/// The id of the event that a client saw last, when it comes again (HTML, 9.2.4).
+/// The id of the event that a client saw last, when it comes again (HTML, 9.2.4): UTF-8, as it was sent.
 pub fn last_event_id(headers: &HeaderMap) -> Option<&str> {
-    headers.get("last-event-id")?.to_str().ok().filter(|id| !id.is_empty())
+    let id = headers.get("last-event-id")?.as_bytes();
+    str::from_utf8(id).ok().filter(|id| !id.is_empty())
 }
 
 #[cfg(test)]

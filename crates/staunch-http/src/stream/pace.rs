@@ -51,7 +51,12 @@ impl Pace {
     pub(super) fn made(&mut self) -> bool {
         self.made = Instant::now();
         self.sent = self.made;
-        self.end.is_none_or(|end| end > self.made)
+        !self.is_over(self.made)
+    }
+
+    /// Whether it has lived for as long as it may.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        self.end.is_some_and(|end| end <= now)
     }
 
     /// A sign of life was sent.

@@ -162,6 +162,23 @@ impl Receiver {
         }
         Poll::Ready(pop(queue, cx))
     }
+
+    /// Whether there will be no more than there is.
+    pub(super) fn is_made(&self) -> bool {
+        lock(&self.queue).is_made
+    }
+
+    /// Takes no more than there is.
+    pub(super) fn close(&self) {
+        let sends = {
+            let mut queue = lock(&self.queue);
+            queue.is_wanted = false;
+            queue.sends.take()
+        };
+        if let Some(sends) = sends {
+            sends.wake();
+        }
+    }
 }
 
 /// The next piece, for which there is room again.

@@ -14,12 +14,15 @@ use bytes::Bytes;
 use hyper::{Request, Response};
 use staunch_scope::BoxError;
 
-use self::core::{Core, code_of};
+use self::core::{Core, code_of, ending_of};
 pub use self::{
     core::{Message, WebSocketError},
     handshake::NotWebSocketError,
 };
-use super::{admission::Admitted, body::StreamBody};
+use super::{
+    admission::{Admitted, Ending},
+    body::StreamBody,
+};
 use crate::server::upgrade::{Upgraded, upgrade};
 
 /// A WebSocket, on the server's side.
@@ -40,7 +43,8 @@ type Home = Arc<Mutex<Option<Box<Core>>>>;
 impl Admitted {
     /// Answers `request` with a WebSocket, over which `speak` speaks: in the task of the connection,
     /// for as long as that is there. When `speak` ends, or drops it, it is closed: with 1000, or 1011 if
-    /// it ended in an error.
+    /// it ended in an error; with 1001 if that is [`Cancelled::Requested`](staunch_scope::Cancelled), since
+    /// the server is to stop.
     ///
     /// Browsers send requests for WebSockets from any page with the user's cookies: who trusts those
     /// must look at `Origin` before.
@@ -96,7 +100,7 @@ where
     if let Err(error) = &ended {
         tracing::debug!(%error, route = label, "a WebSocket ended in an error");
     }
-    core.end(code_of(ended.as_ref())).await;
+    core.end(code_of(ended.as_ref()), ending_of(ended.as_ref())).await;
 }
 
 impl WebSocket {
@@ -136,7 +140,7 @@ impl WebSocket {
     /// Dropped before it is ready, it may be half closed: the connection then ends.
     pub async fn close(mut self, code: u16, reason: &str) {
         if let Some(core) = self.core.take() {
-            core.end(Some((code, reason.to_owned()))).await;
+            core.end(Some((code, reason.to_owned())), Ending::Whole).await;
         }
     }
 }

@@ -48,6 +48,11 @@ async fn nothing_is_read_beyond_its_bound() {
         assert_eq!(lines.next().await.unwrap().as_deref(), Some("two"));
         let error = lines.next().await.unwrap_err();
         assert!(matches!(error, ReadAnswerError::LineTooLong { limit: 5, .. }), "{error}");
+        let mut lines = get().await.lines(usize::MAX);
+        for line in ["one", "two", "longer", "{\"a\":1}"] {
+            assert_eq!(lines.next().await.unwrap().as_deref(), Some(line));
+        }
+        assert_eq!(lines.next().await.unwrap(), None);
         let error = get().await.json::<serde_json::Value>(100).await.unwrap_err();
         assert!(matches!(error, ReadAnswerError::Json { .. }), "{error}");
         let request = client.get(format!("http://{address}/")).max_body(10);
@@ -172,6 +177,24 @@ const BOMB: [u8; 27] = [
     203, 255, 255, 63, 248, 39, 0, 226, 177, 64, 32, 247, 254, 47, 255, 255, 63, 240, 79, 0, 196,
     97, 17, 128, 238, 253, 7,
 ];
+
+/// `hello` as it is, by brotli with a window of 1 GiB.
+const WINDOW: &[u8] = b"\x11\x1e\x08\x00\x02hello\x03";
+
+#[staunch::test]
+async fn brotli_looks_no_further_back_than_it_may() {
+    let answer = |_: &hyper::Request<_>| {
+        let mut answer = text(WINDOW);
+        answer.headers_mut().insert("content-encoding", "br".parse().unwrap());
+        answer
+    };
+    with_server(ClientOptions::default(), answer, async |client, address| {
+        let answer = client.get(format!("http://{address}/")).send().await.unwrap();
+        let error = answer.bytes(100).await.unwrap_err();
+        assert!(matches!(error, ReadAnswerError::Coding { coding: "br", .. }), "{error}");
+    })
+    .await;
+}
 
 #[staunch::test]
 async fn what_came_compressed_is_decoded_within_the_limit() {

@@ -86,6 +86,34 @@ async fn next(source: &mut EventSource) -> String {
     }
 }
 
+/// Ids are any text: those that no header can have do not end it.
+#[staunch::test]
+async fn they_go_on_after_an_id_that_is_not_ascii() {
+    with_client(ClientOptions::default(), async |client, s| {
+        let streams = Streams::new(StreamLimits::default());
+        let answer = move |request: &Request<_>| match last_event_id(request.headers()) {
+            Some("\u{e9}1") => status(StatusCode::NO_CONTENT, ""),
+            _ => streams.admit(Some(1)).unwrap().events(|mut events| async move {
+                for (id, data) in [("\u{e9}1", "one"), ("\u{1}", "two")] {
+                    let event = Event::data(data).with_id(id)?;
+                    events.send(&event.with_retry(Duration::ZERO)).await?;
+                }
+                Ok(())
+            }),
+        };
+        serves(s, 0, answer, async |address| {
+            let events = client.events(format!("http://{address}/"));
+            let mut source = events.options(fast()).open().unwrap();
+            assert_eq!(next(&mut source).await, "one");
+            assert_eq!(next(&mut source).await, "two");
+            assert_eq!(source.next().await.unwrap(), None);
+            assert_eq!((source.connected(), source.last_id()), (1, "\u{e9}1"));
+        })
+        .await;
+    })
+    .await;
+}
+
 #[staunch::test]
 async fn they_go_on_after_the_last_that_came() {
     for protocol in [HttpProtocol::Http1, HttpProtocol::Http2] {

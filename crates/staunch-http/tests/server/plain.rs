@@ -369,7 +369,7 @@ async fn no_request_follows_the_last() {
 }
 
 /// A listener whose connections are answered by `serve`.
-async fn with_listener<F>(
+pub(crate) async fn with_listener<F>(
     limits: Limits,
     serve: impl Fn(Connection) -> F + Send + Sync + 'static,
     client: impl AsyncFnOnce(SocketAddr, &Control),

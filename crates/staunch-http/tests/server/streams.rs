@@ -12,11 +12,12 @@ use http_body_util::BodyExt;
 use hyper::{Request, Response, body::Incoming};
 use staunch::{BoxError, Context, Kind, Ledger, Scope, sleep};
 use staunch_http::{
-    Event, HttpLimits, Hub, HubOptions, RequestBody, StreamBody, StreamLimits, Streams, handler,
-    peer,
+    Event, EventSender, HttpLimits, Hub, HubOptions, RequestBody, SendError, StreamBody,
+    StreamLimits, Streams, handler, peer,
 };
 use staunch_ledger::State;
 use staunch_net::Limits;
+use tokio::sync::mpsc;
 
 use crate::support::{
     AtWork, Http1, Http2, SOON, eventually, get, get1, http1, http2, with_server,
@@ -197,6 +198,84 @@ async fn events_have_a_last_one_when_the_server_is_to_stop() {
     }
     let counts = streams.counts();
     assert_eq!((counts.draining, counts.open, at_work.count()), (2, 0, 0));
+}
+
+/// There is always an event: made within the body, and by somebody else.
+#[staunch::test]
+async fn events_without_a_pause_end_when_the_server_is_to_stop() {
+    let check = async |is_elsewhere: bool| {
+        let streams = Streams::new(StreamLimits::default());
+        let (gives, mut given) = mpsc::channel(1);
+        let its = streams.clone();
+        let service = handler(move |_: Request<RequestBody>| {
+            let (streams, gives) = (its.clone(), gives.clone());
+            async move {
+                admit_all(&streams, |admitted| {
+                    admitted.events(move |events| async move {
+                        if is_elsewhere {
+                            return gives.send(events).await.map_err(Into::into);
+                        }
+                        ticks(events).await
+                    })
+                })
+            }
+        });
+        let net = Limits { drain: 5 * SOON, ..Limits::default() };
+        let mut heard = None;
+        let served = with_server(HttpLimits::default(), net, service, async |to, s| {
+            s.spawn(async move {
+                while let Some(events) = given.recv().await {
+                    assert!(ticks(events).await.unwrap_err().is::<SendError>());
+                }
+                Ok(())
+            });
+            let mut answer = Client::One(http1(to, s).await).get("/").await;
+            assert!(next(&mut answer).await.is_some());
+            heard = Some(s.fork(async move { Ok(rest(answer).await?) }));
+        })
+        .await;
+        assert_eq!(served, (1, 0), "it is not cut: {is_elsewhere}");
+        let heard = heard.unwrap().join().await.unwrap();
+        assert!(heard.ends_with("event: close\ndata: draining\n\n"), "{is_elsewhere}");
+        assert_eq!((streams.counts().draining, streams.counts().open), (1, 0));
+    };
+    check(false).await;
+    check(true).await;
+}
+
+/// Who makes it hears of the drain, too, and may say so.
+#[staunch::test]
+async fn who_makes_events_has_a_last_word() {
+    let streams = Streams::new(StreamLimits::default());
+    let its = streams.clone();
+    let service = handler(move |_: Request<RequestBody>| {
+        let streams = its.clone();
+        async move {
+            admit_all(&streams, |admitted| {
+                admitted.events(move |mut events| async move {
+                    events.send(&Event::data("hello")).await?;
+                    let _the_server_is_to_stop = staunch_http::draining().cancelled().await;
+                    Ok(events.send(&Event::data("goodbye")).await?)
+                })
+            })
+        }
+    });
+    let mut heard = None;
+    let served = with_server(HttpLimits::default(), Limits::default(), service, async |to, s| {
+        let mut answer = Client::One(http1(to, s).await).get("/").await;
+        assert!(next(&mut answer).await.is_some());
+        heard = Some(s.fork(async move { Ok(rest(answer).await?) }));
+    })
+    .await;
+    assert_eq!(served, (1, 0));
+    let heard = heard.unwrap().join().await.unwrap();
+    assert!(heard.contains("data: goodbye\n\n"), "{heard}");
+}
+
+async fn ticks(mut events: EventSender) -> Result<(), BoxError> {
+    loop {
+        events.send(&Event::data("tick")).await?;
+    }
 }
 
 #[staunch::test]

@@ -1,6 +1,6 @@
 //! A connection that goes on in another protocol, in the same task.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http_body_util::Full;
 use hyper::{
@@ -8,14 +8,17 @@ use hyper::{
     header::{CONNECTION, HeaderValue, UPGRADE},
 };
 use staunch::{Context, Kind, Ledger};
-use staunch_http::{HttpLimits, RequestBody, Upgraded, handler, upgrade};
-use staunch_net::Limits;
+use staunch_http::{HttpLimits, RequestBody, Upgraded, handler, serve, upgrade};
+use staunch_net::{Connection, Limits};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
 };
 
-use crate::support::{Answer, AtWork, SOON, eventually, get, http2, read, text, with_server};
+use crate::{
+    plain::with_listener,
+    support::{Answer, AtWork, SOON, eventually, get, http2, read, text, with_server},
+};
 
 const ASKS: &[u8] = b"GET / HTTP/1.1\r\nHost: l\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n";
 
@@ -123,4 +126,36 @@ async fn who_was_declined_may_ask_again() {
     })
     .await;
     eventually("nobody speaks", || at_work.count() == 0).await;
+}
+
+/// Nobody knows what is between the two.
+#[staunch::test]
+async fn one_that_waits_for_its_client_is_not_closed_as_idle() {
+    let at_work = AtWork::default();
+    let speaks = at_work.clone();
+    let service = handler(move |mut request: Request<RequestBody>| {
+        let at_work = speaks.clone();
+        async move {
+            let answer = upgrade(&mut request, switch(), |peer| echo(peer, at_work));
+            answer.unwrap_or_else(|error| text(error.to_string()))
+        }
+    });
+    let limits = Arc::new(HttpLimits::default());
+    let serve = move |connection: Connection| {
+        let (limits, service) = (Arc::clone(&limits), service.clone());
+        async move { serve(connection, &limits, service).await }
+    };
+    with_listener(Limits::default(), serve, async |address, control| {
+        let mut client = BufReader::new(TcpStream::connect(address).await.unwrap());
+        client.write_all(ASKS).await.unwrap();
+        eventually("it speaks", || at_work.count() == 1).await;
+        assert_eq!(control.close_idle(1, Duration::ZERO), 0);
+        client.write_all(b"one\n").await.unwrap();
+        let mut line = String::new();
+        while line != "one\n" {
+            line.clear();
+            assert!(client.read_line(&mut line).await.unwrap() > 0, "it ends");
+        }
+    })
+    .await;
 }

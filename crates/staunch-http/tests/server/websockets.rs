@@ -1,12 +1,23 @@
 //! WebSockets, and how they end.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use hyper::Request;
 use staunch::{Kind, Ledger};
-use staunch_http::{HttpLimits, RequestBody, StreamLimits, Streams, WebSocketError, handler, peer};
+use staunch_http::{
+    HttpLimits, Hub, HubOptions, RequestBody, StreamLimits, Streams, WebSocketError, draining,
+    handler, peer,
+};
 use staunch_ledger::State;
 use staunch_net::Limits;
 use tokio::{
@@ -117,6 +128,19 @@ async fn what_is_said_is_said_again() {
 }
 
 #[staunch::test]
+async fn its_messages_may_be_of_any_size() {
+    for (message, buffer) in [(usize::MAX, 0), (0, usize::MAX)] {
+        let streams = Streams::new(StreamLimits { message, buffer, ..StreamLimits::default() });
+        with_server(HttpLimits::default(), Limits::default(), echo(&streams), async |to, _| {
+            let mut client = connect(to).await;
+            client.send(Message::Text("".into())).await.unwrap();
+            assert_eq!(client.next().await.unwrap().unwrap(), Message::Text("".into()));
+        })
+        .await;
+    }
+}
+
+#[staunch::test]
 async fn each_end_has_its_code() {
     let limits = StreamLimits { message: 100, ..StreamLimits::default() };
     let streams = Streams::new(limits);
@@ -214,4 +238,92 @@ async fn who_only_sends_hears_of_the_end() {
     })
     .await;
     assert_eq!((streams.counts().lifetime, streams.counts().open), (1, 0));
+}
+
+/// Its `?` hears of the stop first.
+#[staunch::test]
+async fn who_waits_for_a_hub_goes_away_with_the_server() {
+    let (streams, hub) = (Streams::new(StreamLimits::default()), Hub::new(HubOptions::default()));
+    let (its, publishes) = (streams.clone(), hub.clone());
+    let service = handler(move |mut request: Request<RequestBody>| {
+        let (streams, mut values) = (its.clone(), publishes.subscribe().unwrap());
+        async move {
+            let admitted = streams.admit(Some("somebody")).unwrap();
+            let answer = admitted.websocket(&mut request, |mut socket| async move {
+                while let Some(value) = values.next().await? {
+                    socket.send(value.value).await?;
+                }
+                Ok(())
+            });
+            answer.unwrap_or_else(|error| error.answer())
+        }
+    });
+    let mut kept = None;
+    with_server(HttpLimits::default(), Limits::default(), service, async |to, s| {
+        let mut client = connect(to).await;
+        hub.publish("one");
+        assert_eq!(client.next().await.unwrap().unwrap(), Message::Text("one".into()));
+        kept = Some(s.fork(async move { Ok(closed(&mut client).await) }));
+        // with_server() stops the server now
+    })
+    .await;
+    assert_eq!(kept.unwrap().join().await.unwrap(), Some(because(1001, "draining")));
+    assert_eq!((streams.counts().draining, streams.counts().open), (1, 0));
+}
+
+/// Hears one message, and after `pause` whatever there is; `heard` is how many there were.
+fn pauses<F>(streams: &Streams, heard: &Arc<AtomicUsize>, pause: fn() -> F) -> impl Serves
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (streams, heard) = (streams.clone(), Arc::clone(heard));
+    handler(move |mut request: Request<RequestBody>| {
+        let (streams, heard) = (streams.clone(), Arc::clone(&heard));
+        async move {
+            let admitted = streams.admit(Some("somebody")).unwrap();
+            let answer = admitted.websocket(&mut request, move |mut socket| async move {
+                while socket.next().await?.is_some() {
+                    heard.fetch_add(1, Ordering::SeqCst);
+                    pause().await;
+                }
+                Ok(())
+            });
+            answer.unwrap_or_else(|error| error.answer())
+        }
+    })
+}
+
+/// Whatever of it is there to be read.
+#[staunch::test]
+async fn who_keeps_talking_is_closed_all_the_same() {
+    let two_at_once = async |to| {
+        let mut client = connect(to).await;
+        client.feed("one".into()).await.unwrap();
+        client.feed("two".into()).await.unwrap();
+        client.flush().await.unwrap();
+        client
+    };
+    let streams = Streams::new(StreamLimits { lifetime: SOON, ..StreamLimits::default() });
+    let heard = Arc::<AtomicUsize>::default();
+    let service = pauses(&streams, &heard, || tokio::time::sleep(SOON));
+    with_server(HttpLimits::default(), Limits::default(), service, async |to, _| {
+        let mut client = two_at_once(to).await;
+        assert_eq!(closed(&mut client).await, Some(because(1001, "lifetime")));
+    })
+    .await;
+    assert_eq!((heard.load(Ordering::SeqCst), streams.counts().lifetime), (1, 1));
+
+    let streams = Streams::new(StreamLimits::default());
+    let heard = Arc::<AtomicUsize>::default();
+    let drains = || async { _ = draining().cancelled().await };
+    let (service, mut kept) = (pauses(&streams, &heard, drains), None);
+    let server = with_server(HttpLimits::default(), Limits::default(), service, async |to, s| {
+        let mut client = two_at_once(to).await;
+        eventually("it is heard", || heard.load(Ordering::SeqCst) == 1).await;
+        kept = Some(s.fork(async move { Ok(closed(&mut client).await) }));
+        // with_server() stops the server now
+    });
+    assert_eq!(server.await, (1, 0), "it is not cut");
+    assert_eq!(kept.unwrap().join().await.unwrap(), Some(because(1001, "draining")));
+    assert_eq!((heard.load(Ordering::SeqCst), streams.counts().draining), (1, 1));
 }

@@ -187,6 +187,23 @@ async fn a_head_that_does_not_come_is_waited_for_in_vain_only_so_long() {
 }
 
 #[staunch::test]
+async fn a_body_may_have_all_the_time_there_is() {
+    let server = Raw::start(|mut stream, _| {
+        read_head(&mut stream);
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nok").unwrap();
+        assert!(until_closed(&mut stream));
+    });
+    let http = HttpOptions { body_stall: Duration::MAX, ..HttpOptions::default() };
+    with_pool(server.port, http, of_one(), async |pool, _| {
+        let mut answer = get(&pool, "/").await.unwrap().into_body();
+        assert_eq!(answer.frame().await.unwrap().unwrap().into_data().unwrap(), "ok");
+        let more = timeout(Duration::from_millis(20), answer.frame()).await;
+        assert!(more.is_err(), "{more:?}");
+    })
+    .await;
+}
+
+#[staunch::test]
 async fn a_body_that_stalls_is_given_up() {
     const HALF: &str = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nok";
     let server = Raw::start(|mut stream, _| {

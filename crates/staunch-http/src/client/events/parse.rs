@@ -130,7 +130,7 @@ impl Parser {
                 data.push('\n');
             }
             b"event" => self.block.name = value.into_owned(),
-            b"id" if !value.contains('\0') => self.block.id = Some(value.into_owned()),
+            b"id" if can_be_sent(&value) => self.block.id = Some(value.into_owned()),
             b"retry" if is_number(&value) => {
                 let pause = Duration::from_millis(value.parse().unwrap_or(u64::MAX));
                 (self.block.retry, self.pause) = (Some(pause), Some(pause));
@@ -164,6 +164,12 @@ impl Block {
         let data = self.data.as_ref().map_or(0, |data| data.len() - 1);
         data + self.name.len() + self.id.as_ref().map_or(0, String::len)
     }
+}
+
+/// Whether an id can come back in a header (RFC 9110, 5.5). One that cannot is none: whoever asks again goes
+/// on after the one before it.
+fn can_be_sent(id: &str) -> bool {
+    id.bytes().all(|byte| byte == b'\t' || !byte.is_ascii_control())
 }
 
 fn is_number(value: &str) -> bool {
@@ -246,6 +252,13 @@ mod tests {
     }
 
     #[test]
+    fn an_id_that_cannot_be_sent_is_none() {
+        for id in ["\0", "\u{1}", "a\u{1b}", "\u{7f}"] {
+            check(&format!("id: 1\n\nid: {id}\ndata: a\n\n"), (&[A], "1", None));
+        }
+    }
+
+    #[test]
     fn an_id_counts_when_its_event_has_come() {
         let with = |id| (None, Some(id), "a");
         check("id: 1\ndata: a\n\n", (&[with("1")], "1", None));
@@ -254,6 +267,7 @@ mod tests {
         check("id: 1\ndata: a\n\nid: 2\ndata: b", (&[with("1")], "1", None));
         check("id: 1\ndata: a\n\nid\ndata: a\n\n", (&[with("1"), with("")], "", None));
         check("id: 1\nid: 2\0\ndata: a\n\n", (&[with("1")], "1", None));
+        check("id: \u{e9} \t1\ndata: a\n\n", (&[with("\u{e9} \t1")], "\u{e9} \t1", None));
     }
 
     #[test]

@@ -12,8 +12,8 @@ use std::{
 use bytes::Bytes;
 use futures_util::{Sink, Stream};
 use staunch_ledger::State;
-use staunch_scope::{BoxError, Piece};
-use tokio::time::timeout;
+use staunch_scope::{BoxError, Cancelled, Piece};
+use tokio::time::{Instant, timeout};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -145,6 +145,13 @@ impl Core {
     }
 
     fn poll_event(&mut self, cx: &mut Poller<'_>) -> Poll<Event> {
+        // Before it reads: of a client that keeps talking there is always something.
+        if self.draining.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Event::Draining);
+        }
+        if self.pace.is_over(Instant::now()) {
+            return Poll::Ready(Event::Due(Due::Lifetime));
+        }
         while let Poll::Ready(heard) = Pin::new(&mut self.stream).poll_next(cx) {
             self.is_silent = false;
             self.piece.account().touch();
@@ -158,9 +165,6 @@ impl Core {
                     }
                 }
             }
-        }
-        if self.draining.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Event::Draining);
         }
         let due = self.pace.poll(cx);
         self.piece.account().set_state(State::Sleep);
@@ -228,10 +232,10 @@ impl Core {
     }
 
     /// Ends it, for good; with a close frame if there was none.
-    pub(super) async fn end(mut self: Box<Self>, code: Option<Code>) {
+    pub(super) async fn end(mut self: Box<Self>, code: Option<Code>, ending: Ending) {
         let Some((code, reason)) = code else { return };
         if !self.is_over {
-            self.over(Ending::Whole);
+            self.over(ending);
         }
         self.say_goodbye(code, reason).await;
     }
@@ -258,7 +262,7 @@ pub(super) fn config(limits: &StreamLimits) -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(4 << 10)
         .write_buffer_size(0)
-        .max_write_buffer_size(limits.buffer.max(limits.message) + (1 << 10))
+        .max_write_buffer_size(limits.buffer.max(limits.message).saturating_add(1 << 10))
         .max_message_size(Some(limits.message))
         .max_frame_size(Some(limits.message))
 }
@@ -313,8 +317,19 @@ impl From<Message> for tungstenite::Message {
     }
 }
 
+/// How it ends, after who spoke has come to an end: by itself, or since the server is to stop.
+pub(super) fn ending_of(ended: Result<&(), &BoxError>) -> Ending {
+    match ended.err().and_then(|error| error.downcast_ref()) {
+        Some(Cancelled::Requested) if crate::draining().is_cancelled() => Ending::Draining,
+        _ => Ending::Whole,
+    }
+}
+
 /// The code of a close frame (RFC 6455, 7.4.1), after who spoke has come to an end.
 pub(super) fn code_of(ended: Result<&(), &BoxError>) -> Option<Code> {
+    if ending_of(ended) == Ending::Draining {
+        return Some((AWAY, Ending::Draining.reason().to_owned()));
+    }
     let Err(error) = ended else { return Some((NORMAL, String::new())) };
     let (code, reason) = match error.downcast_ref() {
         Some(WebSocketError::Ended | WebSocketError::Silent { .. } | WebSocketError::Io(_)) => {

@@ -144,8 +144,9 @@ impl PooledBody {
         let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(limit)));
         if !self.is_waiting {
             self.is_waiting = true;
-            let until = Instant::now() + limit;
-            stall.as_mut().reset(until);
+            if let Some(until) = Instant::now().checked_add(limit) {
+                stall.as_mut().reset(until); // else further away than the clock can tell
+            }
         }
         match stall.as_mut().poll(cx) {
             Poll::Pending => Poll::Pending,
