@@ -56,8 +56,10 @@ pub(crate) async fn run(mut plans: watch::Receiver<Arc<Plan>>) {
     let _asked_to_stop = checks.await.result;
 }
 
-/// The checks of a service, each by the server it is for and how it is asked.
-fn of_service(service: &Arc<ServicePlan>) -> Vec<((usize, ActiveHealth), Check)> {
+/// What a check is known by: the server it is for, and how that is asked.
+type Key = (usize, ActiveHealth, Option<usize>, Option<ProxyProtocol>);
+
+fn of_service(service: &Arc<ServicePlan>) -> Vec<(Key, Check)> {
     let Some(health) = &service.service.health else { return Vec::new() };
     let servers = service.service.endpoints.iter().zip(&service.servers);
     let check = |(endpoint, server): (&Endpoint, &Arc<ServerPlan>)| {
@@ -69,8 +71,10 @@ fn of_service(service: &Arc<ServicePlan>) -> Vec<((usize, ActiveHealth), Check)>
             service: service.name,
             server: Arc::clone(server),
         };
-        // The check holds the server, so that no other one has its address as long as it runs.
-        ((Arc::as_ptr(server).addr(), health.clone()), check)
+        // The check holds them, so that no other one has its address as long as it runs.
+        let server = Arc::as_ptr(server).addr();
+        let tls = check.tls.as_ref().map(|tls| Arc::as_ptr(tls).addr());
+        ((server, health.clone(), tls, check.proxy_protocol), check)
     };
     servers.map(check).collect()
 }

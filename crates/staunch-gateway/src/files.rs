@@ -57,8 +57,10 @@ pub enum FileError {
 #[must_use]
 pub fn check_files(config: &Config) -> Vec<FileError> {
     let services = config.services.iter().flat_map(of_service);
-    let policies =
-        config.routes.iter().filter_map(|route| Some(policy(config, route, None).err()?.into()));
+    let policies = config
+        .routes
+        .iter()
+        .filter_map(|route| Some(policy(config, route, &[], None).err()?.into()));
     let log = config.access_log.iter().filter_map(|log| Some(AccessLog::check(log).err()?.into()));
     let traces = config.traces.iter().filter_map(|it| Some(Traces::check(it).err()?.into()));
     let mut found: Vec<FileError> = Vec::new();

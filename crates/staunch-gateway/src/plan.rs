@@ -7,11 +7,11 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use hyper::header::HeaderValue;
+use hyper::header::{HeaderName, HeaderValue};
 use staunch_config::{Config, Listener, Policy as ConfiguredPolicy, Route, Service};
 use staunch_ledger::{Ledger, Seldom};
 use staunch_net::LoadTlsError;
-use staunch_policy::{Policy, PolicyError};
+use staunch_policy::{Policy, PolicyError, identities};
 use tokio::time::Instant;
 
 use crate::{
@@ -121,9 +121,11 @@ impl Plan {
         let services = services.collect::<Result<Vec<_>, PlanError>>()?;
         let place = |name: &str| services.iter().position(|known| known.service.name == name);
         let mut token_keys = Vec::new();
+        let told = told(config);
         let routes = config.routes.iter().filter_map(|route| {
             let known = before.route(&route.name);
-            let policy = match policy(config, route, known) {
+            let told = told.get(route.service.as_str()).map_or(&[][..], Vec::as_slice);
+            let policy = match policy(config, route, told, known) {
                 Ok(policy) => policy,
                 Err(error) => return Some(Err(error)),
             };
@@ -174,10 +176,13 @@ impl Plan {
         tls: Option<Arc<LinkTls>>,
     ) -> Arc<ServicePlan> {
         let (service, before) = (found.applied(service), self.service(&service.name));
-        match before.filter(|before| before.service == service && before.tls == tls) {
-            Some(same) => Arc::clone(same),
-            None => Arc::new(ServicePlan::new(service, tls, before)),
+        let same_tls = before.filter(|before| before.tls == tls);
+        if let Some(same) = same_tls.filter(|before| before.service == service) {
+            return Arc::clone(same);
         }
+        // The same object, by which others see that it has not changed.
+        let tls = same_tls.map_or(tls, |before| before.tls.clone());
+        Arc::new(ServicePlan::new(service, tls, before))
     }
 
     /// The routes of a listener.
@@ -189,19 +194,40 @@ impl Plan {
         self.services.iter().find(|known| known.service.name == name)
     }
 
+    /// Whether not everybody may take a route as he will.
+    pub(crate) fn guards(&self, route: usize) -> bool {
+        let policy = self.routes.get(route).and_then(|route| route.policy.as_ref());
+        policy.is_some_and(Policy::guards)
+    }
+
     fn route(&self, name: &str) -> Option<&Arc<RoutePlan>> {
         self.routes.iter().find(|known| known.route.name == name)
     }
 }
 
-/// What `route` asks of its requests; what is known of those that asked until now stays.
+/// The headers by which the servers of each service are told who somebody is, by whichever route.
+fn told(config: &Config) -> HashMap<&str, Vec<HeaderName>> {
+    let mut told: HashMap<&str, Vec<HeaderName>> = HashMap::new();
+    for route in &config.routes {
+        let of_service = told.entry(&route.service).or_default();
+        of_service.extend(identities(&config.policy(route)));
+        of_service.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+        of_service.dedup();
+    }
+    told
+}
+
+/// What `route` asks of its requests; what is known of those that asked until now stays. Nobody may say what its
+/// service is `told`.
 pub(crate) fn policy(
     config: &Config,
     route: &Route,
+    told: &[HeaderName],
     before: Option<&Arc<RoutePlan>>,
 ) -> Result<Option<Policy>, PlanError> {
     let before = before.and_then(|before| before.policy.as_ref());
-    let made = Policy::new(&route.name, &config.policy(route), route.version.as_ref(), before);
+    let asked = config.policy(route);
+    let made = Policy::new(&route.name, &asked, route.version.as_ref(), told, before);
     // Only keys of tokens are in a file.
     let has_it =
         |policy: &&ConfiguredPolicy| route.policies.contains(&policy.name) && policy.jwt.is_some();

@@ -287,6 +287,7 @@ impl Pass<'_> {
     /// What changes in the head of the request.
     pub fn request(&self, each: &mut dyn FnMut(Edit<'_>)) {
         let Pass { policy, .. } = self;
+        policy.foreign.iter().for_each(|header| each(Edit::Remove(header)));
         if let Some(headers) = &policy.headers {
             headers.request(each);
         }

@@ -48,6 +48,8 @@ impl Headers {
     }
 
     pub(crate) fn request(&self, each: &mut dyn FnMut(Edit<'_>)) {
+        // Some servers take `x_team` for `x-team`, and a client could say that beside.
+        self.request.set.iter().for_each(|(name, _)| each(Edit::Remove(name)));
         self.request.edits(each);
     }
 

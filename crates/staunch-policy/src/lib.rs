@@ -40,7 +40,7 @@ pub use self::{
     forward::{Forward, Forwarded},
     jwt::{Jwt, JwtKeySet, ParseKeySetError},
     keys::{NewKey, NoRandomnessError},
-    policy::{Policy, PolicyError},
+    policy::{Policy, PolicyError, identities},
     rate::{Count, Gcra, Rate, Shared, Table},
     refusal::{Reason, Refusal},
 };

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use http::header::{AUTHORIZATION, COOKIE, HeaderName};
 use staunch_config::{ApiVersion, Clients, Policy as Configured};
 
 use crate::{
@@ -32,6 +33,20 @@ pub struct Policy {
     pub(crate) concurrency: Option<Concurrency>,
     pub(crate) forward: Option<Forward>,
     pub(crate) headers: Option<Headers>,
+    /// Headers by which the server is told who somebody is by way of other routes.
+    pub(crate) foreign: Vec<HeaderName>,
+}
+
+/// The headers by which a server is told who somebody is, if `config` is asked. Credentials, which servers
+/// check themselves, are none: a client may have its own.
+pub fn identities(config: &Configured) -> Vec<HeaderName> {
+    let keys = config.keys.iter().map(|keys| &keys.identity);
+    let certificate = config.certificate.iter().map(|it| &it.identity);
+    let claims = config.jwt.iter().flat_map(|jwt| jwt.headers.iter().map(|it| &it.header));
+    let copied = config.forward.iter().flat_map(|forward| &forward.copy);
+    let all = keys.chain(certificate).chain(claims).chain(copied);
+    let names = all.filter_map(|name| name.parse::<HeaderName>().ok());
+    names.filter(|name| ![AUTHORIZATION, COOKIE].contains(name)).collect()
 }
 
 /// What a configuration says cannot be done.
@@ -72,7 +87,8 @@ pub enum PolicyError {
 }
 
 impl Policy {
-    /// What `config` and `version` ask of the requests of `route`; `None` if that is nothing. What
+    /// What `config` and `version` ask of the requests of `route`; `None` if that is nothing. No client can
+    /// set the headers that its server is `told` who somebody is by, by whichever route. What
     /// `before`, which was asked until now, knows of clients stays. Reads the file with the keys of
     /// tokens, if there is one, and so blocks for a moment.
     ///
@@ -82,10 +98,13 @@ impl Policy {
         route: &str,
         config: &Configured,
         version: Option<&ApiVersion>,
+        told: &[HeaderName],
         before: Option<&Policy>,
     ) -> Result<Option<Policy>, PolicyError> {
         let bare = Configured { name: config.name.clone(), ..Configured::default() };
-        if *config == bare && version.is_none() {
+        let own = identities(config);
+        let foreign = told.iter().filter(|name| !own.contains(name)).cloned().collect::<Vec<_>>();
+        if *config == bare && version.is_none() && foreign.is_empty() {
             return Ok(None);
         }
         let keys = made("keys", config.keys.as_ref(), ApiKeys::new)?;
@@ -113,6 +132,7 @@ impl Policy {
             forward: made("forward", config.forward.as_ref(), Forward::new)?,
             headers: made("headers", config.headers.as_ref(), Headers::new)?,
             keys,
+            foreign,
         }))
     }
 
@@ -126,6 +146,18 @@ impl Policy {
     pub fn may_wait(&self) -> bool {
         let asks_for_keys = self.jwt.as_ref().is_some_and(|jwt| jwt.url().is_some());
         asks_for_keys || self.shared_rate().is_some() || self.forward.is_some()
+    }
+
+    /// Whether it refuses anybody.
+    pub fn guards(&self) -> bool {
+        let Policy { clients, rate, keys, certificate, jwt, concurrency, forward, .. } = self;
+        clients.is_some()
+            || keys.is_some()
+            || certificate.is_some()
+            || jwt.is_some()
+            || forward.is_some()
+            || rate.is_some()
+            || concurrency.is_some()
     }
 
     /// Whether it answers browsers that ask before they ask.

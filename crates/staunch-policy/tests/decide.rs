@@ -19,7 +19,7 @@ fn policy_after(tables: &str, before: Option<&Policy>) -> Option<Policy> {
     let text = format!("{COMMON}{tables}");
     let config = Config::parse("t", &text).unwrap_or_else(|errors| panic!("{errors:#}"));
     let route = &config.routes[0];
-    Policy::new(&route.name, &config.policy(route), route.version.as_ref(), before).unwrap()
+    Policy::new(&route.name, &config.policy(route), route.version.as_ref(), &[], before).unwrap()
 }
 
 fn policy(tables: &str) -> Policy {

@@ -456,11 +456,104 @@ fn another_service_says_who_may_ask() {
     ] {
         assert!(first.contains(said), "{said}: {first}");
     }
+    // It judges the path that the server gets, in whichever spelling that was said.
+    for (turn, path) in ["/%61/b%2fc?d=%61", "//a/b%2Fc?d=%61"].iter().enumerate() {
+        assert_eq!(curl(web, path, &known).1, 200, "{path}");
+        let judged = id.asked.lock().unwrap()[2 + turn].to_lowercase();
+        assert!(judged.contains("x-forwarded-uri: /a/b%2fc?d=%61\r\n"), "{path}: {judged}");
+        let got = behind.asked.lock().unwrap()[1 + turn].clone();
+        assert!(got.starts_with("GET /a/b%2Fc?d=%61 HTTP/1.1\r\n"), "{path}: {got}");
+    }
     drop(id);
     assert_eq!(curl(web, "/a", &known).1, 503, "nobody can say");
     assert_eq!((refused(&before, "forward"), refused(&before, "forward-down")), (1, 1));
-    assert_eq!(behind.times(), 1);
+    assert_eq!(behind.times(), 3);
     before.settles_to(&baseline);
+    before.terminate().assert_clean();
+}
+
+/// Over HTTP/2 browsers send each cookie by itself (RFC 9113, 8.2.3); over HTTP/1 there is one line of them.
+#[test]
+fn who_is_asked_gets_all_cookies_in_one() {
+    let behind = Telling::mirror();
+    let id = Telling::start(|_| answer("204 No Content", "", ""));
+    let tables = format!("[policy.forward]\nurl = 'http://{}/'\nsend = ['cookie']", id.address);
+    let before = gateway(&policy(behind.address, &tables));
+    let cookies = ["--header", "Cookie: sid=1", "--header", "Cookie: lang=de"];
+    for version in VERSIONS {
+        let (told, status) = curl(before.tcp("web"), "/", &[&cookies[..], &[version]].concat());
+        assert_eq!(status, 200, "{told}");
+        let asked = id.asked.lock().unwrap().pop().unwrap().to_lowercase();
+        assert!(asked.contains("\r\ncookie: sid=1; lang=de\r\n"), "{version}: {asked}");
+    }
+    before.terminate().assert_clean();
+}
+
+/// Two routes to one server: one for who has a key, below `/admin`, and one for everybody.
+fn guarded_and_open(server: SocketAddr, key: &str) -> String {
+    let all = "[[route]]\nname = \"open\"\nservice = \"behind\"\n";
+    let policy = policy(server, &format!("[policy.keys]\nkeys = [{key}]"));
+    all.to_owned() + &policy.replace("name = \"all\"", "name = \"admin\"\npath = \"/admin/*\"")
+}
+
+/// Some servers cut off what follows a `;`, or take `%2F` or a backslash for a slash.
+#[test]
+fn a_path_that_can_be_read_as_a_guarded_one_is_refused() {
+    let behind = Telling::mirror();
+    let (key, known) = new_key("shop");
+    let before = gateway(&guarded_and_open(behind.address, &known));
+    let web = before.tcp("web");
+    let header = format!("X-Api-Key: {key}");
+    for version in VERSIONS {
+        let ask = |path: &str, more: &[&str]| {
+            curl(web, path, &[&["--path-as-is", version][..], more].concat()).1
+        };
+        assert_eq!(ask("/admin/users", &[]), 401);
+        for path in ["/;/admin/users", "/x;/%61dmin/users", "/admin%2fusers", "/admin%5Cusers"] {
+            let expected = if path.starts_with("/x") { 200 } else { 400 };
+            assert_eq!(ask(path, &[]), expected, "{version} {path}");
+        }
+        assert_eq!(ask("/admin;v=1/users", &[]), 401, "it is the guarded one in every reading");
+        assert_eq!(ask("/admin/a%2Fb;c", &["--header", &header]), 200);
+        assert_eq!(ask("/group%2Frepo;x/y", &[]), 200, "it leads to the same one");
+    }
+    before.terminate().assert_clean();
+}
+
+/// A server believes what says who somebody is, by whichever route it comes.
+#[test]
+fn nobody_says_by_another_route_who_he_is() {
+    let behind = Telling::mirror();
+    let (key, known) = new_key("shop");
+    let before = gateway(&guarded_and_open(behind.address, &known));
+    let web = before.tcp("web");
+    let claims = ["--header", "X-Consumer: root", "--header", "X_Consumer: root"];
+    let header = format!("X-Api-Key: {key}");
+    for version in VERSIONS {
+        let ask = [&claims[..], &[version]].concat();
+        let (told, status) = curl(web, "/public", &ask);
+        assert!(status == 200 && !told.contains("root"), "{version}: {told}");
+        let (told, status) = curl(web, "/admin/a", &[&ask[..], &["--header", &header]].concat());
+        let told = told.to_lowercase();
+        let is_told = told.contains("\r\nx-consumer: shop\r\n") && !told.contains("root");
+        assert!(status == 200 && is_told, "{version}: {told}");
+    }
+    before.terminate().assert_clean();
+}
+
+/// What a route sets is not what a client says in another spelling.
+#[test]
+fn what_is_set_is_set_in_every_spelling() {
+    let behind = Telling::mirror();
+    let tables = "[policy.headers]\nrequest_set = ['x-team: shop']";
+    let before = gateway(&policy(behind.address, tables));
+    for version in VERSIONS {
+        let said = ["--header", "X_Team: root", "--header", "X-Team: root", version];
+        let (told, status) = curl(before.tcp("web"), "/", &said);
+        let told = told.to_lowercase();
+        let is_set = told.contains("\r\nx-team: shop\r\n") && !told.contains("root");
+        assert!(status == 200 && is_set, "{version}: {told}");
+    }
     before.terminate().assert_clean();
 }
 

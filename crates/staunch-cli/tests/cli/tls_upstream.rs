@@ -14,7 +14,13 @@ use rustls::pki_types::PrivateKeyDer;
 use staunch_harness::NginxServer;
 use tokio_tungstenite::tungstenite::{self, Message};
 
-use crate::{eventually, policy::Authority, routes::curl, server::Server};
+use crate::{
+    PATIENCE, eventually,
+    listeners::{TAKEN_UP, reload, written},
+    policy::Authority,
+    routes::curl,
+    server::Server,
+};
 
 /// A certificate for `localhost` that signs itself, and its key.
 pub(crate) fn localhost() -> [String; 2] {
@@ -212,4 +218,46 @@ fn who_has_connected_before_a_drain_reaches_a_server() {
     client.read_to_string(&mut said).unwrap();
     assert_eq!(said, "welcome");
     gateway.ended().assert_clean();
+}
+
+/// The servers stay, and how they are asked changes.
+#[test]
+fn health_is_asked_as_the_newest_configuration_says() {
+    let asked = TcpListener::bind("127.0.0.1:0").unwrap();
+    asked.set_nonblocking(true).unwrap(); // or it would wait for ever for a check that does not come
+    let address = asked.local_addr().unwrap();
+    let first = || {
+        let accept = || asked.accept().map_err(|error| error.to_string());
+        let (mut client, _) = eventually("somebody asks", accept);
+        client.set_nonblocking(false).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut bytes = [0; 6];
+        let length = client.read(&mut bytes).unwrap_or(0);
+        bytes[..length].to_vec()
+    };
+    let [cert, _] = localhost();
+    let files = [("ca.pem", &*cert)];
+    let text = format!(
+        "{}[[route]]\nname = 'all'\nservice = 'behind'\n[[service]]\nname = 'behind'\nendpoints = ['{address}']\n\
+         health = {{ path = '/', every = '100ms', timeout = '1s' }}\n",
+        listener("web", "http", "")
+    );
+    let mut gateway = Server::start_with(&files, &text);
+    assert_eq!(first(), b"GET / ");
+    let becomes = |says: &dyn Fn(&[u8]) -> bool| {
+        eventually("it is asked anew", || {
+            let byte = first();
+            if says(&byte) { Ok(()) } else { Err(String::from_utf8_lossy(&byte).into_owned()) }
+        });
+    };
+    let plain = written(&gateway);
+    reload(
+        &mut gateway,
+        &(plain.clone() + "tls = { ca = 'ca.pem', server_name = 'localhost' }\n"),
+        TAKEN_UP,
+    );
+    becomes(&|byte| byte.first() == Some(&0x16)); // a handshake (RFC 8446, 5.1)
+    reload(&mut gateway, &plain, TAKEN_UP);
+    becomes(&|byte| byte == b"GET / ");
+    gateway.terminate().assert_clean();
 }

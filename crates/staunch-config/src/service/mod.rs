@@ -61,7 +61,7 @@ pub enum UpstreamProtocol {
 
 /// How a server is told for whom a connection is
 /// (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ProxyProtocol {
     /// By a line of text.
     V1,

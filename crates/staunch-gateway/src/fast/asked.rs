@@ -28,7 +28,7 @@ use crate::{
     core::CoreState,
     forward::rewritten,
     plan::RoutePlan,
-    route::{Found, Headers, normal},
+    route::{Found, Headers, has_other_readings, normal},
     traces::{Part, Traces},
 };
 
@@ -149,6 +149,9 @@ impl<S> Fast<S> {
             Ok(path) => path,
             Err(bad) => return goes_nowhere(Own::new(StatusCode::BAD_REQUEST, bad.to_string())),
         };
+        if has_other_readings(&path) {
+            return Judged::Other; // which looks whether they lead elsewhere
+        }
         let (route, upstream, route_plan, prefix) = match self.route(&state, plain, &path) {
             Routed::To { route, upstream, plan, prefix } => (route, upstream, plan, prefix),
             Routed::Nowhere(own) => return goes_nowhere(own),

@@ -145,7 +145,7 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
 }
 
 /// HTTP/2 clients may send a header for each cookie; over HTTP/1 there is one (RFC 9113, 8.2.3).
-fn one_cookie(headers: &mut HeaderMap) {
+pub(crate) fn one_cookie(headers: &mut HeaderMap) {
     let mut cookies = headers.get_all(COOKIE).iter();
     let (Some(_), Some(_)) = (cookies.next(), cookies.next()) else { return };
     let all: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();

@@ -30,7 +30,7 @@ pub(crate) use self::{
     budget::Budget,
     failure::Failure,
     failure::{REASONS, REASONS_OF_SERVERS},
-    headers::{HOPS_MAX, Origin, TwoEnds, of_answer, of_request},
+    headers::{HOPS_MAX, Origin, TwoEnds, of_answer, of_request, one_cookie},
     target::{host_of, rewritten},
     tries::{is_to_blame, speaks_against, untaken},
 };
@@ -40,7 +40,7 @@ use crate::{
     core::{CoreState, View},
     plan::{Plan, RoutePlan},
     remote::About,
-    route::{Found, Table, normal},
+    route::{Found, Table, normal, other_readings},
     tunnel,
     upstream::Upstream,
 };
@@ -150,6 +150,16 @@ impl Forward {
                 return Err(refuse(StatusCode::NOT_FOUND, "No route leads there".to_owned()));
             }
         };
+        let leads_elsewhere = |reading: &String| {
+            let table = state.plan.table(&self.listener);
+            let found = table.map(|it| find(&state.plan, it, &host, reading, request));
+            matches!(found, Some(Found::Route { route, .. }) if route != place && state.plan.guards(route))
+        };
+        if other_readings(&path).iter().any(leads_elsewhere) {
+            let text =
+                "The path can be read as that of another route: write `/` as it is, and no `;`";
+            return Err(refuse(StatusCode::BAD_REQUEST, text.to_owned()));
+        }
         let nothing = || refuse(StatusCode::INTERNAL_SERVER_ERROR, "No such route".to_owned());
         let route = state.plan.routes.get(place).ok_or_else(nothing)?;
         let upstream = state.upstreams.get(route.service).ok_or_else(nothing)?;
@@ -187,7 +197,7 @@ impl Forward {
             Verdict::Refuse(refusal) => Err(refusal),
             Verdict::Wait(wait) => {
                 let host = target::host_header(&request);
-                let about = About { uri: request.uri(), host: host.as_ref() };
+                let about = About { uri: said(request.uri()), host: host.as_ref() };
                 state.remote.settle(route, wait, &asked, &about).await
             }
         };
@@ -272,6 +282,16 @@ impl Forward {
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         answer
+    }
+}
+
+/// The path and query of a request as routes and servers see them, so that whoever is asked about it judges the
+/// same ones.
+fn said(uri: &hyper::Uri) -> String {
+    let path = normal(uri.path()).unwrap_or_default(); // a bad one has no route
+    match uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.into_owned(),
     }
 }
 

@@ -19,6 +19,8 @@ pub(super) struct Counters(Vec<Arc<Counter>>);
 #[derive(Debug)]
 struct Counter {
     url: RedisUrl,
+    /// For one answer.
+    limit: Duration,
     pool: Option<Pool<Redis>>,
     /// That it ends and begins to answer is logged, and not each request.
     standing: Standing,
@@ -51,11 +53,16 @@ impl Counters {
         let mut counters = Counters::default();
         for shared in shared {
             let (url, limit) = (&shared.at.url, shared.at.timeout);
-            if counters.counter(url).is_none() {
-                let known = before.and_then(|before| before.counter(url)).cloned();
+            if counters.counter(url, limit).is_none() {
+                let known = before.and_then(|before| before.counter(url, limit)).cloned();
                 let new = || {
                     let pool = pool(scope, url, limit);
-                    Arc::new(Counter { url: url.clone(), pool, standing: Standing::default() })
+                    Arc::new(Counter {
+                        url: url.clone(),
+                        limit,
+                        pool,
+                        standing: Standing::default(),
+                    })
                 };
                 counters.0.push(known.unwrap_or_else(new));
             }
@@ -63,14 +70,14 @@ impl Counters {
         counters
     }
 
-    fn counter(&self, url: &RedisUrl) -> Option<&Arc<Counter>> {
-        self.0.iter().find(|known| known.url == *url)
+    fn counter(&self, url: &RedisUrl, limit: Duration) -> Option<&Arc<Counter>> {
+        self.0.iter().find(|known| known.url == *url && known.limit == limit)
     }
 
     /// How `entry` stands after a request; `None` without an answer in time, and for some time at once
     /// after there was none again and again.
     pub(super) async fn count(&self, shared: &Shared<'_>, entry: &str) -> Option<Count> {
-        let counter = self.counter(&shared.at.url)?;
+        let counter = self.counter(&shared.at.url, shared.at.timeout)?;
         let (begun, limit) = (Instant::now(), shared.at.timeout);
         if !counter.standing.is_to_be_asked(begun) {
             return None;

@@ -7,6 +7,7 @@ use staunch_policy::{Asked, Forward, Forwarded};
 use staunch_scope::{Context, SpanId, TraceParent};
 
 use super::About;
+use crate::forward::one_cookie;
 
 /// What is read of its answer: a page that says no, or that asks who one is.
 const BODY_MAX: u64 = 64 << 10;
@@ -18,7 +19,6 @@ pub(super) async fn ask(
     asked: &Asked<'_>,
     about: &About<'_>,
 ) -> Option<Forwarded> {
-    let uri = about.uri.path_and_query().map_or("/", |uri| uri.as_str());
     let proto = if asked.is_secure { "https" } else { "http" };
     let mut request = client
         .get(to.url())
@@ -26,7 +26,7 @@ pub(super) async fn ask(
         .max_body(BODY_MAX)
         .header("x-forwarded-method", asked.method)
         .header("x-forwarded-proto", proto)
-        .header("x-forwarded-uri", uri);
+        .header("x-forwarded-uri", &about.uri);
     if let Some(client) = asked.client {
         request = request.header("x-forwarded-for", client.to_canonical().to_string());
     }
@@ -48,6 +48,7 @@ pub(super) async fn ask(
             }
         });
     }
+    one_cookie(&mut send);
     for (name, value) in &send {
         request = request.header(name, value.as_bytes());
     }

@@ -7,7 +7,7 @@ mod forward;
 mod standing;
 mod token_keys;
 
-use hyper::{Uri, header::HeaderValue};
+use hyper::header::HeaderValue;
 use staunch_http::{Client, ClientOptions, ClientOptionsError, RetryOptions};
 use staunch_policy::{Asked, Now, Pass, Policy, Question, Refusal, Told, Verdict, Wait};
 use staunch_pool::{HttpOptions, KeyedPoolOptions, PoolOptions};
@@ -26,9 +26,10 @@ pub(crate) struct Remote {
 }
 
 /// What the service that says who may ask is told of a request, beside what policies look at.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct About<'r> {
-    pub(crate) uri: &'r Uri,
+    /// Its path, in its one spelling, and its query.
+    pub(crate) uri: String,
     /// As the client wrote it.
     pub(crate) host: Option<&'r HeaderValue>,
 }

@@ -3,17 +3,17 @@
 //! moment; but not more often than [`PAUSE`], whatever clients send.
 
 use std::{
-    pin::pin,
+    convert::Infallible,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use staunch_http::{Client, ClientError, ClientOptionsError, ReadAnswerError};
 use staunch_policy::{Jwt, JwtKeySet, ParseKeySetError, Policy};
-use staunch_scope::{Context, ScopeBuilder, sleep_until, watch};
+use staunch_scope::{Context, ScopeBuilder, ScopeError, scope, sleep_until, watch};
 use tokio::time::{Instant, timeout};
 
-use crate::plan::Plan;
+use crate::{children::Children, plan::Plan};
 
 /// Keys at one URL, and who waits for them.
 #[derive(Debug)]
@@ -61,6 +61,17 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const BYTES_MAX: u64 = 1 << 20;
 
 impl TokenKeys {
+    fn new(url: &str, refresh: Duration, good: Option<Arc<JwtKeySet>>) -> TokenKeys {
+        TokenKeys {
+            url: url.to_owned(),
+            refresh,
+            wanted: watch::channel(0).0,
+            looks: watch::channel(0).0,
+            last: Mutex::default(),
+            good: Mutex::new(good),
+        }
+    }
+
     /// Those of `jwt`, if they are at a URL: of `all`, which get it, or as they were `before`.
     pub(crate) fn of(
         jwt: &Jwt,
@@ -72,16 +83,11 @@ impl TokenKeys {
         let known = all.iter().find(same).cloned();
         let is_new = known.is_none();
         let keys = known.or_else(|| before.iter().find(same).cloned()).unwrap_or_else(|| {
-            Arc::new(TokenKeys {
-                url: url.to_owned(),
-                refresh,
-                wanted: watch::channel(0).0,
-                looks: watch::channel(0).0,
-                last: Mutex::default(),
-                good: Mutex::default(),
-            })
+            // Those that were good stay so, however often they are to be looked at from now on.
+            let good = before.iter().find(|known| known.url == url).and_then(|known| known.good());
+            Arc::new(TokenKeys::new(url, refresh, good))
         });
-        if let Some(good) = keys.good.lock().unwrap_or_else(PoisonError::into_inner).clone() {
+        if let Some(good) = keys.good() {
             jwt.take(good);
         }
         if is_new {
@@ -98,6 +104,10 @@ impl TokenKeys {
         }
         self.wanted.modify(|wanted| *wanted += 1);
         let _too_late = timeout(PATIENCE, looks.changed()).await;
+    }
+
+    fn good(&self) -> Option<Arc<JwtKeySet>> {
+        self.good.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn last(&self) -> Option<Looked> {
@@ -147,42 +157,38 @@ impl TokenKeys {
     }
 }
 
-/// Keeps them current as long as the task is not asked to stop; a new plan is another set of them.
+/// Keeps them current as long as the task is not asked to stop. A new plan is another set of them; a look at
+/// those that stay goes on.
 pub(crate) async fn keep_token_keys(mut plans: watch::Receiver<Arc<Plan>>) {
-    loop {
-        let plan = plans.latest();
-        let mut keeping = pin!(keep_all(&plan));
-        tokio::select! {
-            biased;
-            changed = plans.changed() => if changed.is_err() { return },
-            () = &mut keeping => return, // it never ends but when it is asked to
-        }
-    }
-}
-
-async fn keep_all(plan: &Arc<Plan>) {
-    let keeping = ScopeBuilder::<ClientOptionsError>::new(&Context::current())
+    let keeping = ScopeBuilder::<Infallible>::new(&Context::current())
         .max_children(usize::MAX) // they are as many as the configuration has
         .run(async |scope| {
-            if !plan.token_keys.is_empty() {
-                let client = Client::new(&scope, super::options("token-keys"))?;
-                for keys in &plan.token_keys {
-                    let keeper = Keeper {
-                        client: client.clone(),
-                        keys: Arc::clone(keys),
-                        plan: Arc::clone(plan),
-                    };
-                    scope.spawn_named("token keys", async move {
-                        keeper.keys.keep(|| keeper.look()).await;
-                        Ok(())
-                    });
+            let mut keepers = Children::new();
+            loop {
+                let plan = plans.latest();
+                let wanted = plan.token_keys.iter().map(|keys| {
+                    // Its keeper holds it, so that no other one has its address as long as that runs.
+                    (Arc::as_ptr(keys).addr(), (Arc::clone(keys), plans.clone()))
+                });
+                keepers.set(&scope, "token keys", wanted, keep);
+                if plans.changed().await.is_err() {
+                    scope.stop();
+                    return Ok(());
                 }
             }
-            scope.context().cancelled().await;
-            Ok(())
-        })
-        .await;
-    if let Err(staunch_scope::ScopeError::Failed { first, .. }) = keeping.result {
+        });
+    let _asked_to_stop = keeping.await.result;
+}
+
+async fn keep((keys, plans): (Arc<TokenKeys>, watch::Receiver<Arc<Plan>>)) {
+    let kept = scope(&Context::current(), |scope| async move {
+        let client = Client::new(&scope, super::options("token-keys"))?;
+        let keeper = Keeper { client, keys, plans };
+        keeper.keys.keep(|| keeper.look()).await;
+        scope.stop();
+        Ok::<_, ClientOptionsError>(())
+    });
+    if let Err(ScopeError::Failed { first, .. }) = kept.await {
         tracing::error!(cause = ?first.cause, "keys of tokens are not kept current");
     }
 }
@@ -190,7 +196,8 @@ async fn keep_all(plan: &Arc<Plan>) {
 struct Keeper {
     client: Client,
     keys: Arc<TokenKeys>,
-    plan: Arc<Plan>,
+    /// For the newest one, whose policies take what was found.
+    plans: watch::Receiver<Arc<Plan>>,
 }
 
 impl Keeper {
@@ -202,7 +209,8 @@ impl Keeper {
         }
         let keys = Arc::new(JwtKeySet::parse(&answer.bytes(BYTES_MAX).await?)?);
         *self.keys.good.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&keys));
-        for route in &self.plan.routes {
+        let plan = self.plans.clone().latest();
+        for route in &plan.routes {
             let is_ours = route.token_keys.as_ref().is_some_and(|it| Arc::ptr_eq(it, &self.keys));
             if is_ours && let Some(jwt) = route.policy.as_ref().and_then(Policy::jwt) {
                 jwt.take(Arc::clone(&keys));
@@ -221,14 +229,7 @@ mod tests {
     const HOUR: Duration = Duration::from_hours(1);
 
     fn keys() -> TokenKeys {
-        TokenKeys {
-            url: "http://a/".to_owned(),
-            refresh: HOUR,
-            wanted: watch::channel(0).0,
-            looks: watch::channel(0).0,
-            last: Mutex::default(),
-            good: Mutex::default(),
-        }
+        TokenKeys::new("http://a/", HOUR, None)
     }
 
     /// When `keys` are looked at within `time`, in seconds from `start` on; the first `failures` looks fail.
@@ -268,5 +269,64 @@ mod tests {
         let (renewed, looked) =
             tokio::join!(wanted, looks(&keys, start, Duration::from_mins(5), 0));
         assert_eq!((renewed, looked), (25, vec![25]));
+    }
+
+    const SET: &str = r#"{"keys":[{"kty":"oct","k":"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY","alg":"HS256"}]}"#;
+
+    /// A plan with keys of tokens at `url`.
+    fn plan(url: &str, refresh: &str, before: &Plan) -> Arc<Plan> {
+        let text = format!(
+            "[[listener]]\nname='web'\nprotocol='http'\nlisten='127.0.0.1:1'\n\
+             [[service]]\nname='s'\nendpoints=['a:1']\n\
+             [[route]]\nname='r'\nservice='s'\npolicies=['p']\n\
+             [[policy]]\nname='p'\n[policy.jwt]\nkeys_url='{url}'\nrefresh='{refresh}'\n\
+             algorithms=['RS256']\nissuer='i'\naudience=['a']\n"
+        );
+        let config =
+            staunch_config::Config::parse("t", &text).unwrap_or_else(|it| panic!("{it:#}"));
+        Arc::new(Plan::new(&config, &crate::discovery::Found::default(), before).unwrap())
+    }
+
+    #[test]
+    fn good_keys_stay_so_when_they_are_to_be_looked_at_more_often() {
+        let first = plan("http://a/", "1h", &Plan::default());
+        let good = Arc::new(JwtKeySet::parse(SET.as_bytes()).unwrap());
+        *first.token_keys[0].good.lock().unwrap() = Some(good);
+        let second = plan("http://a/", "30m", &first);
+        assert!(!Arc::ptr_eq(&first.token_keys[0], &second.token_keys[0]));
+        assert!(second.token_keys[0].good().is_some());
+        assert!(plan("http://b/", "30m", &second).token_keys[0].good().is_none());
+    }
+
+    /// As often as they may come from a registry.
+    #[staunch::test]
+    async fn a_look_goes_on_while_plans_change() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let first = plan(&url, "1h", &Plan::default());
+        let (plans, changes) = watch::channel(Arc::clone(&first));
+        let (context, cancel) = Context::current().with_cancel();
+        let kept = context.run(keep_token_keys(changes));
+        let server = async {
+            let (mut client, _) = listener.accept().await.unwrap();
+            assert!(client.read(&mut [0; 1000]).await.unwrap() > 0);
+            let second = plan(&url, "1h", &first);
+            plans.modify(|plan| *plan = Arc::clone(&second));
+            for _ in 0..100 {
+                tokio::task::yield_now().await; // it is taken up
+            }
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", SET.len());
+            client.write_all(format!("{head}{SET}").as_bytes()).await.unwrap();
+            let looked = async {
+                while second.token_keys[0].last().is_none() {
+                    tokio::task::yield_now().await;
+                }
+            };
+            timeout(Duration::from_secs(20), looked).await.expect("the answer was waited for");
+            assert!(second.token_keys[0].good().is_some());
+            cancel.cancel();
+        };
+        let _cancelled = tokio::join!(kept, server);
     }
 }

@@ -4,6 +4,6 @@ mod path;
 mod table;
 
 pub(crate) use self::{
-    path::normal,
+    path::{has_other_readings, normal, other_readings},
     table::{Found, Headers, Table},
 };

@@ -82,6 +82,47 @@ fn has_dots(path: &str) -> bool {
     path.split('/').any(|segment| matches!(segment.split(';').next(), Some("." | "..")))
 }
 
+/// How else some servers read a path that is [`normal`]: without what follows a `;` in a segment, or with a slash
+/// for `%2F` and for backslashes. Most paths are read in one way by all.
+pub(crate) fn other_readings(path: &str) -> Vec<String> {
+    if !has_other_readings(path) {
+        return Vec::new();
+    }
+    let (cut, split) = (without_parameters(path), with_slashes(path));
+    let both = [without_parameters(&split), with_slashes(&cut)];
+    let mut readings = Vec::from([cut, split]);
+    readings.extend(both);
+    readings.retain(|reading| reading != path);
+    readings
+}
+
+/// Whether there may be any.
+pub(crate) fn has_other_readings(path: &str) -> bool {
+    let is_special = |byte| matches!(byte, b';' | b'\\' | b'%');
+    path.bytes().any(is_special)
+        && (path.contains([';', '\\']) || path.contains("%2F") || path.contains("%5C"))
+}
+
+fn without_parameters(path: &str) -> String {
+    joined(path.split('/').map(|segment| segment.split(';').next().unwrap_or_default()))
+}
+
+fn with_slashes(path: &str) -> String {
+    joined(path.replace("%2F", "/").replace("%5C", "/").split(['/', '\\']))
+}
+
+/// With one slash before each; those that are empty are left out, but for the last.
+fn joined<'p>(segments: impl Iterator<Item = &'p str>) -> String {
+    let mut path = String::new();
+    for segment in segments.skip(1) {
+        if !path.ends_with('/') {
+            path.push('/');
+        }
+        path.push_str(segment);
+    }
+    path
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,6 +165,25 @@ mod tests {
         check("/%4", Err(BadPath::Percent));
         check("/%zz", Err(BadPath::Percent));
         check("/a%00", Err(BadPath::Nul));
+    }
+
+    #[test]
+    fn a_path_may_have_other_readings() {
+        let check = |path: &str, expected: &[&str]| {
+            let mut readings = other_readings(path);
+            readings.sort();
+            readings.dedup();
+            assert_eq!(readings, expected, "{path}");
+        };
+        check("/a/b", &[]);
+        check("/a%3Bb", &[]);
+        check("/;/admin/x", &["/admin/x"]);
+        check("/admin%2Fx", &["/admin/x"]);
+        check("/admin%5Cx", &["/admin/x"]);
+        check("/admin\\x", &["/admin/x"]);
+        check("/a;b/c", &["/a/c"]);
+        check("/a;x%2Fadmin", &["/a", "/a/admin", "/a;x/admin"]);
+        check("/a/;", &["/a/"]);
     }
 
     proptest::proptest! {

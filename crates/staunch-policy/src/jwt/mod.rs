@@ -88,8 +88,9 @@ impl Jwt {
                 }
                 Arc::new(ArcSwapOption::from_pointee(set))
             }
-            JwtKeys::Url { .. } => {
-                let same = before.filter(|before| before.config.keys == config.keys);
+            JwtKeys::Url { url, .. } => {
+                let is_there = |(known, _): (&str, Duration)| known == url;
+                let same = before.filter(|before| before.url().is_some_and(is_there));
                 same.map_or_else(Arc::default, |before| Arc::clone(&before.keys))
             }
         };
