@@ -20,6 +20,7 @@ mod accounts;
 mod balance;
 mod checks;
 mod children;
+mod connect;
 mod core;
 mod counts;
 mod discovery;

@@ -2,8 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
-use staunch_ledger::Account;
-use staunch_net::{Closer, DialError};
+use staunch_net::Closer;
 use staunch_scope::shield;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -13,21 +12,17 @@ use tokio::{
 use crate::{
     access::{End, Entry, Source},
     accounts,
-    balance::InFlight,
+    connect::{Connect, ConnectError, Connected},
     core::View,
-    forward::Failure,
-    link::{Carries, Link},
+    link::Carries,
     relay::{Closers, relay},
-    upstream::Upstream,
 };
 
 /// Why a connection led nowhere.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TcpError {
-    #[error("no server of the service is well")]
-    NoServer,
     #[error(transparent)]
-    Dial(#[from] DialError),
+    Connect(#[from] ConnectError),
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -51,16 +46,29 @@ where
     let account = accounts::exchange(service, &[]);
     let (server, _in_flight) = {
         let state = core.state(); // not for as long as the connection lives
-        let (place, upstream) = state.upstream(service).ok_or(TcpError::NoServer)?;
+        let (place, upstream) = state.upstream(service).ok_or(ConnectError::NoServer)?;
         if let Some(entry) = &mut entry {
             entry.leads_to(&state, place);
         }
+        let connect =
+            Connect { upstream, client: peer, carries: Carries::Bytes(ends), account: &account };
+        let asks = |index| {
+            if let Some(entry) = &mut entry {
+                entry.asks(index);
+            }
+        };
         // What was accepted is handed on, also by one that is about to stop.
-        let connected = shield(connect(upstream, ends, entry.as_mut(), &account)).await;
-        if let (Err(_), Some(entry)) = (&connected, &mut entry) {
+        let connected = shield(connect.first(|_| Some(()), asks)).await;
+        if let (Err(error), Some(entry)) = (&connected, &mut entry) {
+            entry.failed(error.failure());
             entry.ends(End::Server);
         }
-        connected?
+        let Connected { link, server, in_flight, .. } = connected?;
+        let now = Instant::now();
+        in_flight.answered(now);
+        server.plan.counts.answered();
+        upstream.plan.succeeded(&server.plan, now);
+        (link, in_flight)
     };
     drop(core);
     let moved = |received, sent| {
@@ -75,54 +83,4 @@ where
         entry.ends(End::Whole);
     }
     Ok(())
-}
-
-/// A connection to the first server that takes it.
-async fn connect(
-    upstream: &Upstream,
-    ends: Ends,
-    mut entry: Option<&mut Entry>,
-    account: &Account,
-) -> Result<(Link, InFlight), TcpError> {
-    let plan = &upstream.plan;
-    plan.budget.deposit();
-    let mut tried = Vec::new();
-    let peer = ends.map(|(client, _)| client.ip());
-    loop {
-        let Some((index, server)) = upstream.pick(&tried, peer, Instant::now()) else {
-            if let Some(entry) = &mut entry {
-                entry.failed(Failure::NoServer);
-            }
-            return Err(TcpError::NoServer);
-        };
-        let in_flight = server.begin(Instant::now());
-        if let Some(entry) = &mut entry {
-            entry.asks(index);
-        }
-        account.set_upstream(&server.plan.name);
-        let error = match upstream.dial(server, Carries::Bytes(ends)).await {
-            Ok(connection) => {
-                let now = Instant::now();
-                in_flight.answered(now);
-                server.plan.counts.answered();
-                plan.succeeded(&server.plan, now);
-                return Ok((connection, in_flight));
-            }
-            Err(error) => error,
-        };
-        if matches!(error, DialError::Cancelled(_)) {
-            return Err(error.into());
-        }
-        let failure = Failure::of_dial(&error);
-        if failure.is_servers() {
-            plan.unanswered(&server.plan, failure, &error, Instant::now());
-        }
-        if let Some(entry) = &mut entry {
-            entry.failed(failure);
-        }
-        tried.push(index);
-        if tried.len() >= plan.service.retry.tries.get() || !plan.budget.withdraw() {
-            return Err(error.into());
-        }
-    }
 }

@@ -25,16 +25,17 @@ use staunch_net::Closer;
 use staunch_policy::{Pass, Permit};
 use tokio::{
     sync::OwnedSemaphorePermit,
-    time::{Instant, timeout},
+    time::{Instant, timeout_at},
 };
 
 use crate::{
     access::{End, Slot},
     accounts,
     balance::InFlight,
+    connect::{Connect, Connected},
     forward::{
-        AnswerBody, Failure, Forward, Origin, TwoEnds, gives_up, of_answer, of_request,
-        speaks_against, version,
+        AnswerBody, Failure, Forward, Origin, TwoEnds, gives_up, is_to_blame, of_answer,
+        of_request, version,
     },
     link::{Carries, Link},
     plan::RoutePlan,
@@ -82,71 +83,64 @@ pub(crate) async fn open(
     (pass, permit): (Option<&Pass<'_>>, Option<Permit>),
 ) -> Response<AnswerBody> {
     let client = staunch_http::peer().map(|peer| peer.ip());
-    let (index, server, room) = match with_room(upstream, client) {
-        Ok(found) => found,
-        Err(failure) => return gives_up(route, request.extensions().get(), failure),
-    };
-    let Some(mut asked) = head(forward, route, server, uri, &mut request, client) else {
+    let Some(mut asked) = head(forward, route, uri, &request, client) else {
         return gives_up(route, request.extensions().get(), Failure::Circle);
     };
     if let Some(pass) = pass {
         pass.request(&mut |edit| edit.apply(asked.headers_mut()));
     }
     let slot = request.extensions_mut().remove::<Slot>();
-    if let Some(slot) = &slot {
-        slot.note(|entry| entry.asks(index));
-    }
     let what = [asked.method().as_str(), " ", asked.uri().path()];
     let account = accounts::exchange(&route.route.name, &what);
-    account.set_upstream(&server.plan.name);
-    let in_flight = (server.begin(Instant::now()), room);
-    let limit = upstream.plan.service.timeouts.first_byte;
-    let limit = route.route.timeout.map_or(limit, |of_route| of_route.min(limit));
-    match ask(upstream, server, asked, limit).await {
-        Ok(answer) => {
-            in_flight.0.answered(Instant::now());
-            server.plan.counts.answered();
-            if speaks_against(answer.head.status()) {
-                upstream.plan.failed(&server.plan, Instant::now());
-            } else {
-                upstream.plan.succeeded(&server.plan, Instant::now());
-            }
-            let stall = upstream.plan.service.timeouts.stall;
-            speak(&mut request, (answer, stall), (in_flight, permit), slot, account)
+    let due = route.route.timeout.map(|limit| Instant::now() + limit);
+    let mut is_again = false;
+    let asks = |index| {
+        if std::mem::replace(&mut is_again, true) {
+            route.counts.retried();
         }
-        Err((failure, why)) => {
-            if failure.is_servers() {
-                upstream.plan.unanswered(&server.plan, failure, &why, Instant::now());
+        if let Some(slot) = &slot {
+            slot.note(|entry| entry.asks(index));
+        }
+    };
+    let connect = Connect { upstream, client, carries: Carries::Http, account: &account };
+    let connected = match until(due, connect.first(Server::room_apart, asks)).await {
+        Ok(Ok(connected)) => connected,
+        Ok(Err(error)) => return gives_up(route, slot.as_ref(), error.failure()),
+        Err(Elapsed) => return gives_up(route, slot.as_ref(), Failure::Late),
+    };
+    let Connected { link, server, in_flight, room } = connected;
+    match ask(upstream, server, link, asked, due).await {
+        Ok(answer) => {
+            upstream.answered(server, &in_flight, answer.head.status(), Instant::now());
+            let stall = upstream.plan.service.timeouts.stall;
+            speak(&mut request, (answer, stall), ((in_flight, room), permit), slot, account)
+        }
+        Err(Unanswered { failure, blames }) => {
+            if let Some(why) = blames.filter(|_| failure.is_servers()) {
+                upstream.failed(server, &in_flight, failure, &why);
             }
             gives_up(route, slot.as_ref(), failure)
         }
     }
 }
 
-/// The next server that may have a connection more.
-fn with_room(
-    upstream: &Upstream,
-    client: Option<IpAddr>,
-) -> Result<(usize, &Server, OwnedSemaphorePermit), Failure> {
-    let mut full = Vec::new();
-    loop {
-        let next = upstream.pick(&full, client, Instant::now());
-        let (index, server) = next.ok_or(Failure::NoServer)?;
-        match server.room_apart() {
-            Some(room) => return Ok((index, server, room)),
-            None if full.contains(&index) => return Err(Failure::Busy),
-            None => full.push(index),
-        }
+/// Waits until `due`, if it is due at all.
+async fn until<F: Future>(due: Option<Instant>, work: F) -> Result<F::Output, Elapsed> {
+    match due {
+        Some(due) => timeout_at(due, work).await.map_err(|_| Elapsed),
+        None => Ok(work.await),
     }
 }
+
+/// It was too late.
+struct Elapsed;
 
 /// What the server is asked.
 fn head(
     forward: &Forward,
     route: &RoutePlan,
-    server: &Server,
     uri: hyper::Uri,
-    request: &mut Request<RequestBody>,
+    request: &Request<RequestBody>,
     client: Option<IpAddr>,
 ) -> Option<Request<Empty>> {
     let protocol = request.headers().get(UPGRADE).cloned()?;
@@ -156,9 +150,7 @@ fn head(
     of_request(&mut headers, version(request.version()), &origin).ok()?;
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, protocol);
-    let named = route.upstream_host.clone().or(host);
-    let named = named.or_else(|| HeaderValue::from_str(server.authority()).ok());
-    if let Some(named) = named {
+    if let Some(named) = route.upstream_host.clone().or(host) {
         headers.insert(HOST, named);
     }
     let mut asked = Request::new(Empty::new());
@@ -203,23 +195,41 @@ impl Driver {
     }
 }
 
+/// There is no answer.
+struct Unanswered {
+    failure: Failure,
+    /// What is said of the server, if it is to blame.
+    blames: Option<String>,
+}
+
 async fn ask(
     upstream: &Upstream,
     server: &Server,
-    asked: Request<Empty>,
-    limit: Duration,
-) -> Result<Answer, (Failure, String)> {
-    let dialled = upstream.dial(server, Carries::Http).await;
-    let connection = dialled.map_err(|error| (Failure::of_dial(&error), error.to_string()))?;
-    let answered = match timeout(limit, exchange(connection, asked)).await {
-        Ok(answered) => answered.map_err(|error| (Failure::of_hyper(&error), error.to_string())),
-        Err(_) => Err((Failure::Late, format!("nothing came within {limit:?}"))),
-    };
-    let mut answer = answered?;
-    match of_answer(answer.head.headers_mut()) {
-        Ok(()) => Ok(answer),
-        Err(TwoEnds) => Err((Failure::Malformed, Failure::Malformed.to_string())),
+    link: Link,
+    mut asked: Request<Empty>,
+    due: Option<Instant>,
+) -> Result<Answer, Unanswered> {
+    if !asked.headers().contains_key(HOST)
+        && let Ok(named) = HeaderValue::from_str(server.authority())
+    {
+        asked.headers_mut().insert(HOST, named);
     }
+    let first_byte = upstream.plan.service.timeouts.first_byte;
+    let of_server = Instant::now() + first_byte;
+    let limit = due.map_or(of_server, |due| due.min(of_server));
+    let blamed = |failure, why: String| Unanswered { failure, blames: Some(why) };
+    let mut answer = match timeout_at(limit, exchange(link, asked)).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => return Err(blamed(Failure::of_hyper(&error), error.to_string())),
+        Err(_) => {
+            let is_its_own = is_to_blame(of_server, first_byte, Instant::now());
+            let why = || format!("nothing came within {first_byte:?} (`first_byte`)");
+            return Err(Unanswered { failure: Failure::Late, blames: is_its_own.then(why) });
+        }
+    };
+    let is_one = of_answer(answer.head.headers_mut());
+    is_one.map_err(|TwoEnds| blamed(Failure::Malformed, Failure::Malformed.to_string()))?;
+    Ok(answer)
 }
 
 async fn exchange(connection: Link, asked: Request<Empty>) -> hyper::Result<Answer> {

@@ -203,3 +203,57 @@ fn nobody_is_switched_to_a_protocol_that_was_not_asked_for() {
     before.settles_to(&baseline);
     before.terminate().assert_clean();
 }
+
+#[test]
+fn an_upgrade_goes_to_another_server_if_one_takes_no_connection() {
+    let behind = Server::start(BEHIND);
+    let deserted = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let before = gateway(&format!(
+        "[[route]]\nname = 'all'\nservice = 'behind'\n[[service]]\nname = 'behind'\n\
+         endpoints = ['{}', '{deserted}']\n{SOON}\noutliers = {{ failures = 1000 }}\n\
+         balance = 'round-robin'\nretry = {{ budget = 100 }}\n",
+        behind.tcp("demo")
+    ));
+    let baseline = before.baseline();
+    for _ in 0..6 {
+        let (_, told) = ask(before.tcp("web"), UPGRADE);
+        assert!(told.starts_with("HTTP/1.1 101 "), "{told}");
+    }
+    let (_, metrics, _) = before.get("/metrics");
+    let failed = metrics.lines().find(|line| {
+        line.starts_with("staunch_upstream_failures_total") && line.contains(&deserted.to_string())
+    });
+    assert!(failed.is_some_and(|line| !line.ends_with(" 0")), "it was tried: {failed:?}");
+    before.settles_to(&baseline);
+    before.terminate().assert_clean();
+    behind.terminate().assert_clean();
+}
+
+/// A listener that is full: the kernel drops whoever asks for a connection.
+fn full() -> (socket2::Socket, TcpStream, SocketAddr) {
+    use socket2::{Domain, Socket, Type};
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.listen(0).unwrap(); // one has room, all the same
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    let first = TcpStream::connect(address).unwrap();
+    (socket, first, address)
+}
+
+/// Of which dialling is a part.
+#[test]
+fn the_time_of_a_route_holds_for_upgrades() {
+    let (_listener, _first, address) = full();
+    let before = gateway(&format!(
+        "[[route]]\nname = 'all'\nservice = 'behind'\ntimeout = '300ms'\n\
+         [[service]]\nname = 'behind'\nendpoints = ['{address}']\n{SOON}\n\
+         timeouts = {{ connect = '1m' }}\n"
+    ));
+    let baseline = before.baseline();
+    let begun = Instant::now();
+    let (_, told) = ask(before.tcp("web"), UPGRADE);
+    assert!(told.starts_with("HTTP/1.1 504 "), "{told}");
+    assert!(begun.elapsed() < PATIENCE / 4, "{:?}", begun.elapsed());
+    before.settles_to(&baseline);
+    before.terminate().assert_clean();
+}

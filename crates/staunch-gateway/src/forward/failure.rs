@@ -89,6 +89,10 @@ impl Failure {
                 dialled(source).map_or(Failure::Unreachable, Failure::of_dial)
             }
             AcquireError::Exhausted(_) | AcquireError::TooManyWaiters { .. } => Failure::Busy,
+            // Most of the time was spent in our own line, and the server had little of it.
+            AcquireError::Late { waited, connecting, .. } if *connecting < *waited / 2 => {
+                Failure::Busy
+            }
             AcquireError::ConnectTimedOut { .. } | AcquireError::Late { .. } => Failure::Late,
             AcquireError::Closed { .. } | AcquireError::Cancelled(_) => Failure::Ours,
             _ => Failure::Unreachable,
@@ -195,6 +199,8 @@ impl fmt::Display for Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -218,5 +224,17 @@ mod tests {
             assert_eq!(failure.is_servers(), is_first, "{failure:?}");
             assert!(!failure.name().is_empty(), "{failure:?}");
         }
+    }
+
+    /// A connect that began at the end of the time was late for our own line, which says nothing of the server.
+    #[test]
+    fn a_server_is_not_late_for_what_was_waited_before_it_was_asked() {
+        let late = |connecting| AcquireError::<DialError>::Late {
+            pool: "p",
+            waited: Duration::from_secs(5),
+            connecting,
+        };
+        assert_eq!(Failure::of_acquire(&late(Duration::from_millis(3))), Failure::Busy);
+        assert_eq!(Failure::of_acquire(&late(Duration::from_secs(3))), Failure::Late);
     }
 }
