@@ -346,9 +346,12 @@ fn receive(
         let (ways, done) = (Ways { core, receiver, guard: guard.cloned() }, Arc::clone(done));
         let server = guarded_datagrams(server, guard);
         scope.spawn_named("udp", async move {
-            let served = server.serve(&context, move |datagram: Datagram<udp::Session>| {
-                udp::serve(ways.clone(), datagram)
-            });
+            let at_once = ways.clone();
+            let served = server.serve_with_shortcut(
+                &context,
+                move |datagram: &Datagram<udp::Session>| udp::serve_at_once(&at_once, datagram),
+                move |datagram| udp::serve(ways.clone(), datagram),
+            );
             let served = served.await;
             done.lock().unwrap_or_else(PoisonError::into_inner).datagrams.push((name, served));
             Ok(())

@@ -1,73 +1,32 @@
 //! Datagrams, handed on as they are: each client has a socket of its own to the server, as long as
-//! the listener remembers it.
+//! the listener remembers it and the server is one that it may be sent to.
 //!
 //! The listener remembers so many, and forgets who was silent for longest when another one comes
 //! (`staunch-net`'s `udp`). Whose client is forgotten closes its socket; who is new waits for that.
+//! Once the gateway is to end, no datagram is taken, and the answers of the last ones are waited for.
 //!
 //! **Invariant.** A listener has no more sockets to servers than it may remember clients: each has
 //! a place from before it is made until after it is closed.
 
+mod names;
+mod open;
 mod receiver;
+mod session;
 
-use std::{
-    fmt,
-    future::poll_fn,
-    io,
-    pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{io, sync::Arc};
 
 use rustix::io::Errno;
-use staunch_config::EndpointAddress;
-use staunch_guard::{Admission, Guard, Priority, Refused};
-use staunch_ledger::{Account, State};
-use staunch_net::{Datagram, DatagramError, DialError, DialOptions, UdpPeer, UdpServer, dial_udp};
-use staunch_scope::{Cancelled, Context, Wait, with_current_account};
-use tokio::{
-    sync::{Notify, OnceCell, OwnedSemaphorePermit, Semaphore},
-    time::Instant,
+use staunch_guard::{Guard, Refused};
+use staunch_net::{Datagram, DatagramError, DialError, UdpServer};
+use staunch_scope::{Cancelled, shield};
+use tokio::time::{Instant, timeout_at};
+
+pub(crate) use self::{receiver::Receiver, session::Session};
+use self::{
+    receiver::{DESCRIPTORS, FULL, NO_SERVER, PRESSURE, STOPPING, TOO_LONG, UNREACHABLE},
+    session::{Link, Open},
 };
-
-pub(crate) use self::receiver::Receiver;
-use crate::{
-    accounts,
-    core::Shared,
-    forward::Failure,
-    plan::{ServerPlan, ServicePlan},
-    upstream::Upstream,
-};
-
-/// What is remembered of a client.
-#[derive(Debug, Default)]
-pub(crate) struct Session {
-    link: Mutex<Option<Arc<Link>>>,
-}
-
-/// A client's way to its server.
-#[derive(Debug, Default)]
-struct Link {
-    open: OnceCell<Open>,
-    /// A send has heard that nobody listens.
-    broken: Notify,
-}
-
-/// A client's socket to its server.
-#[derive(Debug)]
-struct Open {
-    socket: UdpPeer,
-    chosen: Chosen,
-    account: Account,
-    _admission: Option<Admission>,
-    /// Given back last.
-    _place: OwnedSemaphorePermit,
-}
-
-/// The server that a client's datagrams go to.
-#[derive(Debug)]
-struct Chosen {
-    service: Arc<ServicePlan>,
-    server: Arc<ServerPlan>,
-}
+use crate::{core::Shared, forward::Failure};
 
 /// What a datagram is handed on by.
 #[derive(Clone, Debug)]
@@ -82,6 +41,8 @@ pub(crate) struct Ways {
 pub(crate) enum UdpError {
     #[error("its client had to make room for others before it had a socket")]
     Full,
+    #[error("too many others were waiting for a socket to their server")]
+    Crowded,
     #[error(transparent)]
     Refused(#[from] Refused),
     #[error("no socket: {0}")]
@@ -91,7 +52,9 @@ pub(crate) enum UdpError {
     #[error(transparent)]
     Dial(DialError),
     #[error(transparent)]
-    Datagram(#[from] DatagramError),
+    Datagram(DatagramError),
+    #[error("its client was not sent an answer: {0}")]
+    Reply(#[source] io::Error),
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
     #[error(transparent)]
@@ -104,129 +67,170 @@ pub fn guarded_datagrams(server: UdpServer, guard: Option<&Guard>) -> UdpServer 
     server.refuse_while(move || guard.refuses_connections())
 }
 
+/// Hands a datagram on if its client has a socket that takes it at once. So they keep their order.
+pub(crate) fn serve_at_once(ways: &Ways, datagram: &Datagram<Session>) -> bool {
+    let Some(link) = datagram.state().open_link(ways) else { return false };
+    let Some(open) = link.open.get() else { return false };
+    open.account.touch();
+    let Err(error) = open.socket.try_send(datagram.bytes()) else { return true };
+    link.has_one_less();
+    if error.kind() == io::ErrorKind::WouldBlock {
+        return false;
+    }
+    if is_unreachable(&error) {
+        link.broken.cancel();
+    }
+    ways.receiver.lost(&error.into());
+    true
+}
+
 /// Hands a datagram on. The first one of a client stays, to hand back what the server says, until
-/// the client is forgotten.
+/// the client is forgotten; once the task is asked to stop, until what was asked is answered, or the
+/// time for that is over.
 pub(crate) async fn serve(ways: Ways, datagram: Datagram<Session>) -> Result<(), UdpError> {
-    let link = datagram.state().link();
+    let link = datagram.state().link(&ways);
     let mut is_first = false;
     let handed_on = hand_on(&ways, &link, &datagram, &mut is_first).await;
     if let Err(error) = &handed_on {
+        link.has_one_less();
         ways.receiver.lost(error);
     }
     let Some(open) = link.open.get().filter(|_| is_first) else { return handed_on };
-    let answered = answers(&ways.receiver, &link, open, &datagram).await;
+    let back = Back { ways: &ways, link: &link, open, datagram: &datagram };
+    let answered = match back.until_forgotten().await {
+        Err(UdpError::Cancelled(_)) => shield(back.until_answered()).await,
+        answered => answered,
+    };
     datagram.state().forget(&link); // who comes next begins anew, perhaps with another server
     handed_on.and(answered)
 }
 
-/// `is_first` becomes true if it is the one that has opened the socket.
+/// `is_first` becomes true if it is the one that has opened the socket. What was received is handed
+/// on, also by one that is about to stop.
 async fn hand_on(
     ways: &Ways,
     link: &Link,
     datagram: &Datagram<Session>,
     is_first: &mut bool,
 ) -> Result<(), UdpError> {
-    let opening = link.open.get_or_try_init(async || {
-        let opened = open(ways, datagram).await?;
-        *is_first = true;
-        Ok::<_, UdpError>(opened)
-    });
-    let open = tokio::select! {
-        biased;
-        forgotten = datagram.forgotten() => {
-            forgotten?;
-            return Err(UdpError::Full);
-        }
-        open = opening => open?,
+    let open = match link.open.get() {
+        Some(open) => open,
+        None => opened(ways, link, datagram, is_first).await?,
     };
     open.account.touch();
-    let sent = open.socket.send(datagram.bytes()).await;
+    let sent = shield(open.socket.send(datagram.bytes())).await;
     if matches!(&sent, Err(DatagramError::Io(error)) if is_unreachable(error)) {
-        link.broken.notify_one();
+        link.broken.cancel();
     }
     Ok(sent?)
 }
 
-async fn open(ways: &Ways, datagram: &Datagram<Session>) -> Result<Open, UdpError> {
-    let Ways { core, receiver, guard } = ways;
-    let place = place(&receiver.places).await?;
-    let admission = guard.as_ref().map(|it| it.admit(Priority::High)).transpose()?;
-    let state = core.state();
-    let (_, upstream) = state.upstream(&receiver.service).ok_or(UdpError::NoServer)?;
-    // It stays for the session, and so does its name of the client.
-    with_current_account(|task| task.peer(datagram.peer()));
-    let account = accounts::exchange(&receiver.service, &[]);
-    let (socket, chosen) = dial(upstream, datagram).await?;
-    account.set_upstream(&chosen.server.name);
-    Ok(Open { socket, chosen, account, _admission: admission, _place: place })
-}
-
-async fn place(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Cancelled> {
-    let mut wait = Wait::new();
-    let mut acquire = pin!(Arc::clone(places).acquire_owned());
-    poll_fn(|cx| wait.poll(cx, State::Waiting, |cx| acquire.as_mut().poll(cx)))
-        .await?
-        .map_err(|_| Cancelled::Requested) // it is never closed
-}
-
-async fn dial(
-    upstream: &Upstream,
+/// The socket of the datagram's client, which is opened by the first that comes.
+async fn opened<'l>(
+    ways: &Ways,
+    link: &'l Link,
     datagram: &Datagram<Session>,
-) -> Result<(UdpPeer, Chosen), UdpError> {
-    let client = datagram.peer().ip();
-    let (_, server) = upstream.pick(&[], Some(client), Instant::now()).ok_or(UdpError::NoServer)?;
-    let EndpointAddress::Tcp(address) = server.address() else { return Err(UdpError::NoServer) };
-    let options =
-        DialOptions { timeout: upstream.plan.service.timeouts.connect, ..DialOptions::default() };
-    let (service, chosen) = (Arc::clone(&upstream.plan), Arc::clone(&server.plan));
-    let chosen = Chosen { service, server: chosen };
-    match dial_udp(&Context::current(), address.as_str(), &options).await {
-        Ok(socket) => Ok((socket, chosen)),
-        Err(DialError::Cancelled(cause)) => Err(cause.into()),
-        Err(error) if error.is_local() => Err(UdpError::NoSocket(error)),
-        Err(error) => {
-            chosen.failed(Failure::of_dial(&error), &error);
-            Err(UdpError::Dial(error))
-        }
+    is_first: &mut bool,
+) -> Result<&'l Open, UdpError> {
+    // Who waits is among those that are handed on, who are only so many at a time.
+    let _waits = ways.receiver.waiting.try_acquire().map_err(|_| UdpError::Crowded)?;
+    let opening = link.open.get_or_try_init(async || {
+        let opened = open::open(ways, datagram).await?;
+        *is_first = true;
+        Ok::<_, UdpError>(opened)
+    });
+    tokio::select! {
+        biased;
+        _ = shield(datagram.forgotten()) => Err(UdpError::Full),
+        open = opening => open,
     }
 }
 
-/// Hands back what the server says.
-async fn answers(
-    receiver: &Receiver,
-    link: &Link,
-    open: &Open,
-    datagram: &Datagram<Session>,
-) -> Result<(), UdpError> {
-    let mut buffer = vec![0; receiver.longest];
-    let mut has_answered = false;
-    loop {
+/// The way back.
+struct Back<'s> {
+    ways: &'s Ways,
+    link: &'s Link,
+    open: &'s Open,
+    datagram: &'s Datagram<Session>,
+}
+
+/// Whether there is more to hand back.
+enum Then {
+    More,
+    /// Nothing came, and nothing more will.
+    End,
+}
+
+impl Back<'_> {
+    /// Hands back what the server says, until nobody is there who wants it.
+    async fn until_forgotten(&self) -> Result<(), UdpError> {
+        let mut buffer = self.buffer();
+        while let Then::More = self.next(&mut buffer).await? {
+            let is_owed = self.link.is_owed_for(self.ways.receiver.last_answers).is_some();
+            if !is_owed && !self.open.chosen.is_listed(&self.ways.core) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands back what is on its way: as many answers as datagrams were sent, if they come in time.
+    async fn until_answered(&self) -> Result<(), UdpError> {
+        let last_answers = self.ways.receiver.last_answers;
+        let last = Instant::now() + last_answers;
+        let mut buffer = self.buffer();
+        while let Some(left) = self.link.is_owed_for(last_answers) {
+            let until = last.min(Instant::now() + left);
+            match timeout_at(until, self.next(&mut buffer)).await {
+                Ok(Ok(Then::More)) => {}
+                Ok(Ok(Then::End)) | Err(_) => break,
+                Ok(Err(error)) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn buffer(&self) -> Vec<u8> {
+        vec![0; self.ways.receiver.longest]
+    }
+
+    /// Hands back one datagram.
+    async fn next(&self, buffer: &mut [u8]) -> Result<Then, UdpError> {
+        let Back { ways: Ways { receiver, .. }, link, open, datagram } = *self;
         let received = tokio::select! {
             biased;
-            forgotten = datagram.forgotten() => return Ok(forgotten?),
-            () = link.broken.notified() => Err(io::Error::from(Errno::CONNREFUSED).into()),
-            received = open.socket.receive(&mut buffer) => received,
+            forgotten = datagram.forgotten() => return Ok(forgotten.map(|()| Then::End)?),
+            () = link.broken.cancelled() => Err(io::Error::from(Errno::CONNREFUSED).into()),
+            () = link.left.cancelled() => return Ok(Then::End),
+            received = open.socket.receive(buffer) => received,
         };
-        let length = match received {
-            Ok(length) => Ok(length),
+        let answer = match received {
+            Ok(length) => Ok(buffer.get(..length).unwrap_or_default()),
             Err(error @ DatagramError::TooLong { .. }) => Err(error),
             // Nobody listens there (ICMP, udp(7)).
             Err(DatagramError::Io(error)) if is_unreachable(&error) => {
+                link.broken.cancel();
                 open.chosen.failed(Failure::Unreachable, &error);
-                return Ok(());
+                return Ok(Then::End);
+            }
+            Err(DatagramError::Io(error)) if is_passing(&error) => {
+                receiver.lost(&error.into());
+                return Ok(Then::More);
             }
             Err(error) => return Err(error.into()),
         };
-        if !std::mem::replace(&mut has_answered, true) {
+        if link.answered() {
             open.chosen.answered();
         }
-        match length {
-            Ok(length) => {
-                open.account.touch();
-                datagram.reply(buffer.get(..length).unwrap_or_default()).await?;
-            }
-            Err(too_long) => receiver.lost(&too_long.into()),
+        let handed_back = match answer {
+            Ok(answer) => datagram.reply(answer).await.map_err(UdpError::Reply),
+            Err(too_long) => Err(too_long.into()),
+        };
+        match handed_back {
+            Ok(()) => open.account.touch(),
+            Err(error) => receiver.lost(&error), // the next one may fit, or have room
         }
+        Ok(Then::More)
     }
 }
 
@@ -236,34 +240,26 @@ fn is_unreachable(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable)
 }
 
-impl Chosen {
-    /// It has said something, the first thing to this client.
-    fn answered(&self) {
-        self.server.counts.answered();
-        self.service.succeeded(&self.server, Instant::now());
-    }
+/// Whether it is about one datagram, and says nothing about the next one.
+fn is_passing(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::MSGSIZE | Errno::NOBUFS | Errno::NOMEM | Errno::INTR))
+}
 
-    fn failed(&self, failure: Failure, why: &dyn fmt::Display) {
-        if failure.is_servers() {
-            self.service.unanswered(&self.server, failure, why, Instant::now());
-        }
+/// The place of what a socket says.
+fn of_socket(error: &io::Error) -> usize {
+    match Errno::from_io_error(error) {
+        Some(Errno::MSGSIZE) => TOO_LONG,
+        Some(Errno::NOBUFS | Errno::NOMEM) => DESCRIPTORS,
+        _ => UNREACHABLE,
     }
 }
 
-impl Session {
-    fn lock(&self) -> MutexGuard<'_, Option<Arc<Link>>> {
-        self.link.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn link(&self) -> Arc<Link> {
-        Arc::clone(self.lock().get_or_insert_default())
-    }
-
-    /// Whoever comes next begins anew.
-    fn forget(&self, link: &Arc<Link>) {
-        let mut current = self.lock();
-        if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, link)) {
-            *current = None;
+impl From<DatagramError> for UdpError {
+    fn from(error: DatagramError) -> UdpError {
+        match error {
+            DatagramError::Cancelled(cause) => UdpError::Cancelled(cause),
+            error => UdpError::Datagram(error),
         }
     }
 }
@@ -272,13 +268,16 @@ impl UdpError {
     /// The place of its reason in [`receiver::LOSSES`].
     fn place(&self) -> usize {
         match self {
-            UdpError::Datagram(DatagramError::TooLong { .. }) => 0,
-            UdpError::Full => 1,
-            UdpError::Refused(_) => 2,
-            UdpError::NoSocket(_) => 3,
-            UdpError::NoServer => 4,
-            UdpError::Dial(_) | UdpError::Datagram(_) | UdpError::Io(_) => 5,
-            UdpError::Cancelled(_) => 6,
+            UdpError::Datagram(DatagramError::TooLong { .. }) => TOO_LONG,
+            UdpError::Datagram(DatagramError::Io(error))
+            | UdpError::Reply(error)
+            | UdpError::Io(error) => of_socket(error),
+            UdpError::Full | UdpError::Crowded => FULL,
+            UdpError::Refused(_) => PRESSURE,
+            UdpError::NoSocket(_) => DESCRIPTORS,
+            UdpError::NoServer => NO_SERVER,
+            UdpError::Dial(_) | UdpError::Datagram(_) => UNREACHABLE,
+            UdpError::Cancelled(_) => STOPPING,
         }
     }
 }

@@ -153,6 +153,16 @@ impl Upstream {
         self.plan.unanswered(&server.plan, failure, why, now);
     }
 
+    /// What this core has of a server, if it is one of the service's.
+    pub(crate) fn server(&self, plan: &Arc<ServerPlan>) -> Option<&Server> {
+        self.servers.iter().find(|server| Arc::ptr_eq(&server.plan, plan))
+    }
+
+    /// Whether there is a server that requests may go to.
+    pub(crate) fn has_any(&self, now: Instant) -> bool {
+        self.servers.iter().any(|server| server.may_be_asked(now))
+    }
+
     /// A connection of its own to a server.
     ///
     /// # Cancel safety
@@ -165,6 +175,11 @@ impl Upstream {
 }
 
 impl Server {
+    /// Whether requests may go there.
+    pub(crate) fn may_be_asked(&self, now: Instant) -> bool {
+        self.weight(now) > 0.0
+    }
+
     /// A request begins there.
     pub(crate) fn begin(&self, now: Instant) -> InFlight {
         self.load.begin(now)

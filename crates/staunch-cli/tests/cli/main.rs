@@ -34,6 +34,7 @@ mod tls;
 mod tls_upstream;
 mod traces;
 mod udp;
+mod udp_sessions;
 mod unread_bodies;
 mod upgrade;
 mod uploads;

@@ -143,6 +143,16 @@ impl UdpPeer {
         Ok(())
     }
 
+    /// Sends one datagram if that can be done without waiting.
+    ///
+    /// # Errors
+    /// `WouldBlock` if it cannot; otherwise as [`UdpPeer::send`].
+    pub fn try_send(&self, datagram: &[u8]) -> io::Result<()> {
+        self.socket.try_send(datagram)?;
+        self.account.touch();
+        Ok(())
+    }
+
     /// Receives one datagram; its length.
     ///
     /// # Errors

@@ -77,7 +77,8 @@ impl<S> Datagram<S> {
 
     /// Waits until its peer is no longer remembered: because nothing has gone either way for
     /// [`UdpLimits::peer_idle`](crate::UdpLimits::peer_idle), or another one needed its place. Who
-    /// keeps something open for the peer gives it back then.
+    /// keeps something open for the peer gives it back then. A server that drains forgets nobody: it
+    /// asks the handlers to stop, and until the drain's end an answer can still be sent.
     ///
     /// # Errors
     /// [`Cancelled`]
@@ -90,8 +91,8 @@ impl<S> Datagram<S> {
         poll_fn(|cx| wait.poll(cx, State::Waiting, |cx| forgotten.as_mut().poll(cx))).await
     }
 
-    /// Sends a datagram back; the peer is remembered anew from then on. Answer with no more than was asked: the address may be that of a
-    /// victim (RFC 8085, section 4).
+    /// Sends a datagram back; the peer is remembered anew from then on. Answer with no more than was
+    /// asked: the address may be that of a victim (RFC 8085, section 4).
     ///
     /// # Errors
     /// Those of `sendto(2)`, for instance `EMSGSIZE`.

@@ -82,20 +82,25 @@ impl<S> Known<S> {
         const OFTEN: Duration = Duration::from_millis(20);
         const SELDOM: Duration = Duration::from_secs(1);
         while sleep((self.idle / 8).clamp(OFTEN, SELDOM)).await.is_ok() {
-            self.forget_silent(self.idle);
+            self.forget_silent();
         }
     }
 
-    /// Forgets everybody: nothing is received any more.
+    /// Forgets everybody: nothing is received any more. Nobody is told, since what is on its way to
+    /// them may still come: their handlers are asked to stop.
     pub(super) fn forget_all(&self) {
-        self.forget_silent(Duration::ZERO);
+        while self.silent(Duration::ZERO).is_some() {}
     }
 
-    fn forget_silent(&self, idle: Duration) {
-        // One by one: neither a state's destructor nor a waker may run under the lock.
-        let oldest = || self.peers().forget_silent(self.ledger.now(), idle);
-        while let Some(silent) = oldest() {
+    fn forget_silent(&self) {
+        while let Some(silent) = self.silent(self.idle) {
             silent.forgotten.cancel();
         }
+    }
+
+    /// One that has been silent for `idle`; no more of it is remembered. One by one, since neither a
+    /// state's destructor nor a waker may run under the lock.
+    fn silent(&self, idle: Duration) -> Option<Arc<Peer<S>>> {
+        self.peers().forget_silent(self.ledger.now(), idle)
     }
 }

@@ -196,7 +196,31 @@ impl UdpServer {
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: fmt::Display + Send + 'static,
     {
-        serve(self, context.clone(), Location::caller(), handler)
+        serve(self, context.clone(), Location::caller(), (|_: &Datagram<S>| false, handler))
+    }
+
+    /// As [`UdpServer::serve`], but asks `shortcut` first about each datagram, in the loop that
+    /// receives: true if all is done, and no handler is needed. What can be done without waiting
+    /// needs no task then, and what comes from a peer is done in the order in which it came;
+    /// handlers overtake each other. It must be quick, since everybody else waits.
+    ///
+    /// # Cancel safety
+    /// As that.
+    #[track_caller]
+    pub fn serve_with_shortcut<S, Q, H, F, E>(
+        self,
+        context: &Context,
+        shortcut: Q,
+        handler: H,
+    ) -> impl Future<Output = UdpServed> + use<S, Q, H, F, E>
+    where
+        S: Default + Send + Sync + 'static,
+        Q: Fn(&Datagram<S>) -> bool + Send + Sync + 'static,
+        H: Fn(Datagram<S>) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: fmt::Display + Send + 'static,
+    {
+        serve(self, context.clone(), Location::caller(), (shortcut, handler))
     }
 }
 
@@ -231,14 +255,15 @@ fn bind(address: SocketAddr, options: &UdpOptions) -> io::Result<UdpSocket> {
     UdpSocket::from_std(socket.into())
 }
 
-async fn serve<S, H, F, E>(
+async fn serve<S, Q, H, F, E>(
     server: UdpServer,
     context: Context,
     born_at: &'static Location<'static>,
-    handler: H,
+    (shortcut, handler): (Q, H),
 ) -> UdpServed
 where
     S: Default + Send + Sync + 'static,
+    Q: Fn(&Datagram<S>) -> bool + Send + Sync + 'static,
     H: Fn(Datagram<S>) -> F + Send + Sync + 'static,
     F: Future<Output = Result<(), E>> + Send + 'static,
     E: fmt::Display + Send + 'static,
@@ -256,7 +281,9 @@ where
             let mut receiving = Receiving::new(bound, &limits, Arc::clone(&known), serving);
             let work = async {
                 while let Ok((datagram, permit)) = receiving.next().await {
-                    start(&scope, born_at, datagram, permit, &handler);
+                    if !shortcut(&datagram) {
+                        start(&scope, born_at, datagram, permit, &handler);
+                    }
                 }
             };
             tokio::select! {

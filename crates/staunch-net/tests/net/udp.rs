@@ -104,6 +104,29 @@ async fn each_peer_has_its_own_state() {
     assert_eq!(served.await.received, 4);
 }
 
+/// What takes the shortcut has no handler.
+#[staunch::test]
+async fn a_shortcut_spares_a_handler() {
+    let server = bind(UdpLimits::default());
+    let address = server.address();
+    let (context, cancel) = Context::current().with_cancel();
+    let (short, seen) = tokio::sync::mpsc::channel(8);
+    let shortcut = move |datagram: &Datagram| {
+        let is_short = datagram.bytes() == b"short";
+        is_short && short.try_send(datagram.peer()).is_ok()
+    };
+    let serve = server.serve_with_shortcut(&context, shortcut, echo);
+    let client = async {
+        let (socket, mut seen) = (client(address).await, seen);
+        socket.send(b"short").await.unwrap();
+        assert_eq!(ask(&socket, "long").await, "Echo: long", "and nothing before that");
+        assert_eq!(timeout(PATIENCE, seen.recv()).await.unwrap(), socket.local_addr().ok());
+        cancel.cancel();
+    };
+    let (served, ()) = tokio::join!(serve, client);
+    assert_eq!(served.received, 2);
+}
+
 #[staunch::test]
 async fn ten_thousand_peers_do_not_make_it_grow() {
     let server = bind(UdpLimits { peers: 1_000, ..UdpLimits::default() });
