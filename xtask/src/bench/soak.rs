@@ -5,8 +5,8 @@
 //! load that begins anew has its connections on other cores, and that is more than before once again. The
 //! gateway looks for leaks every second, ten times as often as it would: what it remembers of its looks,
 //! which is the last 64, is then there after a minute and not after eleven. The slope is of the resident memory, read once a second, over all of the time; it is no growth if its
-//! interval of 95 % includes 0. Beside it stand what of it is no file's, and what the allocator has
-//! handed out. What is left afterwards is told by the kernel (descriptors), by the
+//! interval of 95 % includes 0. Beside it stand that of the second half of the time, what of it is no file's,
+//! and what the allocator has handed out. What is left afterwards is told by the kernel (descriptors), by the
 //! ledger (entries), and by the process as it ends.
 
 use std::path::Path;
@@ -25,6 +25,9 @@ use super::stats::Line;
 use crate::{cargo, procfs};
 
 const STREAMS: Metric = Metric { name: "streams", unit: "" };
+const LATE_SLOPE: Metric = Metric { name: "rss_slope_late", unit: "KB/min" };
+const LATE_LOW: Metric = Metric { name: "rss_slope_late_from", unit: "KB/min" };
+const LATE_HIGH: Metric = Metric { name: "rss_slope_late_to", unit: "KB/min" };
 const ANONYMOUS: Metric = Metric { name: "rss_anon", unit: "MB" };
 const ANONYMOUS_SLOPE: Metric = Metric { name: "rss_anon_slope", unit: "KB/min" };
 const ALLOCATED: Metric = Metric { name: "allocated", unit: "MB" };
@@ -111,13 +114,14 @@ impl Memory {
         Ok(())
     }
 
-    fn figures(&self) -> [(Metric, f64); 10] {
+    fn figures(&self) -> [(Metric, f64); 13] {
         let last = |values: &[f64]| values.last().copied().unwrap_or_default() / 1e3;
         let each_minute = |values: &[f64]| {
             let Line { slope, error } = Line::through_blocks(values);
             (slope * 60.0, (slope - error) * 60.0, (slope + error) * 60.0)
         };
         let resident = each_minute(&self.resident);
+        let late = each_minute(&self.resident[self.resident.len() / 2..]);
         let anonymous = each_minute(&self.anonymous);
         let allocated = each_minute(&self.allocated);
         [
@@ -125,6 +129,9 @@ impl Memory {
             (SLOPE, resident.0),
             (SLOPE_LOW, resident.1),
             (SLOPE_HIGH, resident.2),
+            (LATE_SLOPE, late.0),
+            (LATE_LOW, late.1),
+            (LATE_HIGH, late.2),
             (ANONYMOUS, last(&self.anonymous)),
             (ANONYMOUS_SLOPE, anonymous.0),
             (ALLOCATED, last(&self.allocated)),
