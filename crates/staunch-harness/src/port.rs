@@ -3,11 +3,14 @@
 use std::{
     collections::BTreeSet,
     io,
-    net::TcpListener,
+    net::{Ipv4Addr, SocketAddrV4},
     ops::Range,
+    os::fd::OwnedFd,
     process,
     sync::{Mutex, PoisonError},
 };
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt};
 
 /// Below those that the kernel gives to whoever connects (`ip_local_port_range`): a server that is started again
 /// finds its port free.
@@ -24,17 +27,39 @@ pub fn free_port() -> io::Result<u16> {
     let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     // Other processes look elsewhere first.
     let begin = PORTS.start + (process::id() % 170) as u16 * 100;
-    let is_free =
-        |port: &u16| !given.contains(port) && TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let is_free = |port: &u16| !given.contains(port) && bound(*port).is_ok();
     let port = (begin..PORTS.end).chain(PORTS.start..begin).find(is_free);
     let port = port.ok_or(io::ErrorKind::AddrInUse)?;
     given.insert(port);
     Ok(port)
 }
 
+/// A socket that has the port, if nobody listens there. It does not listen itself: a child that is being started
+/// holds it until it executes its program, and whoever connects meanwhile would take that for a server.
+fn bound(port: u16) -> io::Result<OwnedFd> {
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?; // as servers do: what is left of closed connections is no matter
+    bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))?;
+    Ok(socket)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::net::{TcpListener, TcpStream};
+
     use super::*;
+
+    #[test]
+    fn one_that_is_looked_at_is_nobodys_server() {
+        let port = free_port().unwrap();
+        let looked_at = bound(port).unwrap();
+        TcpStream::connect(("127.0.0.1", port)).unwrap_err();
+        // A child that still holds it keeps no server from its port.
+        let server = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        drop(looked_at);
+        bound(port).unwrap_err();
+        drop(server);
+    }
 
     #[test]
     fn each_is_another() {
