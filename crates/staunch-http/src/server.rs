@@ -31,6 +31,7 @@ pub(crate) mod resting;
 mod sniff;
 pub(crate) mod socket;
 mod taking;
+mod turns;
 mod unread;
 pub(crate) mod upgrade;
 pub mod wire;

@@ -24,9 +24,10 @@ use std::{
         atomic::{AtomicU64, Ordering, fence},
     },
     task::Waker,
+    time::Duration,
 };
 
-use staunch_ledger::{Account, Entered, EntryId, State};
+use staunch_ledger::{Account, Entered, EntryId, Ledger, State};
 
 use crate::{
     context::{Cancelled, Context},
@@ -147,8 +148,10 @@ impl Frame {
         }
     }
 
+    /// Whether the task itself is polled with this waker. Before there is a root, that is the one of
+    /// [`Task::begin`](crate::task::Task::begin).
     pub(crate) fn is_root(&self, waker: &Waker) -> bool {
-        self.root.get().is_none_or(|root| root.will_wake(waker))
+        self.root.get().unwrap_or(Waker::noop()).will_wake(waker)
     }
 
     fn nested(&self) -> MutexGuard<'_, Option<Box<Nested>>> {
@@ -196,6 +199,8 @@ struct Current {
     shields: Cell<u32>,
     /// The piece of the task's work.
     piece: RefCell<Option<OfPiece>>,
+    /// How much of this poll was that of others, who were begun in it.
+    lent: Cell<Duration>,
 }
 
 /// What a [`Piece`](crate::Piece) is known by while it is polled.
@@ -208,7 +213,12 @@ pub(crate) struct OfPiece {
 
 thread_local! {
     static CURRENT: Current = const {
-        Current { frame: RefCell::new(None), shields: Cell::new(0), piece: RefCell::new(None) }
+        Current {
+            frame: RefCell::new(None),
+            shields: Cell::new(0),
+            piece: RefCell::new(None),
+            lent: Cell::new(Duration::ZERO),
+        }
     };
 }
 
@@ -218,6 +228,7 @@ pub(crate) struct Polling<'a> {
     outer: Option<Arc<Frame>>,
     outer_shields: u32,
     outer_piece: Option<OfPiece>,
+    outer_lent: Duration,
     _ledger: Entered,
 }
 
@@ -226,10 +237,14 @@ pub(crate) struct Polling<'a> {
 pub(crate) fn enter(home: &mut Option<Arc<Frame>>) -> Option<Polling<'_>> {
     let frame = home.take()?;
     let ledger = frame.account.ledger().enter();
-    let (outer, outer_shields, outer_piece) = CURRENT.with(|current| {
-        (current.frame.replace(Some(frame)), current.shields.take(), current.piece.take())
-    });
-    Some(Polling { home, outer, outer_shields, outer_piece, _ledger: ledger })
+    Some(CURRENT.with(|current| Polling {
+        home,
+        outer: current.frame.replace(Some(frame)),
+        outer_shields: current.shields.take(),
+        outer_piece: current.piece.take(),
+        outer_lent: current.lent.take(),
+        _ledger: ledger,
+    }))
 }
 
 impl Drop for Polling<'_> {
@@ -238,8 +253,25 @@ impl Drop for Polling<'_> {
             *self.home = current.frame.replace(self.outer.take());
             current.shields.set(self.outer_shields);
             current.piece.replace(self.outer_piece.take());
+            current.lent.set(self.outer_lent);
         });
     }
+}
+
+/// How much of the running poll was that of others so far.
+pub(crate) fn lent() -> Duration {
+    CURRENT.with(|current| current.lent.get())
+}
+
+/// Has somebody begin in the poll of the running task, whose time it is not, nor its fault if that takes long.
+pub(crate) fn lend<R>(ledger: Ledger, begin: impl FnOnce() -> R) -> R {
+    let begun = ledger.now();
+    with_current(|frame| frame.account.set_state(State::Waiting));
+    let has_begun = begin();
+    with_current(|frame| frame.account.set_state(State::Running));
+    let took = ledger.now().since(begun);
+    CURRENT.with(|current| current.lent.set(current.lent.get() + took));
+    has_begun
 }
 
 /// Shields what is polled until the guard is dropped.

@@ -17,7 +17,7 @@ use crate::{
     frame::{self, Frame},
     members::Role,
     scope::Scope,
-    task::Task,
+    task::{Outcome, Task},
     wait::Wait,
 };
 
@@ -48,6 +48,46 @@ impl<E: Send + 'static> Scope<E> {
         F: Future<Output = Result<(), E>> + Send + 'static,
     {
         self.start(Role::Child, Location::caller(), Some(name), child, drop);
+    }
+
+    /// Starts a child with a name in the turn of whoever starts it: it is polled once before this
+    /// returns. A child that has ended then (`true`) was never a task of the runtime's, which takes
+    /// more time than many need; one that waits is moved into a task, and goes on there. Until then the
+    /// caller, and whatever else its task polls, waits for it: not for work that takes long before it waits.
+    ///
+    /// In everything else it is as [`spawn_named`](Self::spawn_named); one that is refused has ended.
+    /// Known elsewhere as an eager task (Python's `asyncio`), or as undispatched (Kotlin).
+    ///
+    /// # Panics
+    /// Outside a tokio runtime, if the child waits.
+    ///
+    /// # Examples
+    /// ```
+    /// use staunch_scope::{BoxError, Context, scope, sleep};
+    /// use std::time::Duration;
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// let ended = scope(&Context::background(), |s| async move {
+    ///     assert!(s.spawn_eager("says something", Box::pin(async { Ok(println!("hello")) })));
+    ///     let waits = async { Ok(sleep(Duration::from_millis(1)).await?) };
+    ///     assert!(!s.spawn_eager("waits", Box::pin(waits)));
+    ///     Ok::<_, BoxError>(())
+    /// });
+    /// assert!(ended.await.is_ok());
+    /// # });
+    /// ```
+    #[track_caller]
+    pub fn spawn_eager<F>(&self, name: &'static str, child: F) -> bool
+    where
+        F: Future<Output = Result<(), E>> + Send + Unpin + 'static,
+    {
+        let born_at = Location::caller();
+        let Some(frame) = self.admit(Role::Child, born_at, Some(name)) else { return true };
+        let mut task = self.task(frame, born_at, child, drop);
+        let has_ended = Pin::new(&mut task).begin(self.shared.members.ledger()).is_ready();
+        if !has_ended {
+            run(task);
+        }
+        has_ended
     }
 
     /// Starts a child on behalf of somebody else's line: for wrappers, whose own line would say
@@ -151,12 +191,23 @@ impl<E: Send + 'static> Scope<E> {
     {
         let frame = self.admit(role, born_at, name)?;
         let id = frame.account().id();
-        let shared = Arc::clone(&self.shared);
-        let task = Task::new(frame, child, move |outcome| {
-            shared.child_ended(born_at, outcome, deliver);
-        });
-        run(task);
+        run(self.task(frame, born_at, child, deliver));
         Some(id)
+    }
+
+    fn task<T, F, D>(
+        &self,
+        frame: Arc<Frame>,
+        born_at: &'static Location<'static>,
+        child: F,
+        deliver: D,
+    ) -> Task<F, impl FnOnce(Outcome<F::Output>) + Send + use<T, F, D, E>>
+    where
+        F: Future<Output = Result<T, E>>,
+        D: FnOnce(T) + Send + 'static,
+    {
+        let shared = Arc::clone(&self.shared);
+        Task::new(frame, child, move |outcome| shared.child_ended(born_at, outcome, deliver))
     }
 
     fn admit(

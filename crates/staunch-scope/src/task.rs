@@ -11,7 +11,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
-    task::{Context as Poller, Poll, ready},
+    task::{Context as Poller, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -53,20 +53,17 @@ where
     pub(crate) fn new(frame: Arc<Frame>, child: F, sink: S) -> Task<F, S> {
         Task { child: Some(child), sink: Some(sink), reaper: None, frame: Some(frame) }
     }
-}
 
-impl<F, S> Future for Task<F, S>
-where
-    F: Future,
-    S: FnOnce(Outcome<F::Output>),
-{
-    type Output = ();
+    /// The first poll, before the task is one of the runtime's. Nothing wakes it: it is polled again as soon
+    /// as it is one.
+    pub(crate) fn begin(self: Pin<&mut Self>, ledger: Ledger) -> Poll<()> {
+        frame::lend(ledger, || self.turn(&mut Poller::from_waker(Waker::noop())))
+    }
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<()> {
+    /// One poll, and what happens around it.
+    fn turn(self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<()> {
         let mut this = self.project();
         let Some(frame) = this.frame.as_ref() else { return Poll::Ready(()) };
-        frame.set_root(cx.waker()); // before the signal is read
-        reap_when_due(frame, this.reaper, cx);
         let forced = frame.signal() == Signal::Forced;
         let begun = frame.account().begin_poll();
         let is_probe = frame.trail().begin_poll();
@@ -79,15 +76,33 @@ where
             false => poll_child(child, cx),
         };
         let outcome = outcome.map(|outcome| drop_child(this.child, outcome));
+        let lent = frame::lent();
         drop(polling);
 
-        paused(this.frame.as_ref(), begun);
+        paused(this.frame.as_ref(), begun, lent);
         let Some(outcome) = outcome else { return Poll::Pending };
         if let Some(sink) = this.sink.take() {
             sink(outcome);
         }
         *this.frame = None;
         Poll::Ready(())
+    }
+}
+
+impl<F, S> Future for Task<F, S>
+where
+    F: Future,
+    S: FnOnce(Outcome<F::Output>),
+{
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<()> {
+        let this = self.as_mut().project();
+        if let Some(frame) = this.frame.as_ref() {
+            frame.set_root(cx.waker()); // before the signal is read
+            reap_when_due(frame, this.reaper, cx);
+        }
+        self.turn(cx)
     }
 }
 
@@ -116,14 +131,14 @@ fn drop_child<F: Future>(
 }
 
 /// The poll is over: corrects the state, and reports it if it took too long.
-fn paused(frame: Option<&Arc<Frame>>, begun: Stamp) {
+fn paused(frame: Option<&Arc<Frame>>, begun: Stamp, lent: Duration) {
     let Some(frame) = frame else { return };
     let account = frame.account();
     if account.state() == State::Running {
         account.set_state(State::Waiting);
     }
     let ledger = account.ledger();
-    let held = ledger.now().since(begun);
+    let held = ledger.now().since(begun).saturating_sub(lent);
     if held > BLOCKED_WORKER {
         report_blocked(frame, held);
     }

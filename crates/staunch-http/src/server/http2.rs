@@ -31,6 +31,7 @@ use super::{
     request::{Notes, Requests},
     socket::{Socket, Transport},
     taking::{Lookout, Taking, Watched},
+    turns::Turns,
 };
 use crate::limits::HttpLimits;
 
@@ -64,8 +65,13 @@ where
                 answer(service.clone(), request, requests, Exchange::of_stream(&leftovers));
             taking.taken(Answered::new(answer, stream).over_http2(is_head))
         });
-        let children =
-            Children { scope: scope.clone(), taking: taking.clone(), notes: requests.notes() };
+        let turns = Turns::new(scope.clone());
+        let children = Children {
+            scope: scope.clone(),
+            taking: taking.clone(),
+            notes: requests.notes(),
+            turns: turns.clone(),
+        };
         let builder = builder(limits, children);
         let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
         let mut stop = pin!(context.cancelled());
@@ -73,7 +79,11 @@ where
         let mut lingering = Lingering::default();
         let ended = poll_fn(|cx| {
             lingering.poll(&leftovers, is_stopping, cx);
-            let polled = connection.as_mut().poll(cx);
+            let mut polled = connection.as_mut().poll(cx);
+            if polled.is_pending() && turns.begin() {
+                polled = connection.as_mut().poll(cx); // sends their answers
+                turns.begin_soon(cx);
+            }
             if polled.is_pending() && lookout.poll(&taking, cx).is_ready() {
                 requests.notes().stalled(limits.stream_stall, "the connection was cut");
                 return Poll::Ready(Ok(()));
@@ -127,6 +137,7 @@ struct Children {
     scope: Scope<Infallible>,
     taking: Taking,
     notes: Notes,
+    turns: Turns,
 }
 
 impl<F> Executor<F> for Children
@@ -135,7 +146,12 @@ where
 {
     fn execute(&self, stream: F) {
         let (stream, notes) = (self.taking.watched(stream), self.notes);
-        self.scope.spawn_named("request", Child { left: Wait::new(), stream, notes });
+        let child = Child { left: Wait::new(), stream, notes };
+        if self.turns.is_task() {
+            self.scope.spawn_named("request", child);
+        } else {
+            self.turns.queue(Box::pin(child));
+        }
     }
 }
 

@@ -8,14 +8,19 @@ use staunch_scope::Context;
 pub(super) struct Link {
     stopping: Context,
     peer: Option<SocketAddr>,
-    names: Option<Arc<[String]>>,
+    /// In a box, since few clients have shown any.
+    names: Option<Box<Arc<[String]>>>,
 }
+
+// Each connection in use has one, with the counts of its `Arc`. A size more, and it would leave a hole beside each
+// future of a resting connection (docs/decisions/2-idle-connections.md): an allocator keeps blocks of a size together.
+const _: () = assert!(size_of::<Link>() <= 48);
 
 impl Link {
     /// The context of the requests of the connection whose task is running: nobody cancels it, since
     /// a request in the making is finished.
     pub(super) fn context(peer: Option<SocketAddr>, names: Option<Vec<String>>) -> Context {
-        let (stopping, names) = (Context::current(), names.map(Into::into));
+        let (stopping, names) = (Context::current(), names.map(|names| Box::new(names.into())));
         stopping.without_cancel().with_value(Link { stopping, peer, names })
     }
 
@@ -48,7 +53,7 @@ pub fn peer() -> Option<SocketAddr> {
 /// The names in the certificate that the client's connection has shown, as
 /// [`TlsConnection::peer_names`](staunch_net::TlsConnection::peer_names) has them; known where [`peer`] is.
 pub fn peer_names() -> Option<Arc<[String]>> {
-    Context::current().value::<Link>()?.names.clone()
+    Context::current().value::<Link>()?.names.as_deref().cloned()
 }
 
 /// A context that is cancelled when the server of the request is asked to stop. A handler's own is

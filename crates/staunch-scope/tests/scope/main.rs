@@ -9,6 +9,7 @@ mod common;
 mod context;
 mod detaching;
 mod dooming;
+mod eager;
 mod ending;
 mod failing;
 mod ledger;
