@@ -30,8 +30,8 @@
 //! Build with the feature `jemalloc`, make `tikv_jemallocator::Jemalloc` the global allocator,
 //! and switch profiling on: jemalloc reads its options when the process starts, from
 //! `_RJEM_MALLOC_CONF` in the environment or, built in, from `JEMALLOC_SYS_WITH_MALLOC_CONF` in
-//! the environment of the build. `prof:true,prof_accum:true` is needed; sampling once in 512 KiB,
-//! the default, costs next to nothing.
+//! the environment of the build. `prof:true` is needed, and `prof_accum:true` for `/debug/pprof/allocs`: then
+//! jemalloc keeps each stack that it has ever sampled. Sampling once in 512 KiB, the default, costs next to nothing.
 
 mod access;
 #[cfg(feature = "http-client")]

@@ -35,6 +35,10 @@ use crate::{
     trail::Trail,
 };
 
+/// The waker of a first poll that is no task's of the runtime ([`Task::begin`](crate::task::Task::begin)): it wakes
+/// nobody, and is no root. One for all crates: whether two are the same is told by their addresses.
+pub(crate) static BEGINS: &Waker = Waker::noop();
+
 /// How far a task's stop has come. Only ever rises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Signal {
@@ -148,10 +152,9 @@ impl Frame {
         }
     }
 
-    /// Whether the task itself is polled with this waker. Before there is a root, that is the one of
-    /// [`Task::begin`](crate::task::Task::begin).
+    /// Whether the task itself is polled with this waker. Before there is a root, that is [`BEGINS`].
     pub(crate) fn is_root(&self, waker: &Waker) -> bool {
-        self.root.get().unwrap_or(Waker::noop()).will_wake(waker)
+        self.root.get().unwrap_or(BEGINS).will_wake(waker)
     }
 
     fn nested(&self) -> MutexGuard<'_, Option<Box<Nested>>> {
@@ -194,7 +197,8 @@ impl std::fmt::Debug for Frame {
 
 /// What this thread is polling.
 struct Current {
-    frame: RefCell<Option<Arc<Frame>>>,
+    /// The task's, and before it those of whoever it is polled by: the body of a scope by who runs it.
+    frames: RefCell<Vec<Arc<Frame>>>,
     /// Inside how many [`shield`](crate::shield)s: the task does not hear that it was asked.
     shields: Cell<u32>,
     /// The piece of the task's work.
@@ -214,7 +218,7 @@ pub(crate) struct OfPiece {
 thread_local! {
     static CURRENT: Current = const {
         Current {
-            frame: RefCell::new(None),
+            frames: RefCell::new(Vec::new()),
             shields: Cell::new(0),
             piece: RefCell::new(None),
             lent: Cell::new(Duration::ZERO),
@@ -225,7 +229,6 @@ thread_local! {
 /// Makes a frame the current one for the time of a poll; see [`enter`].
 pub(crate) struct Polling<'a> {
     home: &'a mut Option<Arc<Frame>>,
-    outer: Option<Arc<Frame>>,
     outer_shields: u32,
     outer_piece: Option<OfPiece>,
     outer_lent: Duration,
@@ -237,23 +240,30 @@ pub(crate) struct Polling<'a> {
 pub(crate) fn enter(home: &mut Option<Arc<Frame>>) -> Option<Polling<'_>> {
     let frame = home.take()?;
     let ledger = frame.account.ledger().enter();
-    Some(CURRENT.with(|current| Polling {
-        home,
-        outer: current.frame.replace(Some(frame)),
-        outer_shields: current.shields.take(),
-        outer_piece: current.piece.take(),
-        outer_lent: current.lent.take(),
-        _ledger: ledger,
+    Some(CURRENT.with(|current| {
+        current.frames.borrow_mut().push(frame);
+        Polling {
+            home,
+            outer_shields: current.shields.take(),
+            outer_piece: current.piece.take(),
+            outer_lent: current.lent.take(),
+            _ledger: ledger,
+        }
     }))
 }
 
 impl Drop for Polling<'_> {
     fn drop(&mut self) {
         CURRENT.with(|current| {
-            *self.home = current.frame.replace(self.outer.take());
+            let mut frames = current.frames.borrow_mut();
+            *self.home = frames.pop();
+            let is_outermost = frames.is_empty();
+            drop(frames);
             current.shields.set(self.outer_shields);
             current.piece.replace(self.outer_piece.take());
-            current.lent.set(self.outer_lent);
+            // What it has lent was lent by whoever polls it, too.
+            let lent = self.outer_lent + current.lent.take();
+            current.lent.set(if is_outermost { Duration::ZERO } else { lent });
         });
     }
 }
@@ -265,13 +275,25 @@ pub(crate) fn lent() -> Duration {
 
 /// Has somebody begin in the poll of the running task, whose time it is not, nor its fault if that takes long.
 pub(crate) fn lend<R>(ledger: Ledger, begin: impl FnOnce() -> R) -> R {
-    let begun = ledger.now();
-    with_current(|frame| frame.account.set_state(State::Waiting));
+    let lent = |time: Duration| CURRENT.with(|current| current.lent.replace(time));
+    let (begun, before) = (ledger.now(), lent(Duration::ZERO));
+    each_running(State::Running, |account| account.set_state(State::Waiting));
     let has_begun = begin();
-    with_current(|frame| frame.account.set_state(State::Running));
-    let took = ledger.now().since(begun);
-    CURRENT.with(|current| current.lent.set(current.lent.get() + took));
+    each_running(State::Waiting, |account| {
+        account.set_state(State::Running);
+        account.touch(); // its poll goes on from here
+    });
+    lent(before + ledger.now().since(begun));
     has_begun
+}
+
+/// Every task that is polled on this thread, one by the other, and is in `state`.
+fn each_running(state: State, f: impl Fn(&Account)) {
+    CURRENT.with(|current| {
+        let frames = current.frames.borrow();
+        let accounts = frames.iter().map(|frame| &frame.account);
+        accounts.filter(|account| account.state() == state).for_each(f);
+    });
 }
 
 /// Shields what is polled until the guard is dropped.
@@ -311,7 +333,7 @@ impl Drop for InPiece {
 
 /// Runs `f` on the frame of the running task.
 pub(crate) fn with_current<R>(f: impl FnOnce(&Arc<Frame>) -> R) -> Option<R> {
-    CURRENT.try_with(|current| current.frame.borrow().as_ref().map(f)).ok().flatten()
+    CURRENT.try_with(|current| current.frames.borrow().last().map(f)).ok().flatten()
 }
 
 /// Runs `f` on the frame of the running task, unless the task is shielded.
@@ -320,7 +342,7 @@ pub(crate) fn with_current_unshielded<R>(f: impl FnOnce(&Arc<Frame>) -> R) -> Op
         if current.shields.get() > 0 {
             return None;
         }
-        current.frame.borrow().as_ref().map(f)
+        current.frames.borrow().last().map(f)
     });
     found.ok().flatten()
 }
@@ -333,8 +355,8 @@ pub(crate) fn current_context() -> Option<Context> {
         if let Some(piece) = &*current.piece.borrow() {
             return Some((piece.context.clone(), shields > piece.shields));
         }
-        let frame = current.frame.borrow();
-        frame.as_ref().map(|frame| (frame.members().context().clone(), shields > 0))
+        let frames = current.frames.borrow();
+        frames.last().map(|frame| (frame.members().context().clone(), shields > 0))
     });
     let (context, is_shielded) = found.ok().flatten()?;
     Some(if is_shielded { context.without_cancel() } else { context })

@@ -55,8 +55,9 @@ impl<E: Send + 'static> Scope<E> {
     /// more time than many need; one that waits is moved into a task, and goes on there. Until then the
     /// caller, and whatever else its task polls, waits for it: not for work that takes long before it waits.
     ///
-    /// In everything else it is as [`spawn_named`](Self::spawn_named); one that is refused has ended.
-    /// Known elsewhere as an eager task (Python's `asyncio`), or as undispatched (Kotlin).
+    /// In everything else it is as [`spawn_named`](Self::spawn_named); one that is refused has ended. It has
+    /// its share of what tokio lets the caller's task do in one turn, and its end is told to the scope's policy
+    /// before this returns: not to be called by a policy. Known elsewhere as an eager task (Python's `asyncio`), or as undispatched (Kotlin).
     ///
     /// # Panics
     /// Outside a tokio runtime, if the child waits.

@@ -11,7 +11,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
-    task::{Context as Poller, Poll, Waker, ready},
+    task::{Context as Poller, Poll, ready},
     time::Duration,
 };
 
@@ -20,7 +20,7 @@ use staunch_ledger::{Entry, Kind, Ledger, Observation, Stamp, State};
 use tokio::time::Sleep;
 
 use crate::{
-    frame::{self, Frame, Signal},
+    frame::{self, BEGINS, Frame, Signal},
     trail,
 };
 
@@ -57,7 +57,7 @@ where
     /// The first poll, before the task is one of the runtime's. Nothing wakes it: it is polled again as soon
     /// as it is one.
     pub(crate) fn begin(self: Pin<&mut Self>, ledger: Ledger) -> Poll<()> {
-        frame::lend(ledger, || self.turn(&mut Poller::from_waker(Waker::noop())))
+        frame::lend(ledger, || self.turn(&mut Poller::from_waker(BEGINS)))
     }
 
     /// One poll, and what happens around it.
@@ -99,7 +99,9 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<()> {
         let this = self.as_mut().project();
         if let Some(frame) = this.frame.as_ref() {
-            frame.set_root(cx.waker()); // before the signal is read
+            if !BEGINS.will_wake(cx.waker()) {
+                frame.set_root(cx.waker()); // before the signal is read
+            }
             reap_when_due(frame, this.reaper, cx);
         }
         self.turn(cx)

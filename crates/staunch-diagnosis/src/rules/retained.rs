@@ -145,9 +145,10 @@ fn by_stack(heap: &Heap) -> BTreeMap<&[Frame], Values> {
     values
 }
 
+/// Of a heap that does not say what was made (jemalloc's without `prof_accum`) nothing is known to be kept.
 fn is_kept(then: Values, now: Values) -> bool {
-    let kept = now.live_objects.saturating_sub(then.live_objects);
-    kept >= OBJECTS_MIN && 2 * kept >= made(then, now)
+    let (kept, made) = (now.live_objects.saturating_sub(then.live_objects), made(then, now));
+    kept >= OBJECTS_MIN && made > 0 && 2 * kept >= made
 }
 
 /// Whether what is kept is some of what each call makes, and not what a library builds up beside it: the
@@ -277,6 +278,7 @@ mod tests {
         assert!(is_kept(values(10, 10), values(30, 32)));
         assert!(!is_kept(values(10, 10), values(30, 100)), "most were freed");
         assert!(!is_kept(values(10, 10), values(15, 15)), "few");
+        assert!(!is_kept(values(10, 0), values(30, 0)), "nobody counts what is made");
         assert!(is_most(Use::Context, values(0, 0), values(20, 20), 60));
         assert!(!is_most(Use::Context, values(0, 0), values(20, 20), 3_000), "beside the calls");
     }

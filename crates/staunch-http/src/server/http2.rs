@@ -20,7 +20,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use pin_project_lite::pin_project;
-use staunch_scope::{BoxError, Context, Isolate, Scope, ScopeBuilder, Wait, shield};
+use staunch_scope::{BoxError, Context, Isolate, ScopeBuilder, Wait, shield};
 use tower_service::Service;
 
 use super::{
@@ -31,7 +31,7 @@ use super::{
     request::{Notes, Requests},
     socket::{Socket, Transport},
     taking::{Lookout, Taking, Watched},
-    turns::Turns,
+    turns::{Queue, Turns},
 };
 use crate::limits::HttpLimits;
 
@@ -66,12 +66,8 @@ where
             taking.taken(Answered::new(answer, stream).over_http2(is_head))
         });
         let turns = Turns::new(scope.clone());
-        let children = Children {
-            scope: scope.clone(),
-            taking: taking.clone(),
-            notes: requests.notes(),
-            turns: turns.clone(),
-        };
+        let children =
+            Children { taking: taking.clone(), notes: requests.notes(), queue: turns.queue() };
         let builder = builder(limits, children);
         let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
         let mut stop = pin!(context.cancelled());
@@ -96,10 +92,13 @@ where
             }
             is_stopping = true;
             connection.as_mut().graceful_shutdown();
-            connection.as_mut().poll(cx)
+            let polled = connection.as_mut().poll(cx);
+            turns.begin_soon(cx);
+            polled
         })
         .await;
         scope.stop(); // its client has left: see `Child`
+        turns.begin(); // those that have not begun hear it, too
         Ok(ended)
     });
     // Shielded: its requests do not hear of the end, and it is not over before they are.
@@ -134,10 +133,9 @@ pub(super) fn excess(error: &hyper::Error) -> Option<&h2::Error> {
 /// Starts what hyper would spawn as a child of the connection.
 #[derive(Clone)]
 struct Children {
-    scope: Scope<Infallible>,
     taking: Taking,
     notes: Notes,
-    turns: Turns,
+    queue: Queue,
 }
 
 impl<F> Executor<F> for Children
@@ -146,12 +144,7 @@ where
 {
     fn execute(&self, stream: F) {
         let (stream, notes) = (self.taking.watched(stream), self.notes);
-        let child = Child { left: Wait::new(), stream, notes };
-        if self.turns.is_task() {
-            self.scope.spawn_named("request", child);
-        } else {
-            self.turns.queue(Box::pin(child));
-        }
+        self.queue.add(Child { left: Wait::new(), stream, notes });
     }
 }
 

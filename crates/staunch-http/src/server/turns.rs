@@ -3,8 +3,11 @@
 //! Most handlers have their answer at once, and a task costs more time than they need. So the requests that came
 //! together are begun one after the other in the turn of their connection, once all that came has been read, and
 //! their answers are sent together. Only one that waits becomes a task. But while they are begun nothing of their
-//! connection is read or sent, and no other worker can take one over. So a turn has its [`TIME`], and after one that
-//! takes long, or waits, those that follow are tasks from the beginning.
+//! connection is read or sent, and no other worker can take one over. So none is begun after the [`TIME`] of a turn, and
+//! after one that takes long, or waits, those that follow are tasks from the beginning.
+//!
+//! **Invariant.** What is queued goes with its connection, whatever ends that: a request knows the queue that it is in
+//! (hyper's future of it has its executor), and so only weakly.
 
 use std::{
     collections::VecDeque,
@@ -12,7 +15,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU32, Ordering},
     },
     task::Context as Poller,
@@ -27,39 +30,64 @@ const LONG: Duration = Duration::from_micros(50);
 const AFTER_LONG: u32 = 32;
 /// And after one that waits, which is polled once more than it had to be.
 const AFTER_WAIT: u32 = 16;
-/// Those that are begun in one turn of their connection take no longer together.
+/// When so long was spent on others in one turn of their connection, those that are left are tasks.
 const TIME: Duration = Duration::from_micros(200);
+/// No more are queued. h2 lets a client have more for a moment, if it resets them.
+const QUEUE: usize = 256;
 
 type Request = Pin<Box<dyn Future<Output = Result<(), Infallible>> + Send>>;
 
-/// The requests of a connection that are about to begin. Clones are the same; only its own task uses them.
-#[derive(Clone)]
+/// The requests of a connection that are about to begin. Only its own task uses them.
 pub(super) struct Turns(Arc<State>);
+
+/// Where they are queued.
+#[derive(Clone)]
+pub(super) struct Queue(Weak<State>);
 
 struct State {
     scope: Scope<Infallible>,
-    queue: Mutex<VecDeque<Request>>,
+    requests: Mutex<VecDeque<Request>>,
     /// So many of those that come next are tasks from the beginning.
     tasks: AtomicU32,
+}
+
+impl State {
+    /// Whether the next one is a task from the beginning.
+    fn is_task(&self) -> bool {
+        let tasks = self.tasks.load(Ordering::Relaxed);
+        self.tasks.store(tasks.saturating_sub(1), Ordering::Relaxed);
+        tasks > 0
+    }
+
+    fn requests(&self) -> MutexGuard<'_, VecDeque<Request>> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    /// Has a request begin in the next turn of its connection, or as a task; not if that is over.
+    pub(super) fn add(
+        &self,
+        request: impl Future<Output = Result<(), Infallible>> + Send + 'static,
+    ) {
+        let Some(state) = self.0.upgrade() else { return };
+        if state.is_task() || state.requests().len() >= QUEUE {
+            state.scope.spawn_named("request", request);
+        } else {
+            state.requests().push_back(Box::pin(request));
+        }
+    }
 }
 
 impl Turns {
     /// Of a connection whose requests are children of this scope.
     pub(super) fn new(scope: Scope<Infallible>) -> Turns {
-        let (queue, tasks) = (Mutex::default(), AtomicU32::new(0));
-        Turns(Arc::new(State { scope, queue, tasks }))
+        let (requests, tasks) = (Mutex::default(), AtomicU32::new(0));
+        Turns(Arc::new(State { scope, requests, tasks }))
     }
 
-    /// Whether the next one is a task from the beginning.
-    pub(super) fn is_task(&self) -> bool {
-        let tasks = self.0.tasks.load(Ordering::Relaxed);
-        self.0.tasks.store(tasks.saturating_sub(1), Ordering::Relaxed);
-        tasks > 0
-    }
-
-    /// One that is not. There are no more of them than streams.
-    pub(super) fn queue(&self, request: Request) {
-        self.requests().push_back(request);
+    pub(super) fn queue(&self) -> Queue {
+        Queue(Arc::downgrade(&self.0))
     }
 
     /// Begins those that came; whether there were any.
@@ -69,7 +97,7 @@ impl Turns {
         let mut any = false;
         while let Some(request) = self.next() {
             any = true;
-            if self.is_task() || before - begun > TIME {
+            if self.0.is_task() || before - begun > TIME {
                 self.0.scope.spawn_named("request", request);
                 continue;
             }
@@ -83,7 +111,7 @@ impl Turns {
 
     /// Those that came since have a turn of their connection of their own.
     pub(super) fn begin_soon(&self, cx: &Poller<'_>) {
-        if !self.requests().is_empty() {
+        if !self.0.requests().is_empty() {
             cx.waker().wake_by_ref();
         }
     }
@@ -98,11 +126,7 @@ impl Turns {
     }
 
     fn next(&self) -> Option<Request> {
-        self.requests().pop_front()
-    }
-
-    fn requests(&self) -> MutexGuard<'_, VecDeque<Request>> {
-        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.requests().pop_front()
     }
 }
 
@@ -127,7 +151,7 @@ mod tests {
 
     /// How many of the next 200 are tasks from the beginning.
     fn tasks(turns: &Turns) -> usize {
-        (0..200).filter(|_| turns.is_task()).count()
+        (0..200).filter(|_| turns.0.is_task()).count()
     }
 
     #[staunch::test]
@@ -150,16 +174,17 @@ mod tests {
             let ended = Arc::new(AtomicU32::new(0));
             let one = |is_long: bool| {
                 let ended = Arc::clone(&ended);
-                Box::pin(async move {
+                async move {
                     if is_long {
                         thread::sleep(2 * TIME);
                     }
                     ended.fetch_add(1, Ordering::Relaxed);
                     Ok(())
-                })
+                }
             };
-            (0..100).for_each(|number| turns.queue(one(number == 0)));
-            assert!(turns.begin() && turns.requests().is_empty());
+            let queue = turns.queue();
+            (0..100).for_each(|number| queue.add(one(number == 0)));
+            assert!(turns.begin() && turns.0.requests().is_empty());
             assert_eq!(ended.load(Ordering::Relaxed), 1, "its turn was over: the others are tasks");
             while turns.0.scope.live() > 1 {
                 tokio::task::yield_now().await;
@@ -172,9 +197,35 @@ mod tests {
     #[staunch::test]
     async fn one_that_waits_is_a_task() {
         with_turns(async |turns| {
-            turns.queue(Box::pin(async { Ok(_ = Context::current().cancelled().await) }));
+            turns.queue().add(async { Ok(_ = Context::current().cancelled().await) });
             assert!(turns.begin());
             assert_eq!(turns.0.scope.live(), 2);
+        })
+        .await;
+    }
+
+    /// As hyper's future of a request has its executor, it has the queue.
+    #[staunch::test]
+    async fn what_is_queued_goes_with_its_connection() {
+        let queued = Arc::new(());
+        let had = Arc::clone(&queued);
+        with_turns(async |turns| {
+            let queue = turns.queue();
+            queue.clone().add(async move {
+                drop((had, queue));
+                Ok(())
+            });
+        })
+        .await;
+        assert_eq!(Arc::strong_count(&queued), 1);
+    }
+
+    #[staunch::test]
+    async fn the_queue_has_an_end() {
+        with_turns(async |turns| {
+            let queue = turns.queue();
+            (0..QUEUE + 10).for_each(|_| queue.add(async { Ok(()) }));
+            assert_eq!((turns.0.requests().len(), turns.0.scope.live()), (QUEUE, 11));
         })
         .await;
     }

@@ -9,10 +9,10 @@ use std::{
     thread,
 };
 
-use staunch_ledger::{Kind, Ledger};
+use staunch_ledger::{Kind, Ledger, Observation};
 use staunch_scope::{
-    BLOCKED_WORKER, BoxError, Cancelled, Context, Isolate, ScopeBuilder, ScopeError, scope, sleep,
-    sleep_until,
+    BLOCKED_WORKER, BoxError, Cancelled, Context, Isolate, ScopeBuilder, ScopeError, WorkerWatch,
+    scope, sleep, sleep_until,
 };
 use tokio::{sync::Notify, time::Instant};
 
@@ -110,28 +110,50 @@ async fn one_that_does_not_stop_is_forced() {
     assert_eq!(ended.forced[0].born_at.line(), line!() - 6);
 }
 
-/// Its starter is not blamed for what it does.
-#[staunch::test]
-async fn one_that_holds_its_worker_is_reported_and_nobody_else() {
+/// Runs `blocks` as a child that the body of a scope begins in its turn, which a child runs; who was blamed.
+async fn blamed(blocks: fn()) -> Vec<Observation> {
     scope(&Context::current(), |s| async move {
-        let starts = s.clone();
         s.spawn(async move {
-            for _ in 0..2 {
-                let holds = async {
-                    thread::sleep(2 * BLOCKED_WORKER);
-                    Ok(())
-                };
-                assert!(starts.spawn_eager("blocks", Box::pin(holds)));
-            }
-            Ok(())
+            let inner = scope(&Context::current(), |s| async move {
+                for _ in 0..2 {
+                    let child = async move {
+                        blocks();
+                        Ok(())
+                    };
+                    assert!(s.spawn_eager("blocks", Box::pin(child)));
+                }
+                Ok::<_, BoxError>(())
+            });
+            Ok(inner.await?)
         });
         Ok::<_, BoxError>(())
     })
     .await
     .unwrap();
-    assert_eq!(observed("blocked-worker"), 2);
+    let line = line!() - 10;
     let observations = Ledger::current().observations();
-    assert!(observations.iter().all(|it| it.born_at.line() == line!() - 10), "{observations:?}");
+    assert!(observations.iter().all(|it| it.born_at.line() == line), "{observations:?}");
+    observations
+}
+
+/// Its starter is not blamed for what it does.
+#[staunch::test]
+async fn one_that_holds_its_worker_is_reported_and_nobody_else() {
+    assert_eq!(blamed(|| thread::sleep(2 * BLOCKED_WORKER)).await.len(), 2);
+}
+
+#[staunch::test]
+async fn one_that_does_not_return_is_reported_and_nobody_else() {
+    let watch = WorkerWatch::start().unwrap();
+    let until_observed = || {
+        let (before, started) = (observed("blocked-worker"), Instant::now());
+        while observed("blocked-worker") == before {
+            assert!(started.elapsed() < 20 * SECOND, "nobody reported it");
+            thread::yield_now();
+        }
+    };
+    assert!(blamed(until_observed).await.len() >= 2);
+    drop(watch);
 }
 
 #[staunch::test]
