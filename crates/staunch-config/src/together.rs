@@ -8,7 +8,7 @@ use crate::listener::{Listener, StreamProtocol};
 use crate::policy::{Policy, RateBy};
 use crate::reader::{Mention, NameKey, Section, Span, Texts, nearest, shown};
 use crate::route::{Placed, Route, report_clashes};
-use crate::service::Service;
+use crate::service::{Endpoint, EndpointAddress, Service};
 
 /// What could be read of them.
 pub(crate) struct Read<'r> {
@@ -34,6 +34,7 @@ pub(crate) fn check(root: &Section<'_>, read: &Read<'_>) {
     }
     if read.are_all {
         check_proxy_protocol(root, read);
+        check_datagrams(root, read);
         check_certificates(root, read);
         check_listeners(root, read.listeners, read.routes);
     }
@@ -132,6 +133,31 @@ fn check_proxy_protocol(root: &Section<'_>, read: &Read<'_>) {
                 service.name
             );
             root.report(span, "service.proxy_protocol", message);
+        }
+    }
+}
+
+/// Reports what a service has that no datagram can have.
+fn check_datagrams(root: &Section<'_>, read: &Read<'_>) {
+    for (service, span) in read.services {
+        if !read.listeners.iter().any(|it| is_by_datagram(it, &service.name)) {
+            continue;
+        }
+        let is_unix = |endpoint: &Endpoint| matches!(endpoint.address, EndpointAddress::Unix(_));
+        let name = &service.name;
+        if service.tls.is_some() {
+            let message = format!(
+                "service \"{name}\" has [service.tls], which no `udp` listener can use: its datagrams would go as \
+                 they come. Write another service for them"
+            );
+            root.report(span, "service.tls", message);
+        }
+        if let Some(endpoint) = service.endpoints.iter().find(|it| is_unix(it)) {
+            let message = format!(
+                "service \"{name}\" has {}, which no `udp` listener can send to: write another service for it",
+                endpoint.address
+            );
+            root.report(span, "service.endpoints", message);
         }
     }
 }

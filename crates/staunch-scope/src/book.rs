@@ -267,11 +267,15 @@ impl<E: 'static> Book<E> {
     }
 }
 
-/// Whether an error is known to say only that its task was told to stop. Of other types than
-/// [`Cancelled`] and [`BoxError`] that cannot be known.
+/// Whether an error is known to say only that its task was told to stop. Of other types than ours
+/// and [`BoxError`] that cannot be known.
 fn is_echo<E: 'static>(error: &E) -> bool {
     let error: &dyn Any = error;
-    let Some(error) = error.downcast_ref::<BoxError>() else { return error.is::<Cancelled>() };
+    let Some(error) = error.downcast_ref::<BoxError>() else {
+        return error.is::<Cancelled>()
+            || matches!(error.downcast_ref(), Some(JoinChildError::Cancelled(_)))
+            || matches!(error.downcast_ref(), Some(RecvError::Cancelled(_)));
+    };
     let error: &(dyn Error + 'static) = error.as_ref();
     iter::successors(Some(error), |error| cause(*error)).any(says_cancelled)
 }

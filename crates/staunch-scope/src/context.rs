@@ -9,13 +9,14 @@ use std::{
     any::{Any, TypeId},
     fmt,
     future::{Future, pending, poll_fn},
+    iter,
     pin::pin,
     sync::Arc,
     task::Poll,
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{task::unconstrained, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{frame, trace::TraceId, wait::Wait};
@@ -51,6 +52,18 @@ struct Binding {
     of: TypeId,
     value: Arc<dyn Any + Send + Sync>,
     rest: Option<Arc<Binding>>,
+}
+
+/// The values but that of a type: a list has no more than there are types.
+fn without(values: Option<Arc<Binding>>, of: TypeId) -> Option<Arc<Binding>> {
+    let each = || iter::successors(values.as_deref(), |binding| binding.rest.as_deref());
+    if each().all(|binding| binding.of != of) {
+        return values;
+    }
+    each().filter(|binding| binding.of != of).fold(None, |rest, binding| {
+        let value = Arc::clone(&binding.value);
+        Some(Arc::new(Binding { of: binding.of, value, rest }))
+    })
 }
 
 impl Node {
@@ -153,7 +166,7 @@ impl Context {
     #[must_use]
     pub fn with_value<T: Any + Send + Sync>(&self, value: T) -> Context {
         self.derive(|node| {
-            let rest = node.values.take();
+            let rest = without(node.values.take(), TypeId::of::<T>());
             let binding = Binding { of: TypeId::of::<T>(), value: Arc::new(value), rest };
             node.values = Some(Arc::new(binding));
         })
@@ -244,7 +257,8 @@ impl Context {
         match self.0.deadline {
             None => requested.await,
             Some(deadline) => {
-                let _ = tokio::time::timeout_at(deadline, requested).await;
+                // The scope's body may have used up what tokio lets its task do in this turn.
+                let _ = unconstrained(tokio::time::timeout_at(deadline, requested)).await;
             }
         }
         self.cause().unwrap_or(Cancelled::Requested)

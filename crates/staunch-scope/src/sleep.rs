@@ -8,7 +8,7 @@ use std::{
 };
 
 use staunch_ledger::State;
-use tokio::time::Instant;
+use tokio::{task::unconstrained, time::Instant};
 
 use crate::{context::Cancelled, frame, wait::Wait};
 
@@ -75,7 +75,8 @@ pub async fn sleep_until(deadline: Instant) -> Result<(), Cancelled> {
 pub async fn timeout<F: Future>(limit: Duration, work: F) -> Result<F::Output, Cancelled> {
     let mut wait = Wait::new();
     let mut work = pin!(work);
-    let mut elapsed = pin!(tokio::time::sleep_until(after(limit)));
+    // Work that uses up what tokio lets a task do in one turn, in each of them, would keep it from being looked at.
+    let mut elapsed = pin!(unconstrained(tokio::time::sleep_until(after(limit))));
     poll_fn(|cx| {
         if let Poll::Ready(cause) = wait.poll_cancelled(cx) {
             return Poll::Ready(Err(cause));

@@ -9,7 +9,7 @@ use std::{
 };
 
 use staunch_ledger::EntryId;
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 
 use crate::{
     blocking::{self, Blocking},
@@ -281,7 +281,12 @@ impl<T> Child<T> {
             if let (Poll::Pending, Some(id)) = (asked, self.id) {
                 frame::with_current(|frame| frame.waits_to_join(id));
             }
-            asked.map(|cause| Err(cause.into()))
+            // It may have come since, or tokio has not looked, since the task has done all it may in this turn.
+            asked.map(|cause| match self.value.try_recv() {
+                Ok(value) => Ok(value),
+                Err(TryRecvError::Closed) => Err(JoinChildError::Failed),
+                Err(TryRecvError::Empty) => Err(cause.into()),
+            })
         })
         .await
     }

@@ -2,6 +2,7 @@
 
 use toml::de::{DeTable, DeValue, Error};
 
+use super::mistakes::holds_secret;
 use super::suggest::shown;
 use super::syntax::is_duplicate;
 use super::{Source, Span};
@@ -85,6 +86,9 @@ impl Flaw {
 }
 
 fn unquoted(written: &str) -> String {
+    if holds_secret(written) {
+        return "this is neither a number nor true or false; a text needs quotes".to_owned();
+    }
     let written = shown(written);
     format!("`{written}` is neither a number nor true or false; a text needs quotes: \"{written}\"")
 }

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 
+use super::suggest::nearest;
 use super::{Source, Span};
 use crate::error::{ConfigError, ConfigErrors};
 
@@ -35,9 +36,12 @@ impl<'t> Mistakes<'t> {
 
     /// Reports something wrong at `span`. `key` is the path of the key, if one is to blame.
     pub(crate) fn add(&self, span: &Span, key: &str, message: String) {
-        self.push(|source| ConfigError {
-            excerpt: Some(source.excerpt(span)),
-            ..error_at(source, span, key, message)
+        self.push(|source| {
+            let is_secret = is_secret(source.line_at(span.start));
+            ConfigError {
+                excerpt: (!is_secret).then(|| source.excerpt(span)),
+                ..error_at(source, span, key, message)
+            }
         });
     }
 
@@ -93,6 +97,31 @@ impl<'t> Mistakes<'t> {
             self.left_out.set(self.left_out.get() + 1);
         }
     }
+}
+
+/// Keys whose values are secrets.
+const SECRETS: [&str; 3] = ["keys", "redis", "token"];
+
+/// Those that look like a slip of one, and name a file or a URL.
+const NO_SECRETS: [&str; 3] = ["key", "keys_file", "keys_url"];
+
+/// Whether a line may hold a secret: by its key, if that is one or a slip of one, or by its value.
+fn is_secret(line: &str) -> bool {
+    let Some((key, value)) = line.split_once('=') else { return holds_secret(line) };
+    let key = key.trim().trim_matches(['"', '\'']);
+    let key = key.rsplit('.').next().unwrap_or(key);
+    let is_list = value.trim_start().starts_with('[');
+    let is_slip = nearest(key, &SECRETS).is_some() && (is_list || !NO_SECRETS.contains(&key));
+    is_slip || holds_secret(line)
+}
+
+/// Whether there is a URL with a name or password in it.
+pub(super) fn holds_secret(text: &str) -> bool {
+    text.match_indices("://").any(|(at, _)| {
+        let rest = &text[at..];
+        let end = rest.find(['"', '\'', ' ', ',', ']']).unwrap_or(rest.len());
+        rest[..end].contains('@')
+    })
 }
 
 fn error_at(source: &Source<'_>, span: &Span, key: &str, message: String) -> ConfigError {

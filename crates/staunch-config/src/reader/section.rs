@@ -3,6 +3,7 @@
 use toml::de::{DeTable, DeValue};
 
 use super::kinds::Parsed;
+use super::mistakes::holds_secret;
 use super::suggest::{list, nearest, shown};
 use super::title::Title;
 use super::{Mistakes, Source, Span};
@@ -130,6 +131,7 @@ impl<'a> Section<'a> {
     pub(crate) fn wrong(&self, key: &str, expected: &str) {
         let found = self.table.and_then(|table| table.get(key));
         let found = found.map_or_else(|| "the default".to_owned(), |v| describe(v.get_ref()));
+        let found = if holds_secret(&found) { "not shown".to_owned() } else { found };
         let message = format!("`{key}` {} is {found}: {expected}", self.title.place());
         self.mistakes.add(&self.place(key), &self.title.key(key), message);
     }

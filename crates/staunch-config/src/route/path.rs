@@ -50,8 +50,13 @@ pub enum ParsePathError {
     /// A segment that no request has: clients leave `.` and `..` out.
     #[error("must have no segment `.` or `..`: no request gets here with one")]
     Dots,
-    /// A character that no path has.
-    #[error("must have no `?`, `#`, `%`, white space or control character: write `é` as it is")]
+    /// A segment that no request has here: of several slashes one is left.
+    #[error("must have no empty segment before its end: of `//` in a request one `/` is left")]
+    Slashes,
+    /// A character that no path has, or that ends what is looked up of a segment.
+    #[error(
+        "must have no `?`, `#`, `%`, `;`, `\\`, white space or control character: write `é` as it is"
+    )]
     Character,
     /// It is too long.
     #[error("must have {SEGMENTS_MAX} segments at most")]
@@ -144,13 +149,18 @@ impl FromStr for PathPattern {
         if rest.split('/').count() > SEGMENTS_MAX {
             return Err(ParsePathError::Long);
         }
+        let last = rest.rsplit_once('/').map_or(rest, |(_, last)| last);
+        if (is_prefix && last.is_empty()) || rest.starts_with('/') || rest.contains("//") {
+            return Err(ParsePathError::Slashes);
+        }
         let segments = rest.split('/').map(segment).collect::<Result<_, _>>()?;
         Ok(Self { segments, is_prefix })
     }
 }
 
 fn segment(text: &str) -> Result<Segment, ParsePathError> {
-    let forbidden = |c: char| matches!(c, '?' | '#' | '%') || c.is_whitespace() || c.is_control();
+    let forbidden =
+        |c: char| matches!(c, '?' | '#' | '%' | ';' | '\\') || c.is_whitespace() || c.is_control();
     match text {
         "." | ".." => Err(ParsePathError::Dots),
         _ if text.contains('*') => Err(ParsePathError::Star),
@@ -163,12 +173,12 @@ fn segment(text: &str) -> Result<Segment, ParsePathError> {
     }
 }
 
-/// As requests have it: only ASCII, all else by `%` and digits in capitals.
+/// As requests have it: what needs no `%` (RFC 3986, section 3.3), all else by it and digits in capitals.
 fn as_sent(text: &str) -> String {
     use std::fmt::Write as _;
     let mut sent = String::with_capacity(text.len());
     for byte in text.bytes() {
-        if byte.is_ascii() {
+        if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:@".contains(&byte) {
             sent.push(char::from(byte));
         } else {
             let _ = write!(sent, "%{byte:02X}"); // a String takes everything
@@ -219,6 +229,7 @@ mod tests {
         check("/a/{id}", "/a/é", Some(5));
         check("/*", "*", None);
         check("/é/*", "/%C3%A9/a", Some(7));
+        check("/<a>", "/%3Ca%3E", Some(8));
         check("/a/*", "/a;b/c", Some(4));
     }
 
@@ -239,6 +250,11 @@ mod tests {
         refuse("/a?b", ParsePathError::Character);
         refuse("/a b", ParsePathError::Character);
         refuse("/a%20b", ParsePathError::Character);
+        refuse("/a;b", ParsePathError::Character);
+        refuse("//a", ParsePathError::Slashes);
+        refuse("/a//b", ParsePathError::Slashes);
+        refuse("/a//", ParsePathError::Slashes);
+        refuse("/a//*", ParsePathError::Slashes);
         refuse(&"/a".repeat(33), ParsePathError::Long);
     }
 

@@ -201,6 +201,11 @@ fn the_proxy_protocol_is_for_whole_connections() {
     parse(&(listener("tcp", "127.0.0.1:1", "service = 's'") + &of_service));
     let by_udp = listener("udp", "127.0.0.1:1", "service = 's'") + &of_service;
     check(&by_udp, &["only `tcp` listeners can use it"]);
+    let of_datagrams = listener("udp", "127.0.0.1:1", "service = 's'") + SERVICE;
+    parse(&of_datagrams);
+    check(&(of_datagrams.clone() + "[service.tls]\n"), &["which no `udp` listener can use"]);
+    let unix = of_datagrams.replace("['a:1']", "['unix:/s']");
+    check(&unix, &["service \"s\" has unix:/s, which no `udp` listener can send to"]);
     let from = "proxy_protocol_from = ['10.0.0.0/8']\nlimits = { handshake = '1s' }";
     check(&listener("echo", "127.0.0.1:1", from), &["only `http` and `tcp` listeners"]);
     let unix = listener("tcp", "unix:/s", &format!("service = 's'\n{from}")) + SERVICE;

@@ -138,3 +138,21 @@ fn a_token_in_the_file_is_not_shown() {
     let shown = format!("{:#}", Config::parse("t", &text).unwrap_err());
     assert!(shown.contains("t:2:1") && !shown.contains("hunter2"), "{shown}");
 }
+
+#[test]
+fn what_may_be_a_secret_is_not_shown_either() {
+    for wrong in [
+        "[admin]\ntokn = 'hunter2'",
+        "[admin]\nlisten = '127.0.0.1:1'\ntoken = 'a'\ntoken = 'hunter2'",
+        "[traces]\nto = 'http://u:hunter2@h'",
+        "[traces]\nto = http://u:hunter2@h",
+        "[[policy]]\nname = 'p'\n[policy.rate]\nredis = redis://:hunter2@10.0.0.9",
+        "[[policy]]\nname = 'p'\n[policy.rate]\nrediss = 'hunter2'",
+        "[[policy]]\nname = 'p'\n[policy.keys]\nkey = ['shop: hunter2']",
+        "[[policy]]\nname = 'p'\n[policy.keys]\nkeys = ['shop: hunter2'",
+        "[[policy]]\nname = 'p'\n[policy.forward]\nurl = 'http://admin:hunter2@h/'",
+    ] {
+        let shown = format!("{:#}", Config::parse("t", &format!("{wrong}{LISTENER}")).unwrap_err());
+        assert!(!shown.contains("hunter2"), "{wrong}\n{shown}");
+    }
+}

@@ -354,9 +354,9 @@ impl Fields for FieldsOf<'_, '_> {
 
 impl Headers for [Header<'_>] {
     fn has(&self, name: &str, value: Option<&[u8]>) -> bool {
-        self.iter().any(|header| {
-            header.name.eq_ignore_ascii_case(name)
-                && value.is_none_or(|value| value == header.value)
-        })
+        let mut its = self.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
+        let first = its.next();
+        first
+            .is_some_and(|one| value.is_none_or(|value| value == one.value && its.next().is_none()))
     }
 }

@@ -37,14 +37,18 @@ struct Entry {
 
 /// The headers of a request, however they are kept.
 pub(crate) trait Headers {
-    /// Whether there is one of this name, with this value if one is given.
+    /// Whether there is one of this name; if a value is given, just one, with that: several are a list
+    /// (RFC 9110, section 5.3), which is another value.
     fn has(&self, name: &str, value: Option<&[u8]>) -> bool;
 }
 
 impl Headers for HeaderMap {
     fn has(&self, name: &str, value: Option<&[u8]>) -> bool {
         let mut values = self.get_all(name).iter();
-        values.any(|one| value.is_none_or(|value| value == one.as_bytes()))
+        let first = values.next();
+        first.is_some_and(|one| {
+            value.is_none_or(|value| value == one.as_bytes() && values.next().is_none())
+        })
     }
 }
 
@@ -265,5 +269,19 @@ mod tests {
         let put = Found::Methods(vec!["PUT".to_owned()]);
         assert_eq!(table("web").find("x", "/a", "GET", &headers), put);
         assert_eq!(table("web").find("x", "/b", "GET", &headers), Found::Nothing);
+    }
+
+    /// Several headers of a name are a list, on both ways, and another value than each of them.
+    #[test]
+    fn a_value_is_that_of_all_headers_of_a_name() {
+        let mut headers = HeaderMap::new();
+        headers.append("x-v", HeaderValue::from_static("1"));
+        assert!(headers.has("x-v", None) && headers.has("x-v", Some(b"1")));
+        headers.append("x-v", HeaderValue::from_static("2"));
+        assert!(headers.has("x-v", None) && !headers.has("x-v", Some(b"1")));
+        let header = |value: &'static [u8]| httparse::Header { name: "X-V", value };
+        let lines = [header(b"1"), header(b"2")];
+        assert!(lines[..1].has("x-v", Some(b"1")) && !lines.has("x-v", Some(b"1")));
+        assert!(lines.has("x-v", None) && !lines.has("x-w", None));
     }
 }

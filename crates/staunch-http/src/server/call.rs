@@ -3,7 +3,7 @@
 use std::{
     convert::Infallible,
     future::Future,
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context as Poller, Poll, ready},
     time::Duration,
 };
@@ -18,7 +18,10 @@ use hyper::{
 use pin_project_lite::pin_project;
 use staunch_ledger::Obligation;
 use staunch_scope::{Piece, Shield, shield};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::{
+    task::unconstrained,
+    time::{Instant, Sleep, sleep},
+};
 use tower_service::Service;
 
 use super::{
@@ -146,7 +149,8 @@ where
             Poll::Pending => {
                 let limit = *this.limit;
                 let due = this.due.get_or_insert_with(|| Box::pin(sleep(limit)));
-                ready!(due.as_mut().poll(cx));
+                // Whatever the handler has used up of what tokio lets a task do in one turn.
+                ready!(pin!(unconstrained(due.as_mut())).poll(cx));
                 refusal::late(piece.account(), limit).map(Either::Right)
             }
         };

@@ -17,6 +17,7 @@ pub enum SendError<T> {
         /// The value.
         value: T,
         /// Why.
+        #[source]
         cause: Cancelled,
     },
 }

@@ -1,8 +1,8 @@
 //! Cancellation is level-triggered and reaches every await of ours.
 
 use staunch_scope::{
-    BoxError, Cancelled, Context, JoinChildError, ScopeBuilder, ScopeError, Wait, scope, shield,
-    sleep, sleep_until, timeout,
+    BoxError, Cancelled, Context, JoinChildError, ScopeBuilder, ScopeError, Wait, mpsc, scope,
+    shield, sleep, sleep_until, timeout,
 };
 use std::{
     future::poll_fn,
@@ -11,6 +11,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     task::Poll,
+    time::Duration,
 };
 use tokio::time::Instant;
 
@@ -223,4 +224,66 @@ async fn waiting_for_a_context_ends_when_the_task_is_asked() {
         .await;
     assert!(ended.result.is_ok() && ended.forced.is_empty());
     assert_eq!(started.elapsed(), std::time::Duration::ZERO);
+}
+
+/// Uses up, in each turn, all that tokio lets a task do in one.
+async fn never_rests() {
+    loop {
+        tokio::task::consume_budget().await;
+    }
+}
+
+#[staunch::test]
+async fn a_deadline_is_heard_by_who_never_rests() {
+    let limit = Duration::from_millis(20);
+    assert_eq!(timeout(limit, never_rests()).await, Err(Cancelled::DeadlineExceeded));
+    let context = Context::current().with_timeout(limit);
+    let ended = ScopeBuilder::<BoxError>::new(&context).grace(limit).run(|_| async {
+        never_rests().await;
+        Ok(())
+    });
+    let ended = ended.await;
+    assert!(matches!(ended.result, Err(ScopeError::Cancelled(Cancelled::DeadlineExceeded))));
+    assert_eq!(ended.forced.len(), 1, "it does not listen");
+}
+
+/// More than tokio lets a task have in one turn.
+#[staunch::test]
+async fn values_that_are_there_are_had_by_who_was_asked_to_stop() {
+    scope(&Context::current(), |s| async move {
+        let children: Vec<_> = (0..300).map(|number| s.fork(async move { Ok(number) })).collect();
+        while s.live() > 1 {
+            tokio::task::yield_now().await;
+        }
+        s.stop();
+        for (number, child) in children.into_iter().enumerate() {
+            assert_eq!(child.join().await, Ok(number));
+        }
+        Ok::<_, BoxError>(())
+    })
+    .await
+    .unwrap();
+}
+
+/// What comes back from our own awaits makes no scope fail that stopped itself.
+#[staunch::test]
+async fn our_own_errors_are_known_for_echoes() {
+    let (full, _receiver) = mpsc::channel(1);
+    full.send(1).await.unwrap();
+    let sender = full.clone();
+    let ended = ScopeBuilder::<BoxError>::new(&Context::current()).run(|s| async move {
+        s.stop();
+        sender.send(2).await?;
+        Ok(())
+    });
+    assert!(matches!(ended.await.result, Err(ScopeError::Cancelled(_)) | Ok(())));
+    let ended = ScopeBuilder::<JoinChildError>::new(&Context::current()).run(|s| async move {
+        let child = s.fork(async {
+            deaf_sleep(Duration::from_millis(1)).await;
+            Ok(())
+        });
+        s.stop();
+        child.join().await
+    });
+    assert!(matches!(ended.await.result, Err(ScopeError::Cancelled(_)) | Ok(())));
 }

@@ -1,5 +1,7 @@
 //! What work carries with it.
 
+use std::sync::Arc;
+
 use staunch_scope::{
     BoxError, Cancelled, Context, ScopeError, TraceId, log_fields, scope, serve_subject, sleep,
 };
@@ -112,4 +114,16 @@ fn trace_ids_are_as_w3c_has_them() {
     assert_eq!(TraceId::from_bytes([0; 16]), None);
     assert_eq!(id.to_string().len(), 32);
     assert_eq!(TraceId::derived(7), TraceId::derived(7));
+}
+
+#[staunch::test]
+async fn a_value_takes_the_place_of_the_one_before() {
+    struct Attempt(#[expect(dead_code, reason = "it is held")] Arc<()>);
+    let held = Arc::new(());
+    let mut context = Context::background().with_value(7_u8);
+    for _ in 0..100_000 {
+        context = context.with_value(Attempt(Arc::clone(&held)));
+    }
+    assert_eq!(Arc::strong_count(&held), 2);
+    assert_eq!(context.value::<u8>().as_deref(), Some(&7));
 }
