@@ -19,7 +19,7 @@ use crate::{
     signals::Signals,
     stages::{self, Arrival, Run},
     turn::Turns,
-    upgrade::{Predecessor, Successor},
+    upgrade::{Asked, Predecessor, Successor},
 };
 
 pub(crate) fn run(args: &args::Run) -> ExitCode {
@@ -79,7 +79,7 @@ fn raise_open_files() {
 
 async fn serve(file: Option<(&Path, Stamp)>, config: &Config) -> anyhow::Result<Outcome> {
     let ledger = Ledger::global();
-    let mut signals = Signals::register()?;
+    let (mut signals, asked) = (Signals::register()?, Asked::register()?);
     let readiness = Readiness::default();
     let inherited = ledger
         .adopt_open_fds("was open before anything was served")
@@ -116,7 +116,7 @@ async fn serve(file: Option<(&Path, Stamp)>, config: &Config) -> anyhow::Result<
             reload,
         },
     };
-    let successor = Successor::new(shared, control, turns)?;
+    let successor = Successor::new(asked, shared, control, turns);
     stages::run(run, &mut signals, successor).await;
     let unaccounted = unaccounted(ledger);
     drop((signals, inherited, watch));

@@ -13,5 +13,8 @@ mod successor;
 mod tell;
 
 pub(crate) use self::{
-    notify::notify, predecessor::Predecessor, successor::Successor, tell::upgrade,
+    notify::notify,
+    predecessor::Predecessor,
+    successor::{Asked, Successor},
+    tell::upgrade,
 };

@@ -26,16 +26,33 @@ use tokio::{
 use super::channel::{Packet, SOCKETS_MAX, VARIABLE, receive, send, send_sockets};
 use crate::turn::Turns;
 
+/// How a process is asked for a successor, and which program that is. To be had before the process says that it
+/// listens: SIGUSR2 would end it, and what led to its program may lead to another one as soon as it is up.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    signal: Signal,
+    program: PathBuf,
+    arguments: Vec<OsString>,
+}
+
+impl Asked {
+    pub(crate) fn register() -> anyhow::Result<Asked> {
+        Ok(Asked {
+            signal: signal(SignalKind::user_defined2()).context("cannot listen for signals")?,
+            program: program().context("cannot find out what program this is")?,
+            arguments: std::env::args_os().skip(1).collect(),
+        })
+    }
+}
+
 /// What starts a successor at SIGUSR2.
 #[derive(Debug)]
 pub(crate) struct Successor {
-    program: PathBuf,
-    arguments: Vec<OsString>,
+    asked: Asked,
     sockets: Vec<Arc<SharedSocket>>,
     /// Has the others.
     gateway: Option<Control>,
     turns: Turns,
-    asked: Signal,
 }
 
 /// There is no successor.
@@ -59,15 +76,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 impl Successor {
     /// One that has these sockets, when it comes, and those that the gateway has by then.
     pub(crate) fn new(
+        asked: Asked,
         sockets: Vec<SharedSocket>,
         gateway: Option<Control>,
         turns: Turns,
-    ) -> anyhow::Result<Successor> {
-        let program = program().context("cannot find out what program this is")?;
-        let arguments = std::env::args_os().skip(1).collect();
-        let asked = signal(SignalKind::user_defined2()).context("cannot listen for signals")?;
+    ) -> Successor {
         let sockets = sockets.into_iter().map(Arc::new).collect();
-        Ok(Successor { program, arguments, sockets, gateway, turns, asked })
+        Successor { asked, sockets, gateway, turns }
     }
 
     /// Waits until a successor has taken over; its process id.
@@ -76,10 +91,10 @@ impl Successor {
     /// A successor that has not taken over by then is ended.
     pub(crate) async fn takes_over(&mut self) -> u32 {
         loop {
-            if self.asked.recv().await.is_none() {
+            if self.asked.signal.recv().await.is_none() {
                 std::future::pending::<()>().await; // nobody can ask any more
             }
-            tracing::info!(program = %self.program.display(), "SIGUSR2: starting a successor");
+            tracing::info!(program = %self.asked.program.display(), "SIGUSR2: starting a successor");
             match self.hand_over_in_turn().await {
                 Ok(pid) => return pid,
                 Err(error) => tracing::error!("no successor, so this process goes on: {error}"),
@@ -98,11 +113,13 @@ impl Successor {
     async fn hand_over(&self) -> Result<u32, HandOverError> {
         let (channel, theirs) = UnixStream::pair()?;
         let channel = Channel::new(channel)?;
-        let mut command = Command::new(&self.program);
-        command.args(&self.arguments).env(VARIABLE, "1").stdin(OwnedFd::from(theirs));
+        let mut command = Command::new(&self.asked.program);
+        command.args(&self.asked.arguments).env(VARIABLE, "1").stdin(OwnedFd::from(theirs));
         let started = command.spawn().map(|child| Started(Some(child)));
-        let started = started
-            .map_err(|source| HandOverError::Start { program: self.program.clone(), source })?;
+        let started = started.map_err(|source| HandOverError::Start {
+            program: self.asked.program.clone(),
+            source,
+        })?;
         drop(command); // and with it their end
         let of_gateway = self.gateway.as_ref().map(Control::sockets).unwrap_or_default();
         let sockets = [&self.sockets[..], &of_gateway].concat();
